@@ -1,0 +1,1 @@
+"""What is asserted: one pytest module per kind of failure, and the subjects they run against."""

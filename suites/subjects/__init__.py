@@ -1,0 +1,1 @@
+"""Subjects that ship with taskchaos: controls that must be caught, and peers to compare with."""
