@@ -1,0 +1,56 @@
+"""What a subject claims, and what a case demands of it in figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Claim(StrEnum):
+    """One promise a subject may make. A rule whose claim is not made is reported as "not claimed"."""
+
+    NO_LOSS = "no_loss"
+    EXCLUSIVE = "exclusive"
+    EFFECTIVELY_ONCE = "effectively_once"
+    RETRIES_BOUNDED = "retries_bounded"
+    BACKOFF = "backoff"
+    THROUGHPUT = "throughput"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The claims of a subject.
+
+    max_attempts: executions of one operation the subject allows itself when nothing crashes
+    (1 + max_retries); only read when RETRIES_BOUNDED is claimed.
+    """
+
+    claims: frozenset[Claim]
+    max_attempts: int = 4
+
+    def has(self, claim: Claim) -> bool:
+        """Whether the subject makes this claim."""
+        return claim in self.claims
+
+
+class PhaseName(StrEnum):
+    """The stretches of a case, in the order in which they can occur."""
+
+    PREFILL = "prefill"
+    BASELINE = "baseline"
+    FAULT = "fault"
+    HEALED = "healed"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """The figures a case demands.
+
+    target_tps: effects per second wanted in each of `phases`; None = report only.
+    recovery_limit_s: longest time from the last heal until the rate is back at 95 % of baseline; None = report only.
+    """
+
+    target_tps: float | None = None
+    phases: frozenset[PhaseName] = frozenset({PhaseName.BASELINE, PhaseName.HEALED})
+    recovery_limit_s: float | None = None
