@@ -1,0 +1,178 @@
+"""What a run found: the model behind verdict.json (DESIGN section 4.2), JUnit, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.contract import PhaseName
+from harness.errors import ExitCode
+from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a case should find.
+
+    must: rules that have to fail (a known-bad control); empty = the subject is expected to pass.
+    may: rules that may fail besides, because they follow from the same defect or depend on chance.
+    """
+
+    must: frozenset[Rule] = frozenset()
+    may: frozenset[Rule] = frozenset()
+
+    def met(self, outcome: Outcome, failed: frozenset[Rule]) -> bool:
+        """Whether the outcome is as expected. An unknown outcome is never as expected."""
+        if outcome is Outcome.UNKNOWN:
+            return False
+        return self.must <= failed <= (self.must | self.may)
+
+    def __str__(self) -> str:
+        if self.must:
+            return "fail: " + ", ".join(r.value for r in Rule if r in self.must)
+        if self.may:
+            return "pass, or fail: " + ", ".join(r.value for r in Rule if r in self.may)
+        return "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSummary:
+    """How often one kind of fault on one target was injected, proven to bite, and verified healed."""
+
+    kind: str
+    target: str
+    injected: int
+    proven: int
+    healed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case as judged. `error` is set when the stack failed and no verdict could be reached."""
+
+    id: str
+    suite: str
+    scenario: str
+    subject: str
+    seed: int
+    expected: str
+    outcome: Outcome
+    as_expected: bool
+    control: bool
+    failed_rules: tuple[Rule, ...]
+    rules: tuple[RuleResult, ...]
+    operations: OperationCounts
+    faults: tuple[FaultSummary, ...]
+    throughput: Throughput
+    wall_s: float
+    replay: str
+    folder: str = ""
+    nodeid: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """The Redis-compatible server of the run."""
+
+    name: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A whole run. `interrupted`: ended by the person; what had finished is judged all the same."""
+
+    run: str
+    seed: int
+    stack: str
+    profile: str
+    server: ServerInfo
+    versions: dict[str, str]
+    outcome: Outcome
+    exit_code: int
+    wall_s: float
+    cases: tuple[CaseResult, ...]
+    schema: int = SCHEMA
+    started: str = ""  # wall clock, ISO 8601
+    interrupted: bool = False
+
+
+def exit_code(cases: Iterable[CaseResult], *, interrupted: bool = False) -> ExitCode:
+    """The exit code of a run: 0 only if every case got its expected verdict, and there was one.
+
+    An unexpected failure outranks a stack failure, which outranks unknown: what is proven counts most.
+    """
+    if interrupted:
+        return ExitCode.INTERRUPTED
+    cases = list(cases)
+    unexpected = [c for c in cases if not c.as_expected]
+    if any(not c.error and c.outcome is not Outcome.UNKNOWN for c in unexpected):
+        return ExitCode.FAIL
+    if any(c.error for c in unexpected):
+        return ExitCode.STACK
+    if unexpected or not cases:
+        return ExitCode.UNKNOWN
+    return ExitCode.PASS
+
+
+def run_outcome(code: int) -> Outcome:
+    """The run's outcome in one word."""
+    if code == ExitCode.PASS:
+        return Outcome.PASS
+    return Outcome.FAIL if code == ExitCode.FAIL else Outcome.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class StoryLine:
+    """One thing that happened to a task. at_s: seconds since the case's first phase began."""
+
+    at_s: float
+    who: str  # role, such as producer-1 or worker-2
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happened to one task that a rule complains about."""
+
+    op: int
+    rules: tuple[Rule, ...]
+    lines: tuple[StoryLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRow:
+    """Effects, submits and latency (due time to first effect) in one window of the case."""
+
+    begun_s: float
+    ended_s: float
+    effects: int
+    submits: int
+    effects_per_s: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch to shade in a chart: a phase or a fault."""
+
+    label: str
+    begun_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDetail:
+    """What the report draws of one case; kept as `detail.json` in the case folder."""
+
+    phases: tuple[Band, ...] = ()
+    faults: tuple[Band, ...] = ()
+    windows: tuple[WindowRow, ...] = ()
+    stories: tuple[Story, ...] = field(default=())
+
+
+PHASES_SHOWN = (PhaseName.BASELINE, PhaseName.FAULT, PhaseName.HEALED)
