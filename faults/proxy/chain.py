@@ -1,0 +1,75 @@
+"""The toxics that a proxy is set to have: what the API shows and what every connection builds its chains from."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from .errors import toxic_exists, toxic_not_found
+from .toxics import Stage
+
+
+class Direction(StrEnum):
+    """UPSTREAM is client to server, DOWNSTREAM is server to client."""
+
+    UPSTREAM = "upstream"
+    DOWNSTREAM = "downstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One toxic as it was set.
+
+    `stream` is the direction as the client wrote it, which is how it is shown. `generation` counts the updates: each
+    one rolls the dice anew.
+    """
+
+    name: str
+    stage: type[Stage]
+    stream: str
+    direction: Direction
+    toxicity: float
+    attributes: Any
+    generation: int = 0
+
+    def updated(self, attributes: Any, toxicity: float) -> "Entry":
+        return replace(self, attributes=attributes, toxicity=toxicity, generation=self.generation + 1)
+
+
+@dataclass(slots=True)
+class Chain:
+    """The entries of one proxy in the order in which data meets them; names are unique across both directions."""
+
+    _entries: list[Entry] = field(default_factory=list)
+
+    def all(self) -> list[Entry]:
+        """Upstream first, then downstream, each in order of insertion."""
+        return self.towards(Direction.UPSTREAM) + self.towards(Direction.DOWNSTREAM)
+
+    def towards(self, direction: Direction) -> list[Entry]:
+        return [entry for entry in self._entries if entry.direction is direction]
+
+    def has(self, name: str) -> bool:
+        return any(entry.name == name for entry in self._entries)
+
+    def get(self, name: str) -> Entry:
+        """Raises ApiError 404."""
+        for entry in self._entries:
+            if entry.name == name:
+                return entry
+        raise toxic_not_found()
+
+    def add(self, entry: Entry) -> None:
+        """Raises ApiError 409."""
+        if self.has(entry.name):
+            raise toxic_exists()
+        self._entries.append(entry)
+
+    def put(self, entry: Entry) -> None:
+        """Replace the entry of the same name, in its place."""
+        self._entries[self._entries.index(self.get(entry.name))] = entry
+
+    def remove(self, name: str) -> Entry:
+        """Raises ApiError 404."""
+        entry = self.get(name)
+        self._entries.remove(entry)
+        return entry

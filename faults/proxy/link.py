@@ -1,0 +1,339 @@
+"""One client connection: two sockets, and between them a link in each direction.
+
+A link without toxics is a fast path: what one socket reads is written to the other in the same call, and the only
+machinery is flow control. With toxics, reads are cut into chunks and walk through the stages. All changes of the chain
+are synchronous, so there is no moment in which data could be lost, overtaken, or waited for.
+
+There is no half-close, as in the real server: the end of one direction closes the socket that it leads to, and that
+ends the other direction.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from random import Random
+from typing import cast
+
+from .chain import Chain, Direction, Entry
+from .dice import Dice
+from .toxics import CHUNK_BYTES, Chunk, Outlet, Stage, monotonic
+
+_WATERMARK_BYTES = 256 * 1024
+_LONGEST_TIMER_S = 86_400.0 * 30  # the loops refuse absurd delays; stages look at the clock again when a timer fires
+_RST_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def _discard(data: bytes) -> None:
+    """Where data goes that arrives after the end of its link."""
+
+
+class Endpoint(asyncio.Protocol):
+    """One socket of a connection. `deliver` is where its data goes; until the link starts, it is kept."""
+
+    def __init__(self) -> None:
+        self.early: list[bytes] = []
+        self.deliver: Callable[[bytes], object] = self.early.append
+        self.received_bytes = 0
+        self.lost = False
+        self.ended = False
+        self.connection: Connection | None = None
+        self.outgoing: Link | None = None  # this socket is its source
+        self.incoming: Link | None = None  # this socket is its destination
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        assert self._transport is not None, "used before connection_made"
+        return self._transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_WATERMARK_BYTES)
+        raw = transport.get_extra_info("socket")
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # the peer has reset already; connection_lost follows
+
+    def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
+        self.deliver(data)
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        if self.outgoing is not None:
+            self.outgoing.source_ended()
+        return True  # the link closes the socket when its data has passed, not the event loop
+
+    def pause_writing(self) -> None:
+        if self.incoming is not None:
+            self.incoming.destination_busy(True)
+
+    def resume_writing(self) -> None:
+        if self.incoming is not None:
+            self.incoming.destination_busy(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = self.ended = True
+        if self.connection is not None:
+            self.connection.endpoint_lost(self)
+
+    def close(self) -> None:
+        """Write what has been handed over, then close; what it would still read is not wanted any more."""
+        self.transport.close()
+        if self.outgoing is not None:
+            self.outgoing.source_ended()
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Close at once, with RST if `reset`."""
+        self.deliver = _discard
+        if self.lost:
+            return
+        if reset:
+            try:
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+            except OSError:
+                pass  # closed by the other side a moment ago; nobody is left to be reset
+        self.transport.abort()
+
+
+class _Sink:
+    """The end of a chain: the destination socket."""
+
+    def __init__(self, link: "Link") -> None:
+        self._link = link
+
+    def feed(self, chunk: Chunk) -> None:
+        self._link.write(chunk.data)
+
+    def end(self) -> None:
+        self._link.drained()
+
+
+class Link:
+    """One direction of a connection. It is the `Host` of its stages."""
+
+    def __init__(self, connection: "Connection", source: Endpoint, destination: Endpoint, direction: Direction) -> None:
+        self.direction = direction
+        self._connection = connection
+        self._source = source
+        self._destination = destination
+        self._sink: Outlet = _Sink(self)
+        self._stages: list[Stage] = []
+        self._busy = False
+        self._paused = False
+        self._input_ended = False
+        self._over = False
+
+    def start(self, entries: list[Entry]) -> None:
+        """Build the chain and let through what arrived before."""
+        for entry in entries:
+            self._append(entry)
+        self._rewire()
+        early, self._source.early = self._source.early, []
+        for data in early:
+            self._source.deliver(data)
+        if self._source.ended:
+            self.source_ended()
+
+    # Changes of the chain, on the live connection.
+
+    def add(self, entry: Entry) -> None:
+        """Append a toxic. What the last stage has in hand goes out before, as in the real server."""
+        if self._over:
+            return
+        if self._stages:
+            self._stages[-1].interrupt()
+        if not self._over:  # what was in hand may have been the last before the end
+            self._append(entry)
+            self._rewire()
+
+    def update(self, entry: Entry) -> None:
+        """Give a toxic new settings, and roll its dice again."""
+        if self._over:
+            return
+        place = self._place(entry.name)
+        old = self._stages[place]
+        toxic = self._connection.falls(entry)
+        if toxic and type(old) is entry.stage:
+            old.reconfigure(entry.attributes)
+        else:
+            old.release()
+            if not self._over:  # what it held may have been the last before the end
+                self._stages[place] = self._stage(entry, toxic, old.following)
+                self._join()
+        self.flow_changed()
+
+    def remove(self, entry: Entry) -> None:
+        """Take a toxic out; what it holds goes on at once, in order, unless its removal closes."""
+        if self._over:
+            return
+        stage = self._stages.pop(self._place(entry.name))
+        stage.release()
+        if entry.stage.closes_on_removal:
+            stage.following.end()
+        self._join()
+        self._rewire()
+        self.flow_changed()
+
+    def abandon(self) -> None:
+        """Nobody is left to send to: drop what is held, and what still comes."""
+        self._over = True
+        self._source.deliver = _discard
+        stages, self._stages = self._stages, []
+        for stage in stages:
+            stage.cancel()
+        self.flow_changed()
+
+    # What the sockets report.
+
+    def source_ended(self) -> None:
+        """The source has closed: that news follows the data through the chain."""
+        if self._input_ended:
+            return
+        self._input_ended = True
+        self._source.deliver = _discard
+        if not self._over:
+            (self._stages[0] if self._stages else self._sink).end()
+
+    def destination_busy(self, busy: bool) -> None:
+        self._busy = busy
+        self.flow_changed()
+
+    # What the end of the chain does.
+
+    def write(self, data: bytes) -> None:
+        if not self._over:
+            self._destination.transport.write(data)
+
+    def drained(self) -> None:
+        """The end has come through the chain."""
+        if self._over:
+            return
+        self.abandon()
+        self._destination.close()
+
+    # What a stage may ask for (toxics.Host).
+
+    def later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._connection.loop.call_later(min(delay_s, _LONGEST_TIMER_S), callback)
+
+    def flow_changed(self) -> None:
+        """Read from the source exactly while there is room for it."""
+        # A link that is over discards, and must keep reading to see the source close.
+        pause = not self._over and (self._busy or any(stage.full for stage in self._stages))
+        if pause is self._paused or self._source.lost:
+            return
+        self._paused = pause
+        transport = self._source.transport
+        if transport.is_closing() or self._source.ended:
+            return
+        if pause:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def reset(self) -> None:
+        self._connection.abort(reset=True)
+
+    def rng(self, purpose: str) -> Random:
+        return self._connection.rng(purpose)
+
+    # The chain itself.
+
+    def _receive(self, data: bytes) -> None:
+        """The slow path: cut into chunks, stamp the time, hand to the first stage."""
+        arrived_s = monotonic()
+        first = self._stages[0]
+        if len(data) <= CHUNK_BYTES:
+            first.feed(Chunk(data, arrived_s))
+            return
+        for start in range(0, len(data), CHUNK_BYTES):
+            first.feed(Chunk(data[start : start + CHUNK_BYTES], arrived_s))
+
+    def _append(self, entry: Entry) -> None:
+        self._stages.append(self._stage(entry, self._connection.falls(entry), self._sink))
+        self._join()
+
+    def _stage(self, entry: Entry, toxic: bool, following: Outlet) -> Stage:
+        kind = entry.stage if toxic else Stage
+        return kind(entry.name, entry.attributes, following, self)
+
+    def _join(self) -> None:
+        followers: list[Outlet] = [*self._stages[1:], self._sink]
+        for stage, following in zip(self._stages, followers, strict=False):
+            stage.following = following
+
+    def _rewire(self) -> None:
+        """Choose the fast path or the chain for what the source reads next."""
+        if self._over or self._input_ended:
+            self._source.deliver = _discard
+        elif self._stages:
+            self._source.deliver = self._receive
+        else:
+            self._source.deliver = self._destination.transport.write
+
+    def _place(self, name: str) -> int:
+        return next(place for place, stage in enumerate(self._stages) if stage.name == name)
+
+
+class Connection:
+    """A client, its server, and the two links between them.
+
+    `number` counts the connections of the proxy in the order of their accepts; with the seed it decides the dice.
+    """
+
+    def __init__(
+        self, client: Endpoint, server: Endpoint, dice: Dice, on_closed: Callable[["Connection"], None]
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        self._client = client
+        self._server = server
+        self._dice = dice
+        self._on_closed = on_closed
+        self._rngs: dict[str, Random] = {}
+        self.links = {
+            Direction.UPSTREAM: Link(self, client, server, Direction.UPSTREAM),
+            Direction.DOWNSTREAM: Link(self, server, client, Direction.DOWNSTREAM),
+        }
+        for end in (client, server):
+            end.connection = self
+        client.outgoing = server.incoming = self.links[Direction.UPSTREAM]
+        server.outgoing = client.incoming = self.links[Direction.DOWNSTREAM]
+
+    def start(self, chain: Chain) -> None:
+        """Begin to pass data."""
+        for direction, link in self.links.items():
+            link.start(chain.towards(direction))
+        for end in (self._client, self._server):
+            if end.lost:
+                self.endpoint_lost(end)
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Close both sockets now and drop all data in between; `closed` is done when they are closed."""
+        for link in self.links.values():
+            link.abandon()
+        for end in (self._client, self._server):
+            end.abort(reset=reset)
+
+    def endpoint_lost(self, end: Endpoint) -> None:
+        if end.incoming is not None:
+            end.incoming.abandon()
+        if end.outgoing is not None:
+            end.outgoing.source_ended()
+        if self._client.lost and self._server.lost and not self.closed.done():
+            for link in self.links.values():
+                link.abandon()
+            self.closed.set_result(None)
+            self._on_closed(self)
+
+    def falls(self, entry: Entry) -> bool:
+        """Whether this toxic takes this connection: one roll for each (connection, toxic, update)."""
+        return self._dice.falls(entry.toxicity, f"{entry.name}/{entry.generation}")
+
+    def rng(self, purpose: str) -> Random:
+        if purpose not in self._rngs:
+            self._rngs[purpose] = self._dice.rng(f"{purpose}/draws")
+        return self._rngs[purpose]

@@ -1,0 +1,143 @@
+"""The process: arguments in, one line of JSON out when the API listens, signals, exit codes.
+
+Unlike the real server it says which port it got, and does not stay behind without an API when it could not get one.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import gojson
+from .api import Api, read_specs
+from .collection import Collection
+from .dice import Dice
+from .errors import ApiError
+from .http import ApiProtocol
+
+COMPATIBLE_VERSION = "2.12.0"
+EXIT_FAILED = 1
+
+
+class StartError(Exception):
+    """Why the server cannot start, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`seed` None means dice that differ in each run; `loop` is "auto", "uvloop" or "asyncio"."""
+
+    host: str
+    port: int
+    config: Path | None
+    seed: int | None
+    dial_timeout_s: float
+    version: str
+    loop: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    options = _parse(arguments)
+    try:
+        loop = _new_loop(options.loop)
+        try:
+            loop.run_until_complete(_serve(options))
+        finally:
+            loop.close()
+    except StartError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_FAILED
+    if threading.active_count() > 1:
+        # Someone still waits for a name server, and Python would wait for that. Nothing is left to be written.
+        os._exit(0)
+    return 0
+
+
+async def _serve(options: Options) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    collection = Collection(Dice.seeded(options.seed), dial_timeout_s=options.dial_timeout_s)
+    sock = _listen(options.host, options.port)
+    if options.config is not None:
+        await _load(options.config, collection)
+    api = Api(collection, options.version)
+    server = await loop.create_server(lambda: ApiProtocol(api), sock=sock)
+    host, port = sock.getsockname()[:2]
+    sys.stdout.write(f'{{"host": {gojson.encode(host).decode()}, "port": {port}}}\n')
+    sys.stdout.flush()
+    await stop.wait()
+    server.close()
+    await collection.close()
+
+
+async def _load(path: Path, collection: Collection) -> None:
+    """Create the proxies of a config file, which has the form of a populate body."""
+    try:
+        populated = await collection.populate(read_specs(path.read_bytes()))
+    except OSError as error:
+        raise StartError(f"cannot read the config {path}: {error.strerror}") from None
+    except ApiError as error:
+        raise StartError(f"the config {path} is not valid: {error.message}") from None
+    if populated.error is not None:
+        raise StartError(f"the config {path} cannot be applied: {populated.error.message}")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StartError(f"the API cannot listen on {host}:{port}: {reason.lower()}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def _new_loop(name: str) -> asyncio.AbstractEventLoop:
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise StartError("uvloop is not installed; use --loop asyncio, or install taskchaos[fast]") from None
+        else:
+            return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+def _parse(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m faults.proxy",
+        description="A TCP proxy with Toxiproxy's REST API. Prints one line of JSON with its address when it listens.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8474, help="port of the API, 0 for any (default: %(default)s)")
+    parser.add_argument("--config", type=Path, help="proxies to create at start: a JSON array as for POST /populate")
+    parser.add_argument("--seed", type=int, help="seed of all dice: toxicity and jitter (default: random)")
+    parser.add_argument(
+        "--dial-timeout", type=float, default=10.0, metavar="S", help="seconds to reach an upstream (default: 10)"
+    )
+    parser.add_argument("--report-version", default=COMPATIBLE_VERSION, metavar="V", help="what GET /version answers")
+    parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop to run on")
+    given = parser.parse_args(arguments)
+    return Options(
+        host=given.host,
+        port=given.port,
+        config=given.config,
+        seed=given.seed,
+        dial_timeout_s=given.dial_timeout,
+        version=given.report_version,
+        loop=given.loop,
+    )

@@ -1,0 +1,8 @@
+"""noop: passes everything on. What a connection gets on which a toxic's dice did not fall."""
+
+from .base import Stage, register
+
+
+@register("noop", "NoopToxic")
+class Noop(Stage):
+    pass
