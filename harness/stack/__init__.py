@@ -1,0 +1,1 @@
+"""The stack of a case: Redis, the proxy with a link per role, producers and workers."""

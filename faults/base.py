@@ -1,0 +1,169 @@
+"""What every fault is: undo noted first, evidence that it bit, an idempotent heal, a verified heal.
+
+A fault acts on a `Link` or a `Worker` and on nothing else. `inject` is called once; `prove` may be called until it
+has evidence; `heal` may be called any number of times, also when `inject` failed half-way; `verify_healed` looks at
+the world, not at what was asked for.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from faults.toxiproxy import ToxiproxyClient
+
+
+class FaultError(Exception):
+    """A fault could not be injected or healed; the message says what stood in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen that shows the fault bit. `killed_pids`: processes it ended."""
+
+    seen: str
+    killed_pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How to take the fault back, in words a person can act on; written down before anything is injected."""
+
+    action: str
+    target: str
+
+
+class PingResult(StrEnum):
+    """What a PING through a link met."""
+
+    PONG = "pong"
+    REFUSED = "refused"
+    RESET = "reset"
+    CLOSED = "closed"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """One PING through a link. `took_s` counts from the connect to the answer, or to what stood for one."""
+
+    result: PingResult
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One role's path to Redis through the proxy."""
+
+    name: str
+    host: str
+    port: int
+    api: ToxiproxyClient
+
+    def url(self, database: int = 0) -> str:
+        """The URL a client of this role uses."""
+        return f"redis://{self.host}:{self.port}/{database}"
+
+    def ping(self, timeout_s: float = 1.0) -> Ping:
+        """Send one inline PING over a new connection and say what came of it. Never raises."""
+        began = time.monotonic()
+        result = _ping(self.host, self.port, timeout_s)
+        return Ping(result, time.monotonic() - began)
+
+
+def _ping(host: str, port: int, timeout_s: float) -> PingResult:
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as probe:
+            probe.settimeout(timeout_s)
+            probe.sendall(b"PING\r\n")
+            answer = probe.recv(64)
+    except ConnectionRefusedError:
+        return PingResult.REFUSED
+    except (ConnectionResetError, BrokenPipeError):
+        return PingResult.RESET
+    except TimeoutError:
+        return PingResult.SILENCE
+    return PingResult.PONG if answer.startswith(b"+PONG") else PingResult.CLOSED
+
+
+class Worker(Protocol):
+    """One worker as faults see it: a process tree that its stack can start anew."""
+
+    @property
+    def name(self) -> str:
+        """Its role, such as worker-1."""
+
+    @property
+    def pid(self) -> int:
+        """The parent process (Celery's main process)."""
+
+    def children(self) -> tuple[int, ...]:
+        """The pool processes, oldest first."""
+
+    def states(self) -> tuple[str, ...]:
+        """The scheduler state (R, S, D, T, Z ...) of every live process of the tree."""
+
+    def expect_death(self) -> None:
+        """The next end of the parent is a fault's doing, not a crash."""
+
+    def respawn(self) -> None:
+        """Start the worker again under the same role and wait until it consumes; nothing if it already does."""
+
+    def ready(self) -> bool:
+        """Whether the current parent lives and has said that it consumes."""
+
+
+def wait_for(condition: Callable[[], bool], deadline_s: float, every_s: float = 0.01) -> bool:
+    """Poll until the condition holds; False when time runs out."""
+    until = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(every_s)
+    return True
+
+
+class Fault(ABC):
+    """One thing that goes wrong, on one target."""
+
+    #: The name it has in schedules, output and verdicts.
+    kind: ClassVar[str]
+    #: One line for `taskchaos faults`.
+    summary: ClassVar[str]
+    #: How long `prove` may take to find evidence, and `verify_healed` to see the world whole again.
+    proof_deadline_s: ClassVar[float] = 2.0
+    heal_deadline_s: ClassVar[float] = 10.0
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """The link or worker it acts on."""
+
+    @abstractmethod
+    def undo(self) -> Undo:
+        """What heals it; asked for before `inject`."""
+
+    @abstractmethod
+    def inject(self) -> None:
+        """Make it happen. Raises FaultError when it cannot."""
+
+    @abstractmethod
+    def prove(self) -> Evidence | None:
+        """Evidence, taken from the world, that it bites; None if there is none."""
+
+    @abstractmethod
+    def heal(self) -> None:
+        """Take it back. Idempotent. Raises FaultError when it cannot."""
+
+    @abstractmethod
+    def healed(self) -> bool:
+        """Whether the world shows no trace of it any more."""
+
+    def verify_healed(self) -> bool:
+        """`healed`, awaited until the deadline."""
+        return wait_for(self.healed, self.heal_deadline_s)

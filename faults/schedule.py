@@ -1,0 +1,79 @@
+"""Schedules: which fault, on what, when and for how long. A pure function of a seed; runs nothing itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from faults.base import Fault, FaultError, Link, Worker
+from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
+from faults.process import KillChild, KillFault, KillParent, KillTree, Pause
+
+LINK_FAULTS: Mapping[str, type[LinkFault]] = {
+    f.kind: f for f in (Latency, Refused, BlackHole, BlackHoleRequests, BlackHoleReplies, Reset)
+}
+WORKER_FAULTS: Mapping[str, type[KillFault] | type[Pause]] = {
+    f.kind: f for f in (KillTree, KillParent, KillChild, Pause)
+}
+#: Every fault there is, by kind.
+FAULTS: Mapping[str, type[Fault]] = {**LINK_FAULTS, **WORKER_FAULTS}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """One fault of a schedule. at_s counts from the begin of the fault phase; parameters are whole numbers."""
+
+    kind: str
+    target: str
+    at_s: float = 0.0
+    hold_s: float = 0.0
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+    def make(self, links: Mapping[str, Link], workers: Mapping[str, Worker]) -> Fault:
+        """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
+        if self.kind not in FAULTS:
+            raise FaultError(f"no fault {self.kind!r}; there are {', '.join(FAULTS)}")
+        try:
+            if self.kind in LINK_FAULTS:
+                return LINK_FAULTS[self.kind](links[self.target], **self.parameters)
+            return WORKER_FAULTS[self.kind](workers[self.target], **self.parameters)
+        except KeyError:
+            there = ", ".join([*links] if self.kind in LINK_FAULTS else [*workers])
+            raise FaultError(f"{self.kind}: no target {self.target!r}; there are {there}") from None
+        except TypeError as error:
+            raise FaultError(f"{self.kind}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Faults over time, in order of begin."""
+
+    faults: tuple[PlannedFault, ...] = ()
+
+    @property
+    def length_s(self) -> float:
+        """From the begin of the fault phase to the last planned heal."""
+        return max((f.at_s + f.hold_s for f in self.faults), default=0.0)
+
+    @classmethod
+    def of(cls, *faults: PlannedFault) -> Schedule:
+        """A schedule of these faults."""
+        return cls(tuple(sorted(faults, key=lambda f: f.at_s)))
+
+    @classmethod
+    def spread(
+        cls, seed: int, count: int, within_s: float, hold_s: float, kinds: Sequence[str], targets: Mapping[str, Sequence[str]]
+    ) -> Schedule:
+        """`count` faults drawn from `kinds`, one at a time, spread over `within_s`. targets: by kind, who may be hit.
+
+        The same arguments give the same schedule on every machine.
+        """
+        draw = random.Random(seed)
+        slot_s = within_s / count
+        planned = []
+        for index in range(count):
+            kind = draw.choice(list(kinds))
+            at_s = index * slot_s + draw.uniform(0, max(0.0, slot_s - hold_s))
+            planned.append(PlannedFault(kind, draw.choice(list(targets[kind])), round(at_s, 3), hold_s))
+        return cls(tuple(planned))

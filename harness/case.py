@@ -1,0 +1,65 @@
+"""A case: subject + workload + schedule + seed. What `taskchaos replay` runs again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.schedule import Schedule
+from harness import codec
+from harness.contract import Slo
+from harness.errors import UsageError
+from harness.result import Expectation
+from harness.stack.local import StackOptions
+from harness.workload import Workload
+
+PLAN = "plan.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case as planned. Everything the seed decided is written out, so that a replay needs no generator.
+
+    drain_deadline_s: how long to wait for convergence after the load. `nodeid`: the pytest test it came from.
+    """
+
+    suite: str
+    scenario: str
+    subject: str  # a spec that resolves
+    subject_name: str
+    seed: int
+    workload: Workload
+    schedule: Schedule = Schedule()
+    slo: Slo = Slo()
+    expectation: Expectation = Expectation()
+    stack: StackOptions = field(default_factory=StackOptions)
+    drain_deadline_s: float = 20.0
+    nodeid: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def id(self) -> str:
+        """Names the case in output, folders and `taskchaos replay`."""
+        parts = [self.suite, self.scenario, self.subject_name] if self.scenario else [self.suite, self.subject_name]
+        return ".".join("".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
+
+    def save(self, folder: Path) -> None:
+        """Write `plan.json` into the case folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PLAN).write_text(json.dumps(codec.encode(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Case:
+        """Read `plan.json`. Raises UsageError when it is missing, broken, or of another schema."""
+        path = folder / PLAN
+        try:
+            case = codec.decode(cls, json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise UsageError(f"{path} does not exist: not a case folder") from None
+        except ValueError as error:
+            raise UsageError(f"{path}: {error}") from None
+        if case.schema != SCHEMA:
+            raise UsageError(f"{path}: written with schema {case.schema}, this version reads {SCHEMA}")
+        return case

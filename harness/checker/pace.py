@@ -1,0 +1,128 @@
+"""Rates: how fast first effects came in each phase, and how soon after the last heal the rate was back.
+
+Two kinds of case. Drained: operations are submitted in a PREFILL phase and workers empty the queue, so the rate is
+capacity. Open load: operations fall due at an offered rate, and the system can at best keep up with it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from harness.checker.evidence import FOREVER, Evidence, happened
+from harness.clock import NS_PER_MS, seconds
+from harness.contract import PhaseName
+from harness.history import NEVER, Phase
+
+#: Anything shorter, or with fewer operations, has no rate.
+SHORTEST_NS = 200 * NS_PER_MS
+FEWEST_OPERATIONS = 20
+#: This share of a drained baseline's effects is warm-up.
+WARM_UP_PERCENT = 5
+#: Recovery is seen in this many windows in a row at this share of the baseline rate.
+WINDOW_NS = 250 * NS_PER_MS
+WINDOWS_IN_A_ROW = 3
+RECOVERED_SHARE = 0.95
+#: With fewer effects per window at baseline, a window says nothing.
+FEWEST_PER_WINDOW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The rate of one phase. tps is None when there was too little to measure."""
+
+    phase: Phase
+    tps: float | None
+    effects: int
+    span_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What came of the rate after the last heal. after_s: None when it was not seen to come back."""
+
+    after_s: float | None
+    observed_s: float  # length of the record after the heal
+    undecided_from_s: float | None = None  # the record ends within good windows that begin here
+    idle: bool = False  # it counts as back because everything was done by then
+    why_not: str = ""  # why nothing can be said; empty when it can
+
+
+class Paces:
+    """All rates of a case, measured once."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        history = evidence.history
+        self._times = evidence.tally.effect_times
+        missing = evidence.tally.missing()
+        self._never_done = missing.count(1) - sum(1 for op in evidence.dead if missing[op])
+        self.drained = any(phase.name is PhaseName.PREFILL for phase in history.phases)
+        self.phases = tuple(self._measure(phase) for phase in history.phases)
+        self.recovery = self._recovery()
+
+    def tps(self, name: PhaseName) -> float | None:
+        """The rate over all phases of a name."""
+        measured = [pace for pace in self.phases if pace.phase.name is name and pace.tps is not None]
+        if len(measured) == 1:
+            return measured[0].tps
+        span_ns = sum(pace.span_ns for pace in measured)
+        return sum(pace.effects for pace in measured) / seconds(span_ns) if span_ns else None
+
+    def _work_left(self, at_ns: int) -> bool:
+        return self._never_done > 0 or bisect_left(self._times, at_ns) < len(self._times)
+
+    def _measure(self, phase: Phase) -> Pace:
+        times = self._times
+        low, high = bisect_left(times, phase.begun_ns), bisect_left(times, phase.ended_ns)
+        begin_ns, end_ns, effects = phase.begun_ns, phase.ended_ns, high - low
+        if self.drained and effects and not self._work_left(phase.ended_ns):
+            end_ns = times[high - 1]  # the queue was empty from here on
+            if phase.name is PhaseName.BASELINE:
+                first = low + effects * WARM_UP_PERCENT // 100
+                begin_ns, effects = times[first], high - 1 - first
+        work = len(times) - low + self._never_done if self.drained else phase.offered
+        span_ns = end_ns - begin_ns
+        enough = span_ns >= SHORTEST_NS and work >= FEWEST_OPERATIONS
+        return Pace(phase, effects / seconds(span_ns) if enough else None, effects, span_ns)
+
+    def _recovery(self) -> Recovery:
+        history = self._evidence.history
+        proven = [fault for fault in history.faults if happened(fault)]
+        baseline = self.tps(PhaseName.BASELINE)
+        after = [p.ended_ns for p in history.phases if p.name in (PhaseName.HEALED, PhaseName.DRAIN)]
+        if not proven:
+            return Recovery(None, 0.0, why_not="no fault is proven to have bitten")
+        if any(fault.healed_ns == NEVER for fault in proven):
+            return Recovery(None, 0.0, why_not="a fault was never healed")
+        heal_ns = max(fault.healed_ns for fault in proven)
+        if baseline is None:
+            return Recovery(None, 0.0, why_not="no baseline was measured")
+        if baseline * seconds(WINDOW_NS) < FEWEST_PER_WINDOW:
+            return Recovery(None, 0.0, why_not="the baseline has too few effects per 250 ms window")
+        return self._first_good_run(heal_ns, max(after, default=heal_ns), baseline)
+
+    def _first_good_run(self, heal_ns: int, end_ns: int, baseline_tps: float) -> Recovery:
+        """The first windows in a row at the baseline rate; windows in which work runs out do not count as slow."""
+        done_ns = self._all_done_ns()
+        # A window holds whole effects only, hence int().
+        needed = max(1, int(RECOVERED_SHARE * baseline_tps * seconds(WINDOW_NS)))
+        observed_s = max(0.0, seconds(end_ns - heal_ns))
+        good, window_ns = 0, heal_ns
+        while window_ns + WINDOW_NS <= end_ns or window_ns + WINDOW_NS > done_ns:
+            next_ns = window_ns + WINDOW_NS
+            effects = bisect_left(self._times, next_ns) - bisect_left(self._times, window_ns)
+            good = good + 1 if effects >= needed or next_ns > done_ns else 0
+            window_ns = next_ns
+            if good == WINDOWS_IN_A_ROW:
+                back_ns = window_ns - WINDOWS_IN_A_ROW * WINDOW_NS
+                return Recovery(seconds(back_ns - heal_ns), observed_s, idle=window_ns > done_ns)
+        trailing_s = seconds(window_ns - good * WINDOW_NS - heal_ns) if good else None
+        return Recovery(None, observed_s, undecided_from_s=trailing_s)
+
+    def _all_done_ns(self) -> int:
+        """When everything that was submitted had its effect and no more was due."""
+        if self._never_done:
+            return FOREVER
+        last_due_ns = max(self._evidence.history.submits.due_ns, default=0)
+        return max(last_due_ns, self._times[-1] if self._times else 0)

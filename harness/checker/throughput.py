@@ -1,0 +1,126 @@
+"""The figures that a case demands: throughput by phase, and recovery after the last heal."""
+
+from __future__ import annotations
+
+from harness.checker.evidence import Evidence
+from harness.checker.pace import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
+from harness.checker.results import counted, if_claimed
+from harness.clock import seconds
+from harness.contract import Claim, PhaseName
+from harness.history import Phase
+from harness.verdict import Outcome, Rule, RuleResult, Throughput, merge
+
+#: More late and dropped sends than this make an open load's figures worthless.
+LATE_SHARE = 0.01
+#: An open load is kept up with at this share of the offered rate.
+KEPT_UP_SHARE = 0.95
+
+
+def figures(evidence: Evidence, paces: Paces) -> Throughput:
+    """Everything that could be measured, judged or not."""
+    return Throughput(
+        baseline_tps=_rounded(paces.tps(PhaseName.BASELINE)),
+        fault_tps=_rounded(paces.tps(PhaseName.FAULT)),
+        healed_tps=_rounded(paces.tps(PhaseName.HEALED)),
+        recovery_s=_rounded(paces.recovery.after_s),
+        target_tps=evidence.history.slo.target_tps,
+    )
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 3)
+
+
+def throughput(evidence: Evidence, paces: Paces) -> RuleResult:
+    """Every judged phase reaches the target, or what was offered when that is less."""
+    slo = evidence.history.slo
+    if slo.target_tps is None:
+        return RuleResult(Rule.THROUGHPUT, Outcome.NOT_CLAIMED, "no target", None, "no target set")
+    expression = f"effects/s >= {slo.target_tps:g}" + ("" if paces.drained else ", or 95 % of the offered rate")
+    judged = [pace for pace in paces.phases if pace.phase.name in slo.phases]
+    if not judged:
+        reason = f"none of the phases {', '.join(sorted(slo.phases))} was recorded; give the case one"
+        return RuleResult(Rule.THROUGHPUT, Outcome.UNKNOWN, expression, None, reason)
+    late = None if paces.drained else _load_trouble(evidence, [pace.phase for pace in judged])
+    parts = [_judge(pace, slo.target_tps, paces.drained) for pace in judged]
+    outcome = Outcome.UNKNOWN if late else merge(part[0] for part in parts)
+    reason = "; ".join(part[1] for part in parts)
+    if late:
+        reason = f"load generator was late: {late}; lower the rate or free the machine ({reason})"
+    worst = min((pace.tps for pace in judged if pace.tps is not None), default=None)
+    result = RuleResult(Rule.THROUGHPUT, outcome, expression, _rounded(worst), reason)
+    return if_claimed(evidence.contract, Claim.THROUGHPUT, result)
+
+
+def _judge(pace: Pace, target_tps: float, drained: bool) -> tuple[Outcome, str]:
+    name = pace.phase.name.value
+    if pace.tps is None:
+        reason = (
+            f"{name} has too little to measure (needs {seconds(SHORTEST_NS):g} s and {FEWEST_OPERATIONS} operations)"
+        )
+        return Outcome.UNKNOWN, reason
+    required = target_tps
+    if not drained:
+        offered_tps = pace.phase.offered / seconds(pace.phase.ended_ns - pace.phase.begun_ns)
+        required = min(target_tps, KEPT_UP_SHARE * offered_tps)
+    if pace.tps >= required:
+        return Outcome.PASS, f"{name} {pace.tps:.1f}/s >= {required:.1f}/s"
+    return Outcome.FAIL, f"{name} {pace.tps:.1f}/s < {required:.1f}/s"
+
+
+def _load_trouble(evidence: Evidence, phases: list[Phase]) -> str:
+    """What kept the load generator from offering the rate in these phases; empty when it did."""
+    offered = sum(phase.offered for phase in phases)
+    late = sum(1 for due_ns in evidence.tally.late_due if _within(due_ns, phases))
+    dropped = _dropped_in(evidence, phases) if evidence.history.dropped_sends else 0
+    if late + dropped <= LATE_SHARE * offered:
+        return ""
+    return f"{late} late and {dropped} dropped of {counted(offered, 'send')}"
+
+
+def _dropped_in(evidence: Evidence, phases: list[Phase]) -> int:
+    """Sends dropped in these phases: due there but never begun. Those that no phase offers count as well."""
+    history, placed, here = evidence.history, 0, 0
+    for phase in history.phases:
+        begun = sum(1 for due_ns in history.submits.due_ns if phase.begun_ns <= due_ns < phase.ended_ns)
+        gap = max(0, phase.offered - begun)
+        placed += gap
+        here += gap if phase in phases else 0
+    return here + max(0, history.dropped_sends - placed)
+
+
+def _within(at_ns: int, phases: list[Phase]) -> bool:
+    return any(phase.begun_ns <= at_ns < phase.ended_ns for phase in phases)
+
+
+def recovery(evidence: Evidence, paces: Paces) -> RuleResult:
+    """The rate is back at 95 % of the baseline within the limit after the last heal."""
+    history, found = evidence.history, paces.recovery
+    limit_s = history.slo.recovery_limit_s
+    if limit_s is None or not (history.faults or history.planned_faults):
+        reason = "no limit set" if limit_s is None else "no fault to recover from"
+        return RuleResult(Rule.RECOVERY, Outcome.NOT_CLAIMED, "no limit", _rounded(found.after_s), reason)
+    expression = f"back at {RECOVERED_SHARE * 100:.0f} % of baseline within {limit_s:g} s"
+    outcome, reason = Outcome.UNKNOWN, f"{found.why_not}; the recovery time cannot be told"
+    if found.after_s is not None:
+        outcome = Outcome.PASS if found.after_s <= limit_s else Outcome.FAIL
+        reason = f"back after {found.after_s:.2f} s" + (", when everything was done" if found.idle else "")
+    elif not found.why_not:
+        outcome, reason = _not_back(found, limit_s)
+    late = _late_after_heal(evidence, paces) if outcome is Outcome.FAIL else ""
+    if late:
+        outcome, reason = Outcome.UNKNOWN, f"{reason}, but the load generator was late: {late}"
+    result = RuleResult(Rule.RECOVERY, outcome, expression, _rounded(found.after_s), reason)
+    return if_claimed(evidence.contract, Claim.THROUGHPUT, result)
+
+
+def _not_back(found: Recovery, limit_s: float) -> tuple[Outcome, str]:
+    seen = f"not back within the {found.observed_s:.2f} s recorded after the heal"
+    if found.observed_s < limit_s or (found.undecided_from_s is not None and found.undecided_from_s <= limit_s):
+        return Outcome.UNKNOWN, f"{seen}; make the healed phase longer than {limit_s:g} s"
+    return Outcome.FAIL, seen
+
+
+def _late_after_heal(evidence: Evidence, paces: Paces) -> str:
+    healed = [phase for phase in evidence.history.phases if phase.name is PhaseName.HEALED]
+    return "" if paces.drained else _load_trouble(evidence, healed)

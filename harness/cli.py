@@ -1,0 +1,252 @@
+"""The `taskchaos` command. `run` is a front end: pytest is the engine, the event stream is what is shown."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import __version__, codec
+from harness.errors import ExitCode, TaskchaosError, UsageError
+
+_LIST = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+
+
+class _Main(click.Group):
+    """Prints what a person did wrong as one line and exits with 4; other expected errors likewise, with their code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except click.exceptions.Exit as done:
+            code = done.exit_code
+        except click.ClickException as error:
+            _complain(error.format_message())
+            code = ExitCode.USAGE
+        except (click.Abort, KeyboardInterrupt):
+            _complain("interrupted")
+            code = ExitCode.INTERRUPTED
+        except TaskchaosError as error:
+            _complain(str(error))
+            code = error.exit_code
+        sys.exit(int(code or 0))
+
+
+def _complain(text: str) -> None:
+    click.echo(f"taskchaos: {' '.join(text.split())}", err=True)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="taskchaos")
+def main() -> None:
+    """Prove, or refute, that a Celery retry implementation loses no task and keeps its throughput."""
+
+
+def suites_folder() -> Path:
+    """Where the suites are installed. Raises UsageError if they are not."""
+    spec = importlib.util.find_spec("suites")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    if not places:
+        raise UsageError("the suites are not installed: install taskchaos with `pip install -e .`")
+    return Path(places[0])
+
+
+def suite_names() -> tuple[str, ...]:
+    """The suites there are."""
+    return tuple(sorted(p.stem.removeprefix("test_") for p in suites_folder().glob("test_*.py")))
+
+
+def _suite_paths(names: Sequence[str]) -> list[str]:
+    """Test paths for suite names or for paths of a person's own; all suites for none."""
+    folder = suites_folder()
+    paths = []
+    for name in names or suite_names():
+        own = Path(name.partition("::")[0])
+        known = folder / f"test_{name}.py"
+        if known.is_file():
+            paths.append(str(known))
+        elif own.exists():
+            paths.append(name)
+        else:
+            raise UsageError(f"no suite {name!r}; there are {', '.join(suite_names())}, or give a path")
+    return paths
+
+
+@main.command()
+@click.argument("suites", nargs=-1, metavar="[SUITE ...]")
+@click.option("--subject", "-s", "subjects", multiple=True, help="Name, package.module:Name or file.py:Name; repeatable.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
+@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
+@click.option("--stack", default="local", show_default=True, help="Where Redis, proxy and workers run.")
+@click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [default: 2 per core].")
+@click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
+@click.option("--redis-server", help="Another redis-server or valkey-server binary.")
+@click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo.")
+@click.option("--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker).")
+@click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
+    """Run suites against subjects and judge them.
+
+    Without arguments: all suites in their quick scenarios, against stock Celery and the known-bad controls.
+    """
+    from harness.suite import make_options
+
+    options = make_options(
+        parallel=parallel or 2 * (os.cpu_count() or 1), replay=None, subjects=given.pop("subjects"), **given
+    )
+    more = ["-k", keyword] if keyword else []
+    return _run_pytest(options, [*_suite_paths(suites), *more], verbose=verbose)
+
+
+def _run_pytest(options: Any, arguments: list[str], *, verbose: bool) -> int:
+    """Run pytest on the options, show the event stream, and return the run's exit code."""
+    import pytest
+
+    from harness.run import open_run
+    from harness.watch import Watch
+
+    folder = options.folder
+    stream = open_run(options)
+    (folder / "logs").mkdir(exist_ok=True)
+    suites = suites_folder()
+    argv = [
+        *arguments,
+        "-c",
+        str(suites / "pytest.ini"),
+        f"--rootdir={suites.parent}",
+        "-p",
+        "no:cacheprovider",
+        "--chaos-quiet",
+        "-q",
+    ]
+    if options.parallel > 1:
+        argv += ["-n", str(options.parallel), "--dist", "load", "--maxschedchunk", "1"]
+    watch = Watch(stream, verbose=verbose)
+    watch.start()
+    try:
+        status = pytest.main(argv, plugins=[_Given(options)])
+    finally:
+        watch.stop()
+    return watch.conclude(folder, int(status))
+
+
+class _Given:
+    """Hands the options to the pytest plugin, so that they are made and checked once."""
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+
+    def pytest_configure(self, config: Any) -> None:
+        from harness import pytest_plugin
+
+        config.stash[pytest_plugin._options_key] = self._options
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False), default=".taskchaos/runs/latest")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def judge(folder: str, verbose: bool) -> int:
+    """Judge a stored run again, with the checker of this version, and write its files anew."""
+    from harness.stored import judge_again
+
+    return judge_again(Path(folder), verbose=verbose)
+
+
+@main.command()
+@click.argument("case")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule.")
+def replay(case: str, verbose: bool) -> int:
+    """Run one case of a stored run again with the same plan. CASE: an id of the latest run, RUN/ID, or a folder."""
+    from harness.stored import find_case, replay_options
+
+    folder, stored = find_case(case)
+    options = replay_options(folder)
+    return _run_pytest(options, [str(suites_folder().parent / stored.nodeid)], verbose=verbose)
+
+
+@main.command()
+@_LIST
+def subjects(as_json: bool) -> None:
+    """List the registered subjects."""
+    from harness.listing import subject_rows
+
+    _show(subject_rows(), as_json)
+
+
+@main.command()
+@_LIST
+def suites(as_json: bool) -> None:
+    """List the suites and what they do."""
+    from harness.listing import suite_rows
+
+    _show(suite_rows(suites_folder()), as_json)
+
+
+@main.command()
+@_LIST
+def faults(as_json: bool) -> None:
+    """List the faults that schedules may name."""
+    from faults.schedule import FAULTS
+
+    _show([{"fault": kind, "does": fault.summary} for kind, fault in FAULTS.items()], as_json)
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(codec.encode(rows), indent=1))
+        return
+    widths = [max(len(str(list(row.values())[0])) for row in rows)] if rows else [0]
+    for row in rows:
+        first, *rest = row.values()
+        click.echo(f"{first!s:<{widths[0]}}  " + "  ".join(str(r) for r in rest if r))
+
+
+@main.command("check-subject")
+@click.argument("subject")
+def check_subject(subject: str) -> int:
+    """Say what is wrong with a subject, before anything starts."""
+    from harness.subject import dry_run, resolve
+
+    found = resolve(subject)
+    problems = dry_run(found)
+    for problem in problems:
+        click.echo(f"✗ {problem}")
+    if problems:
+        return int(ExitCode.USAGE)
+    claims = ", ".join(sorted(c.value for c in found.contract.claims)) or "nothing"
+    click.echo(f"✓ {found.name}: can be used; claims {claims}")
+    return 0
+
+
+@main.command("new-subject")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+def new_subject(name: str, force: bool) -> None:
+    """Write a template NAME.py for a subject of your own, and a test for it."""
+    from harness.scaffold import write_template
+
+    for path in write_template(name, Path.cwd(), force=force):
+        click.echo(f"wrote {path}")
+    click.echo(f"next: taskchaos check-subject {name}.py:Subject && taskchaos run --subject {name}.py:Subject")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def proxy(arguments: tuple[str, ...]) -> None:
+    """Run the embedded proxy by itself (--host, --port, --config)."""
+    os.execv(sys.executable, [sys.executable, "-m", "faults.proxy", *arguments])
+
+
+if __name__ == "__main__":
+    threading.current_thread().name = "taskchaos"
+    main()

@@ -1,0 +1,45 @@
+"""Profiles: how long and how much. A suite takes its times and rates from here, so that all suites scale together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Depth(IntEnum):
+    """Which scenarios run: those of a profile and of every shallower one."""
+
+    QUICK = 0
+    DEFAULT = 1
+    NIGHTLY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The scale of a run. Times in seconds.
+
+    target_tps: effects per second that a phase without fault has to reach. recovery_limit_s: None = report only,
+    where the healed phase is too short to judge it.
+    """
+
+    name: str
+    depth: Depth
+    baseline_s: float
+    fault_s: float
+    healed_s: float
+    rate_tps: int
+    target_tps: float
+    prefill: int
+    kills: int
+    recovery_limit_s: float | None
+    drain_deadline_s: float
+
+
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("quick", Depth.QUICK, 1.0, 1.3, 1.0, 100, 80.0, 500, 2, None, 15.0),
+        Profile("default", Depth.DEFAULT, 3.0, 4.0, 6.0, 100, 80.0, 3000, 4, 5.0, 30.0),
+        Profile("nightly", Depth.NIGHTLY, 10.0, 30.0, 20.0, 100, 80.0, 20000, 20, 10.0, 90.0),
+    )
+}

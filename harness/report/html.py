@@ -1,0 +1,277 @@
+"""report.html: one file that needs no network, no scripts and no other file of the run.
+
+This module turns results into what the templates print; the templates hold markup only. Cases that surprise come
+first and open; expected failures of controls stand apart, so that red means "look at this".
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.report import charts
+from harness.report.files import replace_text
+from harness.report.story import EFFECT, FAULT, FINAL, PRODUCER, SUBJECT
+from harness.report.wording import (
+    Standing,
+    cell,
+    counts_sentence,
+    demand,
+    exit_phrase,
+    explain,
+    figure,
+    outcome_phrase,
+    plural,
+    rate,
+    seconds,
+    standing,
+    surprises,
+)
+from harness.result import CaseDetail, CaseResult, RunResult, Story, StoryLine
+from harness.verdict import Outcome, Rule
+
+MAX_OPEN = 3  # cases that are open from the start
+STORIES_SHOWN = 24  # per surprising case
+STORIES_PER_RULE = 6
+STORIES_OF_CONTROLS = 4  # a control's defects are known
+LINES_SHOWN = 40
+STORY_BUDGET = 1_200_000  # characters of all stories together
+_LINE_COST = 110  # characters of markup around a line
+
+MARKS = {
+    Standing.FAILED: "✗",
+    Standing.MISSED: "✗",
+    Standing.STACK: "!",
+    Standing.UNKNOWN: "?",
+    Standing.TOLERATED: "✓",
+    Standing.CAUGHT: "✓",
+    Standing.PASSED: "✓",
+}
+RULE_MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?", Outcome.NOT_CLAIMED: "·"}
+_KINDS = {EFFECT: "effect", FAULT: "fault", FINAL: "final", PRODUCER: "producer", SUBJECT: "subject"}
+_GROUPS: Sequence[tuple[str, str, frozenset[Standing]]] = (
+    ("surprises", "Surprises", frozenset(s for s in Standing if s.surprise)),
+    ("controls", "Controls that failed as they must", frozenset({Standing.CAUGHT})),
+    ("passed", "Passed as expected", frozenset({Standing.PASSED, Standing.TOLERATED})),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """One case as the template prints it."""
+
+    case: CaseResult
+    anchor: str
+    kind: Standing
+    mark: str
+    phrase: str
+    sentence: str
+    open: bool
+    spark: Markup
+    throughput: Markup
+    latency: Markup
+    caption: str
+    stories: Sequence[StoryView]
+    stories_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoryView:
+    """One task's story, cut to what a page can hold."""
+
+    op: int
+    rules: tuple[Rule, ...]
+    note: str
+    lines: Sequence[StoryLine]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellView:
+    """One cell of the matrix."""
+
+    suite: str
+    kind: Standing | None
+    text: str
+    cases: Sequence[CaseView]
+
+
+def render(result: RunResult, details: Mapping[str, CaseDetail], problems: Sequence[str] = ()) -> str:
+    """The text of report.html."""
+    views = _case_views(result, details)
+    groups = [(ident, title, [v for v in views if v.kind in kinds]) for ident, title, kinds in _GROUPS]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(figure=figure, rate=rate, seconds=seconds, demand=demand, words=words, who=_kind_of)
+    return environment.get_template("page.html.j2").render(
+        result=result,
+        headline=headline(result),
+        sentence=counts_sentence(result),
+        meaning=exit_phrase(result.exit_code),
+        again=run_again(result),
+        facts=_facts(result),
+        problems=problems,
+        surprises=[v for case in surprises(result.cases) for v in views if v.case is case],
+        suites=list(dict.fromkeys(c.suite for c in result.cases)),
+        matrix=_matrix(views),
+        groups=[g for g in groups if g[2]],
+        rule_marks=RULE_MARKS,
+        marks=MARKS,
+        plural=plural,
+    )
+
+
+def write(result: RunResult, details: Mapping[str, CaseDetail], path: Path, *, problems: Sequence[str] = ()) -> None:
+    """Write report.html. Cases without a detail are shown without charts and stories."""
+    replace_text(path, render(result, details, problems))
+
+
+def headline(result: RunResult) -> str:
+    """The verdict in a few words."""
+    found = surprises(result.cases)
+    if result.interrupted:
+        return f"Interrupted: {plural(len(result.cases), 'case')} known"
+    if not result.cases:
+        return "Nothing was run"
+    if not found:
+        return f"All {plural(len(result.cases), 'verdict')} as expected" if not result.exit_code else "Incomplete"
+    return f"{plural(len(found), 'surprise')} in {plural(len(result.cases), 'case')}"
+
+
+def run_again(result: RunResult) -> str:
+    """The command that runs the same cases."""
+    suites = dict.fromkeys(c.suite for c in result.cases)
+    subjects = dict.fromkeys(c.subject for c in result.cases if not c.control)
+    words = ["taskchaos", "run", *suites]
+    for subject in subjects:
+        words += ["--subject", subject]
+    words += ["--stack", result.stack] if result.stack else []
+    words += ["--profile", result.profile] if result.profile else []
+    return shlex.join([*words, "--seed", str(result.seed)])
+
+
+def _facts(result: RunResult) -> list[tuple[str, str]]:
+    facts = [
+        ("Run", result.run),
+        ("Started", result.started.replace("T", " ")),
+        ("Took", seconds(result.wall_s)),
+        ("Seed", str(result.seed)),
+        ("Profile", result.profile),
+        ("Stack", result.stack),
+        ("Server", f"{result.server.name} {result.server.version}".strip()),
+    ]
+    facts += sorted(result.versions.items())
+    return [(name, value) for name, value in facts if value]
+
+
+def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[CaseView]:
+    anchors: set[str] = set()
+    budget = STORY_BUDGET
+    opened = 0
+    views: dict[str, CaseView] = {}
+    # Surprises first: their stories get the space.
+    for case in sorted(result.cases, key=lambda c: not standing(c).surprise):
+        detail = details.get(case.id, CaseDetail())
+        kind = standing(case)
+        stories = _story_views(case, detail.stories, kind, budget)
+        budget -= sum(_cost(story.lines) for story in stories)
+        is_open = kind.surprise and opened < MAX_OPEN
+        opened += is_open
+        anchor = _unique(f"case-{slug(case.id)}", anchors)
+        views[case.id] = CaseView(
+            case=case,
+            anchor=anchor,
+            kind=kind,
+            mark=MARKS[kind],
+            phrase=_phrase(case, kind),
+            sentence=explain(case),
+            open=is_open,
+            spark=charts.spark(detail),
+            throughput=charts.throughput(detail, case.throughput, anchor),
+            latency=charts.latency(detail, anchor),
+            caption=charts.caption(detail),
+            stories=stories,
+            stories_total=len(detail.stories),
+        )
+    return [views[case.id] for case in result.cases]
+
+
+def _phrase(case: CaseResult, kind: Standing) -> str:
+    """Outcome in the case's head line; the long reasons stand below."""
+    short = {Standing.UNKNOWN: "unknown", Standing.STACK: "stack error"}
+    if kind is Standing.CAUGHT:
+        return f"fail: {', '.join(case.failed_rules)} (expected)"
+    return short.get(kind) or outcome_phrase(case)
+
+
+def _story_views(case: CaseResult, stories: Iterable[Story], kind: Standing, budget: int) -> list[StoryView]:
+    notes = {s.op: s.note for rule in reversed(case.rules) for s in rule.samples if s.op is not None}
+    limit = STORIES_SHOWN if kind.surprise else STORIES_OF_CONTROLS
+    per_rule: dict[Rule, int] = {}
+    views: list[StoryView] = []
+    for story in stories:
+        main = story.rules[0] if story.rules else Rule.EVIDENCE
+        half = LINES_SHOWN // 2
+        cut = len(story.lines) > LINES_SHOWN
+        lines = [*story.lines[:half], *story.lines[-half:]] if cut else story.lines
+        if len(views) >= limit or per_rule.get(main, 0) >= STORIES_PER_RULE or _cost(lines) > budget:
+            continue
+        budget -= _cost(lines)
+        per_rule[main] = per_rule.get(main, 0) + 1
+        views.append(StoryView(story.op, story.rules, notes.get(story.op, ""), lines, len(story.lines) - len(lines)))
+    return views
+
+
+def _cost(lines: Sequence[StoryLine]) -> int:
+    return 400 + sum(_LINE_COST + len(line.who) + len(line.what) for line in lines)
+
+
+def _matrix(views: Sequence[CaseView]) -> list[tuple[str, bool, list[CellView]]]:
+    """Rows of subject, whether it is a control, and its cells."""
+    subjects = dict.fromkeys(v.case.subject for v in views)
+    suites = dict.fromkeys(v.case.suite for v in views)
+    rows = []
+    for subject in subjects:
+        cells = []
+        for suite in suites:
+            group = [v for v in views if v.case.subject == subject and v.case.suite == suite]
+            kind, text = cell([v.case for v in group]) if group else (None, "")
+            cells.append(CellView(suite, kind, text, group))
+        control = any(v.case.control for v in views if v.case.subject == subject)
+        rows.append((subject, control, cells))
+    return rows
+
+
+def _kind_of(who: str) -> str:
+    """The style of a story line, by who says it."""
+    return _KINDS.get(who, "worker")
+
+
+def words(command: str) -> Markup:
+    """A command that wraps between words only, never at a hyphen."""
+    return Markup(" ").join(Markup("<span>{}</span>").format(word) for word in command.split(" "))
+
+
+def slug(text: str) -> str:
+    """The text as a part of an HTML id."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "x"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    number, unique = 1, name
+    while unique in taken:
+        number += 1
+        unique = f"{name}-{number}"
+    taken.add(unique)
+    return unique

@@ -1,0 +1,50 @@
+"""verdict.json (DESIGN section 4.2): what automation reads."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from harness import codec
+from harness.errors import UsageError
+from harness.report.files import replace_text
+from harness.result import SCHEMA, RunResult
+
+
+def dumps(result: RunResult) -> str:
+    """The text of verdict.json. Keys stand in the order of the dataclasses, `schema` first; versions by name."""
+    data = _finite(codec.encode(result))
+    data["versions"] = dict(sorted(data["versions"].items()))
+    return json.dumps({"schema": data.pop("schema"), **data}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write(result: RunResult, path: Path) -> None:
+    """Write verdict.json."""
+    replace_text(path, dumps(result))
+
+
+def read(path: Path) -> RunResult:
+    """The result that a verdict.json holds. Raises UsageError naming what is wrong with the file."""
+    try:
+        data = json.loads(path.read_bytes())
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise UsageError(f"{path} has schema {schema}; this taskchaos reads up to {SCHEMA}. Upgrade taskchaos.")
+        return codec.decode(RunResult, data)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no verdict.json: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; both mean "not measurable" here, which is null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,137 @@
+"""summary.md: what $GITHUB_STEP_SUMMARY shows. GitHub drops a step's summary above 1 MiB, so it is cut below that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.report.files import replace_text
+from harness.report.wording import (
+    Standing,
+    cell,
+    counts_sentence,
+    exit_phrase,
+    explain,
+    figure,
+    one_line,
+    samples_phrase,
+    seconds,
+    standing,
+    surprises,
+)
+from harness.result import CaseResult, RunResult
+from harness.verdict import Outcome
+
+MAX_BYTES = 900_000
+_MAX_TEXT = 2_000  # of one reason or note
+_ICONS = {
+    Standing.FAILED: "❌",
+    Standing.MISSED: "❌",
+    Standing.STACK: "⚠️",
+    Standing.UNKNOWN: "❔",
+    Standing.TOLERATED: "☑️",
+    Standing.CAUGHT: "☑️",
+    Standing.PASSED: "✅",
+}
+_RUN_ICONS = {Outcome.PASS: "✅", Outcome.FAIL: "❌"}
+#: What Markdown may read as markup. Hyphens and dots only matter where a line begins, which no escaped text does.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
+
+
+def dumps(result: RunResult) -> str:
+    """The text of summary.md."""
+    parts = [_head(result), _matrix(result.cases), *_findings(result.cases), _throughput(result.cases)]
+    text, left_out = "", 0
+    for part in parts:
+        if len((text + part).encode()) > MAX_BYTES:
+            left_out += 1
+        else:
+            text += part
+    if left_out:
+        text += f"\n_{left_out} parts are left out: the summary would be too large. See report.html._\n"
+    return text
+
+
+def write(result: RunResult, path: Path) -> None:
+    """Write summary.md."""
+    replace_text(path, dumps(result))
+
+
+def _head(result: RunResult) -> str:
+    icon = _RUN_ICONS.get(result.outcome, "❔")
+    server = f"{result.server.name} {result.server.version}".strip()
+    facts = [f"seed {result.seed}", result.profile, result.stack, server, f"{seconds(result.wall_s)}"]
+    facts += [f"{name} {version}" for name, version in sorted(result.versions.items())]
+    return (
+        f"## {icon} taskchaos: {result.outcome}\n\n"
+        f"{escape(counts_sentence(result))}\n"
+        f"Exit code {result.exit_code}: {escape(exit_phrase(result.exit_code))}.\n\n"
+        f"{' · '.join(escape(f) for f in facts if f)}\n"
+    )
+
+
+def _matrix(cases: Sequence[CaseResult]) -> str:
+    if not cases:
+        return ""
+    subjects = list(dict.fromkeys(c.subject for c in cases))
+    suites = list(dict.fromkeys(c.suite for c in cases))
+    rows = []
+    for subject in subjects:
+        row = [f"**{escape(subject)}**"]
+        for suite in suites:
+            group = [c for c in cases if c.subject == subject and c.suite == suite]
+            kind, text = cell(group) if group else (None, "")
+            row.append(f"{_ICONS[kind]} {escape(text)}" if kind else "")
+        rows.append(row)
+    return "\n" + _table(["subject", *map(escape, suites)], rows)
+
+
+def _findings(cases: Sequence[CaseResult]) -> list[str]:
+    found = surprises(cases)
+    return (["\n### Surprises\n"] if found else []) + [_finding(case) for case in found]
+
+
+def _finding(case: CaseResult) -> str:
+    lines = [f"\n{_ICONS[standing(case)]} **{escape(case.id)}**: {escape(explain(case))}", ""]
+    for rule in case.rules:
+        if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN):
+            sample = samples_phrase(rule.samples)
+            observed = f", observed {figure(rule.observed)}" if rule.observed is not None else ""
+            text = f"- {rule.outcome} `{_code(rule.expression)}`{escape(observed)}: {escape(rule.reason)}"
+            lines.append(text + (f" ({escape(sample)})" if sample else ""))
+    lines += ["", "```sh", _code(case.replay), "```", ""]
+    return "\n".join(lines)
+
+
+def _throughput(cases: Sequence[CaseResult]) -> str:
+    rows = []
+    for case in cases:
+        speed = case.throughput
+        figures = (speed.baseline_tps, speed.fault_tps, speed.healed_tps, speed.target_tps)
+        if any(f is not None for f in figures):
+            recovery = "" if speed.recovery_s is None else seconds(speed.recovery_s)
+            rows.append([escape(case.id), *("" if f is None else figure(f) for f in figures), recovery])
+    if not rows:
+        return ""
+    header = ["case", "baseline/s", "fault/s", "healed/s", "target/s", "recovered in"]
+    return "\n### Throughput\n\n" + _table(header, rows, right=True)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = False) -> str:
+    align = ["---", *(["---:"] if right else ["---"]) * (len(header) - 1)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, align, *rows))
+
+
+def escape(text: str) -> str:
+    """The text as Markdown that shows it literally, on one line; also inside a table."""
+    return _SPECIAL.sub(r"\\\1", _cut(one_line(text)))
+
+
+def _code(text: str) -> str:
+    """The text for a code span or block: on one line, no back ticks that could end it."""
+    return _cut(one_line(text)).replace("`", "'")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"

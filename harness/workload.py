@@ -1,0 +1,154 @@
+"""The workload: operations with unique numbers, when they are due, and the body that stands for the user's work."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from harness.history import AttemptOutcome
+from harness.ledger import Ledger
+
+_TASK_ID = re.compile(r"op-(\d+)")
+
+
+class TransientError(Exception):
+    """The body failed in a way that a later attempt overcomes: a subject should retry."""
+
+
+class PermanentError(Exception):
+    """The body fails every time: a subject should give up soon and keep the task somewhere."""
+
+
+class LoadModel(StrEnum):
+    """OPEN: a fixed schedule of due times that waits for nobody. PREFILL: fill the queue, then start the workers."""
+
+    OPEN = "open"
+    PREFILL = "prefill"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One unit of work. `failures`: transient failures before the body succeeds; `work_ms`: how long it works."""
+
+    number: int
+    failures: int = 0
+    permanent: bool = False
+    work_ms: int = 0
+    padding: int = 0  # bytes of payload
+
+    @property
+    def task_id(self) -> str:
+        """The Celery task id, from which the operation's number can be read back."""
+        return f"op-{self.number}"
+
+    def payload(self) -> dict[str, Any]:
+        """The task's only argument, as JSON."""
+        return {
+            "op": self.number,
+            "failures": self.failures,
+            "permanent": self.permanent,
+            "work_ms": self.work_ms,
+            "padding": "x" * self.padding,
+        }
+
+
+def operation_number(text: str) -> int | None:
+    """The operation a task id, lock key or message names; None if it names none."""
+    found = _TASK_ID.search(text)
+    return int(found.group(1)) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is asked of the subject. Times in seconds; every `permanent_every`-th operation fails for good (0 = none).
+
+    In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
+    out). A PREFILL load sends `prefill` operations before any worker runs, then measures the drain.
+    """
+
+    model: LoadModel = LoadModel.OPEN
+    rate_tps: int = 100
+    baseline_s: float = 1.0
+    fault_s: float = 1.0
+    healed_s: float = 1.0
+    prefill: int = 0
+    failures: int = 0
+    failing_every: int = 1  # every n-th operation fails `failures` times first
+    permanent_every: int = 0
+    work_ms: int = 0
+    padding: int = 0
+
+    @property
+    def load_s(self) -> float:
+        """How long operations are due for."""
+        return self.baseline_s + self.fault_s + self.healed_s if self.model is LoadModel.OPEN else 0.0
+
+    @property
+    def operations(self) -> int:
+        """How many operations the plan holds."""
+        return self.prefill if self.model is LoadModel.PREFILL else round(self.rate_tps * self.load_s)
+
+    def operation(self, number: int) -> Operation:
+        """The operation with this number."""
+        permanent = bool(self.permanent_every) and number % self.permanent_every == self.permanent_every - 1
+        failing = number % self.failing_every == 0 and not permanent
+        return Operation(number, self.failures if failing else 0, permanent, self.work_ms, self.padding)
+
+    @property
+    def permanent(self) -> frozenset[int]:
+        """The operations whose body always fails for good."""
+        if not self.permanent_every:
+            return frozenset()
+        return frozenset(range(self.permanent_every - 1, self.operations, self.permanent_every))
+
+    def due(self, producer: int, producers: int) -> Iterator[tuple[Operation, int]]:
+        """The operations of one of several producers, each with its due time in ns after the load began."""
+        for number in range(producer, self.operations, producers):
+            yield self.operation(number), 0 if self.model is LoadModel.PREFILL else number * 1_000_000_000 // self.rate_tps
+
+
+class Body:
+    """What a task does: works, fails as its operation says, and records attempt, effect and end in the ledger.
+
+    The number of failures so far is kept in files (`O_EXCL` creates one per failure), not in the message and not in
+    Redis: it has to be true whatever the subject does with its retries.
+    """
+
+    def __init__(self, ledger: Ledger, marks: Path) -> None:
+        self._ledger = ledger
+        self._marks = marks
+
+    def __call__(self, payload: Mapping[str, Any]) -> int:
+        """Execute once. Raises TransientError or PermanentError as the operation demands; returns its number."""
+        number = int(payload["op"])
+        token = self._ledger.begin(number)
+        outcome = AttemptOutcome.INTERRUPTED
+        try:
+            if payload["work_ms"]:
+                time.sleep(payload["work_ms"] / 1000)
+            if payload["permanent"]:
+                outcome = AttemptOutcome.PERMANENT
+                raise PermanentError(f"operation {number} fails every time")
+            if self._has_to_fail(number, payload["failures"]):
+                outcome = AttemptOutcome.TRANSIENT
+                raise TransientError(f"operation {number} fails this time")
+            self._ledger.effect(number, token)
+            outcome = AttemptOutcome.OK
+            return number
+        finally:
+            self._ledger.end(number, token, outcome)
+
+    def _has_to_fail(self, number: int, failures: int) -> bool:
+        for failure in range(failures):
+            try:
+                os.close(os.open(self._marks / f"{number}.{failure}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            except FileExistsError:
+                continue
+            return True
+        return False

@@ -1,0 +1,138 @@
+"""The interview's code: a lock with expiry around the work, released only on success. Known-bad controls.
+
+The failing path leaves the lock in place, so each retry meets the task's own 60 s lock: one transient error loses
+the task. The sleep variant releases the lock first but backs off inside the worker, which starves the pool.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+from harness.result import Expectation
+from harness.subject import CelerySubject, Settings, TaskBody
+from harness.verdict import Rule
+
+LOCK_EXPIRY_S = 60
+
+
+class TaskAlreadyLockedError(Exception):
+    """Somebody holds the lock of this task."""
+
+
+class TaskFailedError(Exception):
+    """The retries are used up."""
+
+
+#: Losing a task leaves its lock behind and costs throughput; those follow from the loss.
+_FOLLOWS = frozenset({Rule.THROUGHPUT, Rule.RECOVERY, Rule.LEAK, Rule.FALSE_FAILURE})
+LOSES_RETRIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS)
+
+
+class Interview(CelerySubject):
+    """Base of the three variants."""
+
+    longest_wait_s = 4.0
+    expectations: Mapping[str, Expectation] = {
+        "transient_error": LOSES_RETRIES,
+        "worker_kill": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
+        "partition.replies_lost": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS}),
+        "latency": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+    }
+
+    def install(self, app: Celery, settings: Settings) -> None:
+        """Nothing but Celery's defaults."""
+
+    @staticmethod
+    def lock_client(app: Celery) -> Redis:
+        """The client the task locks with, over the same link as the broker."""
+        client: Redis = Redis.from_url(app.conf.broker_url)
+        return client
+
+
+class LockInsideTry(Interview):
+    """The lock is taken inside the `try`: finding it taken counts as a failure and costs a retry."""
+
+    name = "interview_inside"
+
+    def register(self, app: Celery, body: TaskBody) -> Any:
+        """The code as given in the interview."""
+        redis = self.lock_client(app)
+
+        @app.task(name="taskchaos.task", bind=True, max_retries=3)
+        def task(self: Any, payload: Mapping[str, Any]) -> Any:
+            key = "task_lock_" + self.request.id
+            try:
+                if not redis.set(key, 1, nx=True, ex=LOCK_EXPIRY_S):
+                    raise TaskAlreadyLockedError(key)
+                result = body(payload)
+                redis.delete(key)
+                return result
+            except Exception as error:
+                if self.request.retries < self.max_retries:
+                    self.retry(exc=error, countdown=2**self.request.retries)
+                raise TaskFailedError(f"{key}: retries used up") from error
+
+        return task
+
+
+class LockBeforeTry(Interview):
+    """The lock is taken before the `try`: the first retry is already fatal."""
+
+    name = "interview_before"
+
+    def register(self, app: Celery, body: TaskBody) -> Any:
+        """The second variant of the interview's code."""
+        redis = self.lock_client(app)
+
+        @app.task(name="taskchaos.task", bind=True, max_retries=3)
+        def task(self: Any, payload: Mapping[str, Any]) -> Any:
+            key = "task_lock_" + self.request.id
+            if not redis.set(key, 1, nx=True, ex=LOCK_EXPIRY_S):
+                raise TaskAlreadyLockedError(key)
+            try:
+                result = body(payload)
+                redis.delete(key)
+                return result
+            except Exception as error:
+                if self.request.retries < self.max_retries:
+                    self.retry(exc=error, countdown=2**self.request.retries)
+                raise TaskFailedError(f"{key}: retries used up") from error
+
+        return task
+
+
+class SleepBackoff(Interview):
+    """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
+
+    name = "interview_sleep"
+    expectations = {
+        **Interview.expectations,
+        "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+    }
+
+    def register(self, app: Celery, body: TaskBody) -> Any:
+        """The third variant of the interview's code."""
+        redis = self.lock_client(app)
+
+        @app.task(name="taskchaos.task", bind=True, max_retries=3)
+        def task(self: Any, payload: Mapping[str, Any]) -> Any:
+            key = "task_lock_" + self.request.id
+            for attempt in range(self.max_retries + 1):
+                if not redis.set(key, 1, nx=True, ex=LOCK_EXPIRY_S):
+                    raise TaskAlreadyLockedError(key)
+                try:
+                    return body(payload)
+                except Exception as error:
+                    if attempt == self.max_retries:
+                        raise TaskFailedError(f"{key}: retries used up") from error
+                finally:
+                    redis.delete(key)
+                time.sleep(2**attempt)
+            raise AssertionError("the loop above returns or raises")
+
+        return task

@@ -1,0 +1,78 @@
+"""Stock Celery in three configurations, from what everybody starts with to the best its settings allow."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from harness.result import Expectation
+from harness.subject import CelerySubject, Settings
+from harness.verdict import Rule
+
+#: A reply that never arrives takes the message with it: BRPOP has removed it from every key (kombu #305).
+LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS, Rule.THROUGHPUT, Rule.RECOVERY}))
+#: Three serial round trips per message: 1 / (2 RTT + 1 ms) tasks per second and worker.
+SLOW_AT_DISTANCE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY}))
+
+
+#: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
+MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
+
+
+class Defaults(CelerySubject):
+    """Celery as installed: the message is acknowledged before the task runs."""
+
+    name = "stock_defaults"
+    expectations = {
+        "worker_kill": Expectation(must=frozenset({Rule.LOST})),
+        "partition.replies_lost": LOSES_REPLIES,
+        "latency": SLOW_AT_DISTANCE,
+    }
+
+
+class AcksLate(CelerySubject):
+    """`acks_late` alone: a killed worker's tasks come back, but a killed pool child's task is still acknowledged."""
+
+    name = "stock_acks_late"
+    expectations = {
+        "worker_kill": MAY_LOSE,
+        "worker_kill.child": Expectation(must=frozenset({Rule.LOST})),
+        "partition.replies_lost": LOSES_REPLIES,
+        "latency": SLOW_AT_DISTANCE,
+    }
+
+    def install(self, app: Celery, settings: Settings) -> None:
+        """Acknowledge after the task."""
+        app.conf.task_acks_late = True
+
+
+class BestSettings(CelerySubject):
+    """The best that Celery 5.7's settings allow: late acks, rejects on worker loss, bounded sockets."""
+
+    name = "stock_best"
+    expectations = {
+        "worker_kill": MAY_LOSE,
+        "partition.replies_lost": LOSES_REPLIES,
+        "latency": SLOW_AT_DISTANCE,
+    }
+
+    def install(self, app: Celery, settings: Settings) -> None:
+        """Late acks, and what keeps a worker alive and consuming when Redis misbehaves."""
+        app.conf.update(
+            task_acks_late=True,
+            task_reject_on_worker_lost=True,
+            task_ignore_result=True,
+            # One message per process: what is prefetched is what a kill delays.
+            worker_prefetch_multiplier=1,
+            # A busy worker with remote control exits when Redis goes away (Celery 5.7).
+            worker_enable_remote_control=False,
+            broker_channel_error_retry=True,
+            broker_connection_retry_on_startup=True,
+            worker_cancel_long_running_tasks_on_connection_loss=True,
+        )
+        app.conf.broker_transport_options = {
+            **app.conf.broker_transport_options,
+            "socket_timeout": 2,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 2,
+        }

@@ -1,0 +1,18 @@
+"""How fast a full queue drains with nothing going wrong: the capacity that every other figure is held against."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.contract import PhaseName, Slo
+from harness.profile import Profile
+from harness.suite import Chaos
+from harness.workload import LoadModel, Workload
+
+pytestmark = [pytest.mark.chaos(cost_s=4), pytest.mark.alone]
+
+
+def test_drain(chaos: Chaos, profile: Profile) -> None:
+    """Fill the queue, start the workers, measure until it is empty."""
+    workload = Workload(model=LoadModel.PREFILL, prefill=profile.prefill)
+    chaos(workload, slo=Slo(target_tps=chaos.target_tps, phases=frozenset({PhaseName.BASELINE})))

@@ -1,0 +1,154 @@
+"""Tiny histories built by hand. All times are milliseconds; operations that are not mentioned do not exist."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import fields, replace
+from typing import Any, Self
+
+from harness.clock import NS_PER_MS
+from harness.contract import Claim, Contract, PhaseName, Slo
+from harness.history import (
+    NEVER,
+    AttemptOutcome,
+    Attempts,
+    ClaimKind,
+    Claims,
+    Deliveries,
+    Effects,
+    FaultInterval,
+    FinalState,
+    History,
+    Phase,
+    SubmitOutcome,
+    Submits,
+)
+
+ALL = Contract(frozenset(Claim), max_attempts=3)
+AT_LEAST_ONCE = Contract(frozenset(Claim) - {Claim.EFFECTIVELY_ONCE}, max_attempts=3)
+READ_AT = 10_000
+
+
+def ns(ms: float) -> int:
+    """Nanoseconds, with NEVER kept."""
+    return NEVER if ms == NEVER else round(ms * NS_PER_MS)
+
+
+class HistoryBuilder:
+    """A history that is complete, healed and at rest unless told otherwise."""
+
+    def __init__(self) -> None:
+        self._history = History(
+            roles=("worker-1", "worker-2"),
+            final=FinalState(reads=3, read_at_ns=ns(READ_AT), converged=True, quiet=True),
+        )
+        self._planned: int | None = None
+
+    def submit(self, op: int, outcome: SubmitOutcome, at: float, due: float | None = None) -> Self:
+        done = NEVER if outcome is SubmitOutcome.PENDING else at + 1
+        values = (op, ns(at if due is None else due), ns(at), ns(done), outcome)
+        return self._row(self._history.submits, *values)
+
+    def ack(self, *ops: int, at: float | None = None, due: float | None = None) -> Self:
+        for op in ops:
+            self.submit(op, SubmitOutcome.ACKNOWLEDGED, op if at is None else at, due)
+        return self
+
+    def deliver(self, op: int, at: float, role: int = 0) -> Self:
+        return self._row(self._history.deliveries, op, ns(at), role)
+
+    def attempt(
+        self,
+        op: int,
+        at: float = 100,
+        until: float = NEVER,
+        outcome: AttemptOutcome = AttemptOutcome.OK,
+        role: int = 0,
+        pid: int = 1,
+    ) -> Self:
+        ended = at + 10 if until == NEVER and outcome is not AttemptOutcome.OPEN else until
+        return self._row(self._history.attempts, op, ns(at), ns(ended), outcome, role, pid)
+
+    def effect(self, op: int, at: float = 105) -> Self:
+        return self._row(self._history.effects, op, ns(at))
+
+    def said(self, op: int, kind: ClaimKind = ClaimKind.SUCCESS, at: float = 111) -> Self:
+        return self._row(self._history.claims, op, ns(at), kind)
+
+    def done(self, *ops: int, at: float = 100) -> Self:
+        """Operations that went the plain way: acknowledged, delivered, run once, effect, success."""
+        for op in ops:
+            self.ack(op).deliver(op, at - 1).attempt(op, at).effect(op, at + 5).said(op, at=at + 11)
+        return self
+
+    def fault(
+        self,
+        at: float = 200,
+        until: float = 300,
+        *,
+        proven: bool = True,
+        healed: bool = True,
+        kills: tuple[int, ...] = (),
+        kind: str = "worker_kill",
+    ) -> Self:
+        fault = FaultInterval(kind, "worker-1", ns(at), ns(until), proven, healed, killed_pids=frozenset(kills))
+        self._history.faults += (fault,)
+        self._history.planned_faults += 1
+        return self
+
+    def phase(self, name: PhaseName, begun: float, ended: float, offered: int = 0) -> Self:
+        self._history.phases += (Phase(name, ns(begun), ns(ended), offered),)
+        return self
+
+    def final(self, **changes: Any) -> Self:
+        self._history.final = replace(self._history.final, **changes)
+        return self
+
+    def not_converged(self, **changes: Any) -> Self:
+        return self.final(**{"converged": False, "reason": "workers busy", **changes})
+
+    def slo(self, target_tps: float | None = None, recovery_limit_s: float | None = None, **changes: Any) -> Self:
+        self._history.slo = Slo(target_tps, recovery_limit_s=recovery_limit_s, **changes)
+        return self
+
+    def set(self, **changes: Any) -> Self:
+        self._history = replace(self._history, **changes)
+        return self
+
+    def planned(self, number: int) -> Self:
+        self._planned = number
+        return self
+
+    def build(self) -> History:
+        default = max(self._history.submits.op, default=-1) + 1
+        return replace(self._history, planned=default if self._planned is None else self._planned)
+
+    def _row(self, table: Submits | Deliveries | Attempts | Effects | Claims, *values: int) -> Self:
+        for field, value in zip(fields(table), values, strict=True):
+            getattr(table, field.name).append(value)
+        return self
+
+
+def shuffled(history: History, seed: int) -> History:
+    """The same history with the rows of every table, the faults and the deaths in another order."""
+    rng = random.Random(seed)
+    changes: dict[str, Any] = {}
+    for name in ("submits", "deliveries", "attempts", "effects", "claims"):
+        table = getattr(history, name)
+        order = rng.sample(range(len(table.op)), len(table.op))
+        changes[name] = type(table)(
+            **{f.name: type(table.op)("q", (getattr(table, f.name)[row] for row in order)) for f in fields(table)}
+        )
+    changes["faults"] = tuple(rng.sample(history.faults, len(history.faults)))
+    changes["deaths"] = tuple(rng.sample(history.deaths, len(history.deaths)))
+    return replace(history, **changes)
+
+
+def load(builder: HistoryBuilder, begun: float, ended: float, tps: float, latency: float = 5, first_op: int = 0) -> int:
+    """Open load at a constant rate with its effects; returns the next free operation."""
+    step = 1000 / tps
+    op, at = first_op, begun
+    while at < ended - 1e-9:
+        builder.ack(op, at=at).attempt(op, at, at + latency).effect(op, at + latency)
+        op, at = op + 1, begun + (op + 1 - first_op) * step
+    return op
