@@ -23,7 +23,7 @@ from harness.pytest_plugin import OUTCOME
 from harness.report import write_all
 from harness.result import CaseResult
 from harness.run import RunOptions
-from harness.stack.local import Pool, StackOptions, WorkerStart, stop_zygote
+from harness.stack.local import Pool, WorkerStart, stop_zygote, with_settings
 from harness.stack.redis_server import find_binary
 from harness.subject import absolute_spec, resolve
 from harness.turnstile import turn
@@ -31,6 +31,9 @@ from harness.verdict import Outcome
 from harness.workload import Workload
 
 log = logging.getLogger(__name__)
+
+#: Visibility time-out for suites that take no message away from a worker.
+UNDISTURBED_S = 30
 
 
 class Inconclusive(Exception):
@@ -169,11 +172,17 @@ class Chaos:
         schedule: Schedule = Schedule(),  # noqa: B008 (immutable)
         *,
         slo: Slo | None = None,
-        stack: StackOptions | None = None,
-        drain_deadline_s: float | None = None,
+        visibility_timeout_s: int | None = None,
     ) -> CaseResult:
-        """Run and judge the case. Raises Unexpected, Inconclusive or StackFailed unless it came out as expected."""
+        """Run and judge the case. Raises Unexpected, Inconclusive or StackFailed unless it came out as expected.
+
+        visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
+        default, so that a slow subject is not redelivered what it still holds.
+        """
         scale = self._options.scale
+        stack = self._options.stack_options
+        if visibility_timeout_s is not None:
+            stack = with_settings(stack, visibility_timeout_s=visibility_timeout_s)
         case = Case(
             suite=self.suite,
             scenario=self.scenario,
@@ -184,8 +193,8 @@ class Chaos:
             schedule=schedule,
             slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
             expectation=self._subject.expectation(self.suite, self.scenario),
-            stack=stack or self._options.stack_options,
-            drain_deadline_s=drain_deadline_s or scale.drain_deadline_s,
+            stack=stack,
+            drain_deadline_s=scale.drain_deadline_s,
             nodeid=self._item.nodeid,
         )
         if self._options.replay:

@@ -7,7 +7,7 @@ import pytest
 from faults.schedule import PlannedFault, Schedule
 from harness.contract import PhaseName, Slo
 from harness.profile import Profile
-from harness.suite import Chaos
+from harness.suite import UNDISTURBED_S, Chaos
 from harness.workload import Workload
 
 pytestmark = pytest.mark.chaos(cost_s=6)
@@ -28,7 +28,7 @@ def _far_away(chaos: Chaos, profile: Profile, round_trip_ms: int) -> None:
         phases=frozenset({PhaseName.BASELINE, PhaseName.FAULT, PhaseName.HEALED}),
         recovery_limit_s=profile.recovery_limit_s,
     )
-    chaos(workload, Schedule.of(*faults), slo=slo)
+    chaos(workload, Schedule.of(*faults), slo=slo, visibility_timeout_s=UNDISTURBED_S)
 
 
 def test_20ms(chaos: Chaos, profile: Profile) -> None:

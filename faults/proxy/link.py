@@ -204,7 +204,8 @@ class Link:
     # What the end of the chain does.
 
     def write(self, data: bytes) -> None:
-        if not self._over:
+        # A socket that has failed says so in the next turn of the loop only, and complains about writes until then.
+        if not self._over and not self._destination.transport.is_closing():
             self._destination.transport.write(data)
 
     def drained(self) -> None:

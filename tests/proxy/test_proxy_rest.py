@@ -151,7 +151,7 @@ class TestProxies:
         assert api("GET", "/proxies").text == "{}"
 
     def test_lenient_bodies(self, api: Http) -> None:
-        body = '{"NAME":"x","Upstream":"u:1","Listen":"127.0.0.1:0","enabled":null,"other":[1],"toxics":[{"a":1}]} trailing'
+        body = '{"NAME":"x","Upstream":"u:1","Listen":"127.0.0.1:0","enabled":null,"x":[1],"toxics":[{}]} trailing'
         answer = api("POST", "/proxies", body)
         assert answer.status == 201
         assert answer.json["enabled"] is True
