@@ -5,6 +5,7 @@ mistake here, not on the day it meets the real one. Numbers therefore stay liter
 """
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,9 +117,12 @@ class Fields:
         if not isinstance(value, Number):
             raise self._refused(name, _kind(value), "float32")
         try:
-            return _as_float32(float(value.literal))
+            single = _as_float32(float(value.literal))
         except OverflowError:
-            raise self._refused(name, f"number {value.literal}", "float32") from None
+            single = math.inf
+        if math.isinf(single):
+            raise self._refused(name, f"number {value.literal}", "float32")
+        return single
 
     def child(self, name: str, go_type: str, target: str) -> "Fields":
         """The object under `name`; an absent one has no members."""

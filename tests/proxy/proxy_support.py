@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -148,6 +149,11 @@ def connect(port: int, host: str = "127.0.0.1") -> socket.socket:
     client = socket.create_connection((host, port), timeout=DEADLINE_S)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
+
+
+def die_with_reset(sock: socket.socket) -> None:
+    """Make the close of `sock` an RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def receive(sock: socket.socket, size: int) -> bytes:

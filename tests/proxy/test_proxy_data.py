@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from proxy_support import (
@@ -13,6 +14,7 @@ from proxy_support import (
     ProxyServer,
     TcpServer,
     connect,
+    die_with_reset,
     eventually,
     receive,
     receive_all,
@@ -97,7 +99,7 @@ def test_there_is_no_half_close(to_open: ProxyState, open_server: TcpServer) -> 
 def test_reset_by_the_client_reaches_the_server_as_close(to_open: ProxyState, open_server: TcpServer) -> None:
     sock = connect(to_open.port)
     peer = open_server.peer()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    die_with_reset(sock)
     sock.close()
     assert receive_all(peer) == b""
 
@@ -227,10 +229,8 @@ class TestEnabled:
             sock.close()
 
 
-def test_no_descriptor_is_left_behind(
-    server: ProxyServer, to_echo: ProxyState, client: ToxiproxyClient, tmp_path: object
-) -> None:
-    descriptors = pytest.importorskip("pathlib").Path(f"/proc/{server.process.pid}/fd")
+def test_no_descriptor_is_left_behind(server: ProxyServer, to_echo: ProxyState, client: ToxiproxyClient) -> None:
+    descriptors = Path(f"/proc/{server.process.pid}/fd")
     if not descriptors.exists():
         pytest.skip("needs /proc")
 

@@ -344,6 +344,15 @@ class TestToxics:
         answer = api("POST", f"/proxies/{name}/toxics", f'{{"type":"noop","toxicity":{given}}}')
         assert answer.text.endswith(f'"toxicity":{shown}}}')
 
+    @pytest.mark.parametrize("value", ["1e39", "-1e39", "1e999"])
+    def test_toxicity_out_of_range(self, api: Http, name: str, value: str) -> None:
+        text = (
+            f"bad request body: json: cannot unmarshal number {value} into Go struct field ToxicWrapper.toxicity "
+            "of type float32"
+        )
+        answer = api("POST", f"/proxies/{name}/toxics", f'{{"type":"noop","toxicity":{value}}}')
+        assert (answer.status, answer.text) == (400, error(text, 400))
+
     @pytest.mark.parametrize("method", ["POST", "PATCH"])
     def test_update_merges(self, api: Http, name: str, method: str) -> None:
         api(

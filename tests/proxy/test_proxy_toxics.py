@@ -9,6 +9,7 @@ from proxy_support import (
     Http,
     TcpServer,
     connect,
+    die_with_reset,
     eventually,
     receive,
     receive_all,
@@ -211,7 +212,7 @@ class TestChainEdits:
                 time.sleep(0.002)
 
         threading.Thread(target=stream, daemon=True).start()
-        slowest_s = []
+        taken_s = []
         try:
             for number in range(50):
                 client.add_toxic(to_open.name, "latency", stream=Stream.DOWNSTREAM, attributes={"latency": 20})
@@ -219,22 +220,22 @@ class TestChainEdits:
                 receive(socks[0], 1)
                 for sock in socks:
                     if number % 2:
-                        sock.setsockopt(1, 13, b"\x01\0\0\0\0\0\0\0")  # SO_LINGER: die with RST
+                        die_with_reset(sock)
                 killer = threading.Thread(target=lambda doomed: [sock.close() for sock in doomed], args=(socks,))
                 killer.start()
                 start_s = time.monotonic()
                 path = f"/proxies/{to_open.name}/toxics/latency_downstream"
                 assert http("DELETE", path).status == 204
-                slowest_s.append(time.monotonic() - start_s)
+                taken_s.append(time.monotonic() - start_s)
                 start_s = time.monotonic()
                 assert http("GET", f"/proxies/{to_open.name}").status == 200
-                slowest_s.append(time.monotonic() - start_s)
+                taken_s.append(time.monotonic() - start_s)
                 killer.join()
         finally:
             stop.set()
-        # A busy machine may hold up one call; what must not be is that calls take long.
-        assert sorted(slowest_s)[-3] < 0.05
-        assert max(slowest_s) < 1
+        # A busy machine may hold up a few calls; what must not be is that calls take long.
+        assert sorted(taken_s)[len(taken_s) * 9 // 10] < 0.05
+        assert max(taken_s) < 1
 
 
 class TestTimeout:
