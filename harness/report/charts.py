@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -18,7 +20,7 @@ SPARK_POINTS = 40
 
 def throughput(detail: CaseDetail, speed: Throughput, ident: str) -> Markup:
     """Effects and submits per second over time, with the target and the baseline."""
-    rows = thin(detail.windows, MAX_POINTS)
+    rows = _shown(detail)
     if not rows:
         return Markup("")
     levels = []
@@ -52,7 +54,7 @@ def throughput(detail: CaseDetail, speed: Throughput, ident: str) -> Markup:
 
 def latency(detail: CaseDetail, ident: str) -> Markup:
     """Median and 99th percentile of the time from due to first effect."""
-    rows = thin(detail.windows, MAX_POINTS)
+    rows = _shown(detail)
     if not any(row.p50_ms is not None for row in rows):
         return Markup("")
     worst = max((r.p99_ms for r in rows if r.p99_ms is not None), default=None)
@@ -78,6 +80,20 @@ def spark(detail: CaseDetail) -> Markup:
     """The shape of the throughput, for the list of cases."""
     rows = thin(detail.windows, SPARK_POINTS)
     return svg.sparkline([row.effects_per_s for row in rows], "shape of the throughput")
+
+
+def figures(detail: CaseDetail) -> str:
+    """What the charts show, as JSON for the page's script: end, effects/s, p50 and p99 of each window."""
+    rows = [[_brief(r.ended_s), _brief(r.effects_per_s), _brief(r.p50_ms), _brief(r.p99_ms)] for r in _shown(detail)]
+    return json.dumps({"span": span(detail), "rows": rows}, separators=(",", ":")) if rows else ""
+
+
+def _shown(detail: CaseDetail) -> list[WindowRow]:
+    return thin(detail.windows, MAX_POINTS)
+
+
+def _brief(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
 
 
 def caption(detail: CaseDetail) -> str:

@@ -37,6 +37,7 @@ from harness.result import CaseDetail, CaseResult, RunResult, Story, StoryLine
 from harness.verdict import Outcome, Rule
 
 MAX_OPEN = 3  # cases that are open from the start
+MAX_COLUMNS = 5  # suites side by side
 STORIES_SHOWN = 24  # per surprising case
 STORIES_PER_RULE = 6
 STORIES_OF_CONTROLS = 4  # a control's defects are known
@@ -76,6 +77,7 @@ class CaseView:
     spark: Markup
     throughput: Markup
     latency: Markup
+    figures: str
     caption: str
     stories: Sequence[StoryView]
     stories_total: int
@@ -94,9 +96,9 @@ class StoryView:
 
 @dataclass(frozen=True, slots=True)
 class CellView:
-    """One cell of the matrix."""
+    """One cell of the matrix. `column` names its column, for screens on which the table becomes a list."""
 
-    suite: str
+    column: str
     kind: Standing | None
     text: str
     cases: Sequence[CaseView]
@@ -123,7 +125,6 @@ def render(result: RunResult, details: Mapping[str, CaseDetail], problems: Seque
         facts=_facts(result),
         problems=problems,
         surprises=[v for case in surprises(result.cases) for v in views if v.case is case],
-        suites=list(dict.fromkeys(c.suite for c in result.cases)),
         matrix=_matrix(views),
         groups=[g for g in groups if g[2]],
         rule_marks=RULE_MARKS,
@@ -200,6 +201,7 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
             spark=charts.spark(detail),
             throughput=charts.throughput(detail, case.throughput, anchor),
             latency=charts.latency(detail, anchor),
+            figures=charts.figures(detail),
             caption=charts.caption(detail),
             stories=stories,
             stories_total=len(detail.stories),
@@ -237,20 +239,31 @@ def _cost(lines: Sequence[StoryLine]) -> int:
     return 400 + sum(_LINE_COST + len(line.who) + len(line.what) for line in lines)
 
 
-def _matrix(views: Sequence[CaseView]) -> list[tuple[str, bool, list[CellView]]]:
-    """Rows of subject, whether it is a control, and its cells."""
-    subjects = dict.fromkeys(v.case.subject for v in views)
-    suites = dict.fromkeys(v.case.suite for v in views)
-    rows = []
-    for subject in subjects:
-        cells = []
-        for suite in suites:
-            group = [v for v in views if v.case.subject == subject and v.case.suite == suite]
-            kind, text = cell([v.case for v in group]) if group else (None, "")
-            cells.append(CellView(suite, kind, text, group))
-        control = any(v.case.control for v in views if v.case.subject == subject)
-        rows.append((subject, control, cells))
-    return rows
+@dataclass(frozen=True, slots=True)
+class MatrixView:
+    """The table of verdicts. Its heads are (name, whether it is a control)."""
+
+    corner: str
+    columns: Sequence[tuple[str, bool]]
+    rows: Sequence[tuple[tuple[str, bool], Sequence[CellView]]]
+
+
+def _matrix(views: Sequence[CaseView]) -> MatrixView:
+    """Subjects down and suites across, or the other way round when that many suites would not fit side by side."""
+    controls = {v.case.subject for v in views if v.case.control}
+    subjects = [(name, name in controls) for name in dict.fromkeys(v.case.subject for v in views)]
+    suites = [(name, False) for name in dict.fromkeys(v.case.suite for v in views)]
+    if len(suites) <= max(MAX_COLUMNS, len(subjects)):
+        rows = [(s, [_cell(views, s[0], suite, column=suite) for suite, _ in suites]) for s in subjects]
+        return MatrixView("Subject", suites, rows)
+    rows = [(s, [_cell(views, subject, s[0], column=subject) for subject, _ in subjects]) for s in suites]
+    return MatrixView("Suite", subjects, rows)
+
+
+def _cell(views: Sequence[CaseView], subject: str, suite: str, *, column: str) -> CellView:
+    group = [v for v in views if v.case.subject == subject and v.case.suite == suite]
+    kind, text = cell([v.case for v in group]) if group else (None, "")
+    return CellView(column, kind, text, group)
 
 
 def _kind_of(who: str) -> str:

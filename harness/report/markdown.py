@@ -94,13 +94,16 @@ def _findings(cases: Sequence[CaseResult]) -> list[str]:
 
 def _finding(case: CaseResult) -> str:
     lines = [f"\n{_ICONS[standing(case)]} **{escape(case.id)}**: {escape(explain(case))}", ""]
+    before = len(lines)
     for rule in case.rules:
         if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN):
             sample = samples_phrase(rule.samples)
             observed = f", observed {figure(rule.observed)}" if rule.observed is not None else ""
             text = f"- {rule.outcome} `{_code(rule.expression)}`{escape(observed)}: {escape(rule.reason)}"
             lines.append(text + (f" ({escape(sample)})" if sample else ""))
-    lines += ["", "```sh", _code(case.replay), "```", ""]
+    if len(lines) > before:
+        lines.append("")
+    lines += ["```sh", _code(case.replay), "```", ""]
     return "\n".join(lines)
 
 

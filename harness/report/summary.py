@@ -50,7 +50,8 @@ def summary_lines(
         first, *rest = wrap(paint.safe(explain(case)), width, 2)
         lines += [f"{paint.mark(standing(case))} {first}", *(f"  {line}" for line in rest)]
     for problem in problems:
-        lines.append(paint.safe(f"! {problem}"))
+        first, *rest = wrap(paint.safe(problem), width, 2)
+        lines += [f"! {first}", *(f"  {line}" for line in rest)]
     lines.append("")
     if report_path is not None:
         lines.append(f"Report:  {paint.safe(str(report_path))}")
@@ -70,9 +71,13 @@ def outcome_line(result: RunResult, paint: Paint) -> str:
 def case_block(case: CaseResult, paint: Paint, width: int, *, whole: bool) -> list[str]:
     """The rules of one case. Not `whole`: only those that do not simply pass, and a count of the rest."""
     kind = standing(case)
-    phrase = "unknown" if kind is Standing.UNKNOWN else paint.safe(outcome_phrase(case))
+    # What is long stands below: an unknown rule's reason in the table, a stack error on a line of its own.
+    short = {Standing.UNKNOWN: "unknown", Standing.STACK: "stack error"}
+    phrase = short.get(kind) or paint.safe(outcome_phrase(case))
     head = f"{paint.mark(kind)} {paint.bold(paint.safe(case.id))}  {phrase}"
     lines = [f"{head}  {seconds(case.wall_s)}", *_figures(case, paint)]
+    if case.error:
+        lines += [f"  {line}" for line in wrap(paint.safe(case.error), width, 2)]
     for title, rules in (
         ("INVARIANTS", [r for r in case.rules if r.rule not in SLO_RULES]),
         ("SLO", [r for r in case.rules if r.rule in SLO_RULES]),

@@ -23,6 +23,7 @@ _SPAN = 1000  # width of the stretching viewBox
 #: Plot widths that labels are placed for: a phone's and a desktop's; and the width of a character.
 _NARROW_PX, _WIDE_PX, _CHAR_PX = 280, 480, 6.3
 _MAX_LANES = 4
+_MAX_NAME = 42  # characters of a fault's name; the caption has it whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class _Scale:
 def draw(chart: Chart) -> Markup:
     """The chart as one `<svg>` element."""
     lanes = _lanes(chart)
-    top = _LANE_PX * (1 + (max((lane for _, lane, _ in lanes), default=-1) + 1)) + 6
+    top = _LANE_PX * (1 + (max((label.lane for label in lanes), default=-1) + 1)) + 6
     scale = _scale(chart, top)
     height = top + PLOT_PX + _AXIS_PX
     body = Markup("").join(
@@ -184,37 +185,47 @@ def _label_class(label: str, percent: float) -> str | None:
     return " wide" if percent / 100 * _WIDE_PX >= need else None
 
 
-def _lanes(chart: Chart) -> list[tuple[Band, int, bool]]:
-    """Each fault with the lane in which its label collides with none, and whether the label stands at its right end."""
-    if not chart.faults:
-        return []
+@dataclass(frozen=True, slots=True)
+class _FaultLabel:
+    """A fault's bar and where its name stands: `at` is a share of the plot's width."""
+
+    band: Band
+    name: str
+    lane: int
+    at: float
+    at_end: bool
+
+
+def _lanes(chart: Chart) -> list[_FaultLabel]:
+    """The faults that get a bar of their own, each in the first lane in which its name collides with none."""
     x0, x1 = chart.span
     width = max(x1 - x0, 1e-9)
     free = [-math.inf] * _MAX_LANES
     placed = []
     for band in sorted(chart.faults, key=lambda b: b.begun_s):
-        left, right = ((band.begun_s - x0) / width, (band.ended_s - x0) / width)
-        need = (len(band.label) * _CHAR_PX + 10) / _NARROW_PX
-        at_end = left + need > 1
-        begin, end = (min(left, right - need), right) if at_end else (left, max(right, left + need))
-        lane = next((i for i, until in enumerate(free) if until <= begin), _MAX_LANES)
-        if lane < _MAX_LANES:
-            free[lane] = end
-            placed.append((band, lane, at_end))
+        left, right = (band.begun_s - x0) / width, min((band.ended_s - x0) / width, 1.0)
+        name = band.label if len(band.label) <= _MAX_NAME else band.label[: _MAX_NAME - 1] + "…"
+        need = (len(name) * _CHAR_PX + 10) / _NARROW_PX
+        at_end = left + need > 1 and right >= need
+        start = right - need if at_end else max(min(left, 1 - need), 0.0)
+        lane = next((i for i, until in enumerate(free) if until <= min(start, left)), None)
+        if lane is not None:
+            free[lane] = max(start + need, right)
+            placed.append(_FaultLabel(band, name, lane, right if at_end else start, at_end))
     return placed
 
 
-def _fault_lanes(lanes: Sequence[tuple[Band, int, bool]], scale: _Scale) -> Markup:
+def _fault_lanes(labels: Sequence[_FaultLabel], scale: _Scale) -> Markup:
     parts = []
-    for band, lane, at_end in lanes:
-        left, right = scale.x(band.begun_s), scale.x(band.ended_s)
-        y = _LANE_PX * (lane + 1) + 2
-        anchor, x, dx = ("end", right, -3) if at_end else ("start", left, 3)
+    for label in labels:
+        left, right = scale.x(label.band.begun_s), scale.x(label.band.ended_s)
+        y = _LANE_PX * (label.lane + 1) + 2
+        anchor, dx = ("end", -3) if label.at_end else ("start", 3)
         parts.append(
             Markup(
                 '<rect class="fault-bar" x="{:.2f}%" width="{:.2f}%" y="{}" height="{}"/>'
                 '<text class="fault-name" x="{:.2f}%" dx="{}" y="{}" text-anchor="{}">{}</text>'
-            ).format(left, max(right - left, 0.4), y, _LANE_PX - 2, x, dx, y + 11, anchor, band.label)
+            ).format(left, max(right - left, 0.4), y, _LANE_PX - 2, label.at * 100, dx, y + 11, anchor, label.name)
         )
     return Markup("").join(parts)
 

@@ -80,6 +80,7 @@ class Terminal:
         self._began_ns = 0
         self._workers = 1
         self._announced = False
+        self._status = ""
         self._server_known = False
 
     def handle(self, event: Event) -> None:
@@ -101,7 +102,8 @@ class Terminal:
             case FaultChanged():
                 self._fault_changed(event)
             case WorkerDied():
-                self._case_line(event.case, f"{event.role} died although no fault ended it: {event.detail}")
+                died = f"{event.role} died although no fault ended it: {event.detail}"
+                self._case_line(event.case, died, alarm=True)
             case CaseJudged():
                 self._case_judged(event)
             case Problem():
@@ -181,9 +183,9 @@ class Terminal:
         case.faults.setdefault(event.fault, set()).add(event.state)
         about = f"fault {event.fault} {event.kind} {event.target}".rstrip()
         if event.state == "unproven":
-            self._case_line(event.case, f"{about}: no evidence that it bit. {event.evidence}".rstrip())
+            self._case_line(event.case, f"{about}: no evidence that it bit. {event.evidence}".rstrip(), alarm=True)
         elif event.state == "heal_failed":
-            self._case_line(event.case, f"{about}: could not be healed. {event.evidence}".rstrip())
+            self._case_line(event.case, f"{about}: could not be healed. {event.evidence}".rstrip(), alarm=True)
         if case.held is not None and case.healed():
             self._flush_fault_phase(event.case)
 
@@ -200,11 +202,13 @@ class Terminal:
     def _case(self, name: str) -> _Live:
         return self._cases.setdefault(name, _Live())
 
-    def _case_line(self, case: str, text: str) -> None:
+    def _case_line(self, case: str, text: str, *, alarm: bool = False) -> None:
         """A line about a case: at once in a log, together with the case's verdict on a terminal."""
         text = self._paint.safe_columns(text)
+        if alarm:
+            text = self._paint.tone(Standing.UNKNOWN, text)
         if self._live:
-            self._case(case).lines.append(self._paint.dim(f"    {text}"))
+            self._case(case).lines.append(f"    {text if alarm else self._paint.dim(text)}")
         else:
             self._print([f"  {self._paint.safe(case):<{self._id_width}}  {text}"])
 
@@ -221,12 +225,16 @@ class Terminal:
         elapsed = seconds((at_ns - self._began_ns) / 1e9)
         total = f"/{self._planned}" if self._planned else ""
         running = ", ".join(f"{name}: {case.phase}" for name, case in self._cases.items())
-        text = self._paint.safe_columns(f"{self._done}{total} done  {elapsed}  {running}")
-        self._write("\r\x1b[2K" + self._paint.dim(text[: self._width - 1]))
+        text = self._paint.safe_columns(f"{self._done}{total} done  {elapsed}  {running}".rstrip())
+        text = text[: self._width - 1]
+        if text != self._status:
+            self._write("\r\x1b[2K" + self._paint.dim(text))
+            self._status = text
 
     def _erase_status(self) -> None:
         if self._live:
             self._write("\r\x1b[2K")
+            self._status = ""
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

@@ -1,0 +1,178 @@
+"""Stories from histories built by hand; whole results are compared."""
+
+from __future__ import annotations
+
+import time
+
+import report_samples as samples
+from report_samples import MS, attempt, claim, deliver, effect, ns, submit
+
+from harness.contract import PhaseName
+from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, FinalState, History, Phase, SubmitOutcome
+from harness.report import story
+from harness.result import Band, CaseDetail, Story, StoryLine, WindowRow
+from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict
+
+WINDOWS = (WindowRow(0.0, 1.0, 5, 5, 5.0, 3.0, 9.0),)
+
+
+def verdict(*rules: RuleResult) -> Verdict:
+    return Verdict(Outcome.FAIL, rules, OperationCounts(), Throughput())
+
+
+def failing(rule: Rule, *ops: int | None, outcome: Outcome = Outcome.FAIL) -> RuleResult:
+    return RuleResult(rule, outcome, f"{rule} = 0", len(ops), "", tuple(Sample(op, "") for op in ops))
+
+
+def told(detail: CaseDetail) -> dict[int, list[tuple[float, str, str]]]:
+    return {s.op: [(line.at_s, line.who, line.what) for line in s.lines] for s in detail.stories}
+
+
+def new_history() -> History:
+    table = History(planned=100, roles=("producer-1", "worker-1", "worker-2"))
+    table.phases = (Phase(PhaseName.BASELINE, ns(0), ns(2)), Phase(PhaseName.FAULT, ns(2), ns(5)))
+    table.final = FinalState(reads=3, read_at_ns=ns(6), converged=True)
+    return table
+
+
+def test_the_whole_detail_of_a_lost_and_a_duplicated_operation() -> None:
+    table = new_history()
+    table.faults = (
+        FaultInterval("process.kill_tree", "worker-1", ns(2.1), ns(3), True, True, "2 pids gone", frozenset({11})),
+        FaultInterval("network.reset", "worker-2", ns(4.5), NEVER, False, False),
+    )
+    submit(table, 7, 2.0, 2.004)
+    deliver(table, 7, 2.01, role=1)
+    attempt(table, 7, 2.011, None, role=1, pid=11)
+    submit(table, 8, 2.5, None)  # no complaint about it: never told
+    submit(table, 3, 1.0, 1.5, SubmitOutcome.UNKNOWN)
+    deliver(table, 3, 1.01, role=1)
+    attempt(table, 3, 1.02, 1.03, role=1, pid=11, outcome=AttemptOutcome.TRANSIENT)
+    claim(table, 3, 1.03, ClaimKind.RETRY)
+    attempt(table, 3, 1.2, 1.25, role=2, pid=12)
+    effect(table, 3, 1.22)
+    effect(table, 3, 1.24)
+    claim(table, 3, 1.25, ClaimKind.SUCCESS)
+    detail = story.detail(table, verdict(failing(Rule.LOST, 7), failing(Rule.DUPLICATE, 3)), WINDOWS)
+    assert detail == CaseDetail(
+        phases=(Band("baseline", 0.0, 2.0), Band("fault", 2.0, 5.0)),
+        faults=(Band("process.kill_tree worker-1", 2.1, 3.0), Band("network.reset worker-2", 4.5, 6.0)),
+        windows=WINDOWS,
+        stories=(
+            Story(
+                7,
+                (Rule.LOST,),
+                (
+                    StoryLine(2.0, "producer", "submit begins, 2.0 ms after it was due"),
+                    StoryLine(2.004, "producer", "submit acknowledged after 4.0 ms"),
+                    StoryLine(2.01, "worker-1", "receives it"),
+                    StoryLine(2.011, "worker-1", "attempt 1 begins (pid 11)"),
+                    StoryLine(2.1, "fault", "process.kill_tree worker-1 injected: 2 pids gone"),
+                    StoryLine(2.1, "worker-1", "attempt 1 is cut short: pid 11 was killed"),
+                    StoryLine(3.0, "fault", "process.kill_tree worker-1 healed"),
+                    StoryLine(4.5, "fault", "network.reset worker-2 injected: no evidence that it bit"),
+                    StoryLine(6.0, "final state", "nowhere: no effect, no dead letter, not on the broker"),
+                ),
+            ),
+            Story(
+                3,
+                (Rule.DUPLICATE,),
+                (
+                    StoryLine(1.0, "producer", "submit begins, 2.0 ms after it was due"),
+                    StoryLine(1.01, "worker-1", "receives it"),
+                    StoryLine(1.02, "worker-1", "attempt 1 begins (pid 11)"),
+                    StoryLine(1.03, "worker-1", "attempt 1 ends: transient error after 10 ms"),
+                    StoryLine(1.03, "subject", "says: will be retried"),
+                    StoryLine(1.2, "worker-2", "attempt 2 begins (pid 12)"),
+                    StoryLine(1.22, "effect", "takes effect"),
+                    StoryLine(1.24, "effect", "takes effect again (no. 2)"),
+                    StoryLine(1.25, "worker-2", "attempt 2 ends: ok after 50 ms"),
+                    StoryLine(1.25, "subject", "says: success"),
+                    StoryLine(1.5, "producer", "submit failed: unknown whether it was sent after 500 ms"),
+                    StoryLine(6.0, "final state", "done, nothing is left"),
+                ),
+            ),
+        ),
+    )
+
+
+def test_where_an_operation_was_found_at_the_end() -> None:
+    table = new_history()
+    for op in (1, 2, 3):
+        submit(table, op, 1.0, 1.001)
+    table.final = FinalState(
+        reads=3, read_at_ns=ns(6), pending=frozenset({1}), dead=frozenset({2}), results={2: int(ClaimKind.FAILURE)}
+    )
+    lines = told(story.detail(table, verdict(failing(Rule.STUCK, 1, 2, 3)), ()))
+    assert [lines[op][-1] for op in (1, 2, 3)] == [
+        (6.0, "final state", "still on the broker"),
+        (6.0, "final state", "in the dead letters; result backend: failure"),
+        (6.0, "final state", "nowhere: no effect, no dead letter, not on the broker"),
+    ]
+    table.final = FinalState(reason="the server did not answer")
+    assert told(story.detail(table, verdict(failing(Rule.STUCK, 1)), ()))[1][-1] == (
+        5.0,
+        "final state",
+        "never read: the server did not answer",
+    )
+
+
+def test_an_operation_without_a_single_record_still_has_a_story() -> None:
+    detail = story.detail(new_history(), verdict(failing(Rule.UNEXPECTED, 42)), ())
+    assert told(detail) == {42: [(6.0, "final state", "nowhere: no effect, no dead letter, not on the broker")]}
+
+
+def test_failures_are_told_first_and_passes_not_at_all() -> None:
+    rules = (
+        failing(Rule.LOST, 1, 2, outcome=Outcome.UNKNOWN),
+        failing(Rule.OVERLAP, 3, outcome=Outcome.PASS),
+        failing(Rule.DUPLICATE, 2, None, 5),
+    )
+    stories = story.detail(new_history(), verdict(*rules), ()).stories
+    assert [(s.op, s.rules) for s in stories] == [
+        (2, (Rule.DUPLICATE, Rule.LOST)),
+        (5, (Rule.DUPLICATE,)),
+        (1, (Rule.LOST,)),
+    ]
+
+
+def test_there_are_bounds_on_stories_lines_and_faults() -> None:
+    table = new_history()
+    table.faults = tuple(FaultInterval("k", "w", ns(1) + i, ns(1) + i + 1, True, True) for i in range(50))
+    submit(table, 0, 0.5, 0.6)
+    for i in range(500):
+        deliver(table, 0, 1 + i / 1000, role=1)
+    rules = [failing(rule, *range(i * 40, i * 40 + 40)) for i, rule in enumerate(list(Rule)[:10])]
+    stories = story.detail(table, verdict(*rules), ()).stories
+    assert len(stories) == story.MAX_STORIES
+    assert sum(Rule.LOST in s.rules for s in stories) == 32
+    whats = [line.what for line in stories[0].lines]
+    assert len(whats) == story.MAX_LINES + 2  # the note of what is left out, and the final state
+    assert "327 lines are left out here" in whats
+    assert "38 more faults are left out here" in whats
+
+
+def test_times_without_phases_count_from_the_first_due_submit() -> None:
+    table = History(roles=("worker-1",))
+    submit(table, 0, 3.0, 3.001)
+    assert told(story.detail(table, verdict(failing(Rule.LOST, 0)), ()))[0][0][0] == 0.002
+
+
+def test_a_million_rows_are_read_in_one_pass() -> None:
+    table = new_history()
+    count = 250_000
+    table.submits.op.extend(range(count))
+    for column in (table.submits.due_ns, table.submits.begun_ns, table.submits.done_ns):
+        column.extend(range(samples.T0, samples.T0 + count * MS, MS))
+    table.submits.outcome.extend([1] * count)
+    table.deliveries.op.extend(range(count))
+    table.deliveries.at_ns.extend(table.submits.done_ns)
+    table.deliveries.role.extend([1] * count)
+    table.effects.op.extend(range(count))
+    table.effects.at_ns.extend(table.submits.done_ns)
+    table.claims.op.extend(range(count))
+    table.claims.at_ns.extend(table.submits.done_ns)
+    table.claims.kind.extend([1] * count)
+    begun = time.process_time()
+    assert len(story.detail(table, verdict(failing(Rule.LOST, *range(32))), ()).stories) == 32
+    assert time.process_time() - begun < 3  # about 0.1 s; one pass per story would take 30 times as long

@@ -1,0 +1,98 @@
+"""Standings, sentences and figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import report_samples as samples
+
+from harness.report import wording
+from harness.report.wording import Standing
+from harness.verdict import Rule, Sample
+
+BY_ID = {c.id: c for c in samples.cases()}
+
+
+@pytest.mark.parametrize(
+    ("name", "standing", "sentence"),
+    [
+        ("worker_kill.tree.locked_retry", Standing.PASSED, "locked_retry passed worker_kill.tree"),
+        (
+            "worker_kill.tree.stock_best",
+            Standing.FAILED,
+            "stock_best was expected to pass worker_kill.tree but failed: lost, duplicate",
+        ),
+        (
+            "worker_kill.tree.interview_inside",
+            Standing.CAUGHT,
+            "control interview_inside failed worker_kill.tree as it must: lost, stuck",
+        ),
+        (
+            "partition.black_hole.interview_inside",
+            Standing.MISSED,
+            "control interview_inside passed partition.black_hole: the suite cannot see what it is for "
+            "(expected fail: lost)",
+        ),
+        (
+            "redis_restart.lost_tail.locked_retry",
+            Standing.STACK,
+            "locked_retry has no verdict in redis_restart.lost_tail, the stack failed: "
+            "valkey did not answer PING within 20 s after its restart",
+        ),
+        (
+            "redis_restart.everysec.stock_best",
+            Standing.TOLERATED,
+            "stock_best failed only what redis_restart.everysec allows it to fail: duplicate",
+        ),
+    ],
+)
+def test_standing_and_sentence(name: str, standing: Standing, sentence: str) -> None:
+    assert wording.standing(BY_ID[name]) is standing
+    assert wording.explain(BY_ID[name]) == sentence
+
+
+def test_a_control_that_fails_otherwise_is_missed() -> None:
+    control = replace(BY_ID["worker_kill.tree.interview_inside"], as_expected=False, failed_rules=(Rule.STUCK,))
+    assert wording.standing(control) is Standing.MISSED
+    assert wording.explain(control).endswith("but not lost, which it must fail")
+    more = replace(control, failed_rules=(Rule.LOST, Rule.OVERLAP))
+    assert wording.explain(more).endswith("more than expected (fail: lost)")
+
+
+def test_a_subject_that_fails_what_it_may_not() -> None:
+    case = replace(BY_ID["redis_restart.everysec.stock_best"], as_expected=False, failed_rules=(Rule.LOST,))
+    assert wording.explain(case) == (
+        "stock_best was expected to pass redis_restart.everysec (or to fail only duplicate) but failed: lost"
+    )
+
+
+def test_a_cell_shows_the_worst_of_its_scenarios() -> None:
+    good, bad = BY_ID["worker_kill.tree.locked_retry"], BY_ID["worker_kill.tree.stock_best"]
+    assert wording.cell([good]) == (Standing.PASSED, "pass")
+    assert wording.cell([good, good]) == (Standing.PASSED, "pass 2/2")
+    assert wording.cell([good, bad]) == (Standing.FAILED, "FAIL lost +1 1/2")
+    assert wording.cell([BY_ID["worker_kill.tree.interview_inside"]]) == (Standing.CAUGHT, "fail lost +1 (expected)")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (float("nan"), "-"), (0, "0"), (27000, "27,000"), (3.0, "3"), (99.84, "99.8"), (0.98123, "0.981")],
+)
+def test_figure(value: float | None, text: str) -> None:
+    assert wording.figure(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (0.44, "0.4s"), (99.96, "1m40s"), (221, "3m41s"), (3725, "1h02m")]
+)
+def test_seconds(value: float | None, text: str) -> None:
+    assert wording.seconds(value) == text
+
+
+def test_samples_phrase() -> None:
+    ops = tuple(Sample(i, "") for i in range(5))
+    assert wording.samples_phrase(()) == ""
+    assert wording.samples_phrase(ops[:1]) == "op 0"
+    assert wording.samples_phrase(ops) == "ops 0, 1, 2 (+2)"
+    assert wording.samples_phrase((Sample(None, "no packet met it"),)) == "no packet met it"
