@@ -42,12 +42,16 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
 def dumps(result: RunResult) -> str:
     """The text of summary.md."""
     parts = [_head(result), _matrix(result.cases), *_findings(result.cases), _throughput(result.cases)]
-    text, left_out = "", 0
+    kept: list[str] = []
+    used = left_out = 0
     for part in parts:
-        if len((text + part).encode()) > MAX_BYTES:
+        size = len(part.encode("utf-8", "replace"))
+        if used + size > MAX_BYTES:
             left_out += 1
         else:
-            text += part
+            used += size
+            kept.append(part)
+    text = "".join(kept)
     if left_out:
         text += f"\n_{left_out} parts are left out: the summary would be too large. See report.html._\n"
     return text

@@ -75,7 +75,7 @@ class Terminal:
         self._cases: dict[str, _Live] = {}
         self._problems: list[str] = []
         self._planned = 0
-        self._done = 0
+        self._judged: set[str] = set()
         self._id_width = 0
         self._began_ns = 0
         self._workers = 1
@@ -193,7 +193,7 @@ class Terminal:
         self._flush_fault_phase(event.case)
         case, result = self._cases.pop(event.case), event.result
         kind = standing(result)
-        self._done += 1
+        self._judged.add(event.case)  # a set: a case that is run again counts once
         phrase = self._paint.tone(kind, self._paint.safe(outcome_phrase(result)))
         name = f"{self._paint.safe(event.case):<{self._id_width}}"
         head = f"{self._paint.mark(kind)} {name}  {phrase}  {self._paint.dim(seconds(result.wall_s))}"
@@ -225,7 +225,7 @@ class Terminal:
         elapsed = seconds((at_ns - self._began_ns) / 1e9)
         total = f"/{self._planned}" if self._planned else ""
         running = ", ".join(f"{name}: {case.phase}" for name, case in self._cases.items())
-        text = self._paint.safe_columns(f"{self._done}{total} done  {elapsed}  {running}".rstrip())
+        text = self._paint.safe_columns(f"{len(self._judged)}{total} done  {elapsed}  {running}".rstrip())
         text = text[: self._width - 1]
         if text != self._status:
             self._write("\r\x1b[2K" + self._paint.dim(text))
