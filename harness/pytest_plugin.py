@@ -94,6 +94,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("subject", subject_parameters(options_of(metafunc.config)), scope="session")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is too deep for the profile; long cases first, those that want to be alone last."""
     if any(item.get_closest_marker("chaos") for item in items):

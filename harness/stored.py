@@ -60,7 +60,8 @@ def find_case(name: str) -> tuple[Path, Case]:
         if (folder / "plan.json").is_file() and folder.parent.name == run.CASES:
             return folder.resolve(), Case.load(folder)
     there = sorted(p.parent.name for p in (runs / (run_name or run.LATEST) / run.CASES).glob("*/plan.json"))
-    known = f"; there are {', '.join(there)}" if there else f"; {runs / (run_name or run.LATEST)} holds no case"
+    some = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+    known = f"; there are {some}" if there else f"; {runs / (run_name or run.LATEST)} holds no case"
     raise UsageError(f"no stored case {name!r}{known}")
 
 

@@ -11,12 +11,12 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
-from celery import Celery
+from celery import Celery, _state
 from redis import Redis
 
 from harness.contract import Claim, Contract
@@ -225,7 +225,7 @@ def _import_module(name: str, spec: str) -> Any:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"subject {spec!r}: importing {name} raised {_describe(error)}") from error
 
 
@@ -239,7 +239,7 @@ def _import_file(path: Path) -> Any:
     sys.modules[name] = module
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"subject file {path}: importing it raised {_describe(error)}") from error
     return module
 
@@ -265,29 +265,29 @@ def conformance(subject: Any) -> tuple[str, ...]:
     return tuple(problems)
 
 
-@dataclass(slots=True)
-class _Probe:
-    calls: list[int] = field(default_factory=list)
-
-    def __call__(self, payload: Mapping[str, Any]) -> int:
-        self.calls.append(int(payload["op"]))
-        return int(payload["op"])
-
-
 def dry_run(subject: Subject) -> tuple[str, ...]:
-    """Install and register the subject on an application without a broker; what goes wrong, in words."""
-    app = Celery("taskchaos-check", broker="memory://", backend="cache+memory://", set_as_current=False)
+    """Install and register the subject on an application that connects to nothing; what goes wrong, in words."""
+    shared = set(_state._on_app_finalizers)
+    app = Celery("taskchaos-check", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False)
+    try:
+        return _registration_problems(subject, app)
+    finally:
+        # Celery hands tasks of one application to every later one; a check must leave nothing behind.
+        _state._on_app_finalizers.intersection_update(shared)
+
+
+def _registration_problems(subject: Subject, app: Celery) -> tuple[str, ...]:
     try:
         subject.install(app, Settings())
     except Exception as error:
         return (f"install() raised {_describe(error)}",)
     try:
-        task = subject.register(app, _Probe())
+        task = subject.register(app, lambda payload: payload["op"])
+        app.finalize()
     except Exception as error:
         return (f"register() raised {_describe(error)}",)
-    problems: list[str] = []
     if not callable(getattr(task, "apply_async", None)):
-        problems.append("register() has to return a Celery task (it has no apply_async)")
-    elif getattr(task, "name", None) not in app.tasks:
-        problems.append("register() returned a task that the application does not know")
-    return tuple(problems)
+        return ("register() has to return a Celery task (it has no apply_async)",)
+    if getattr(task, "name", None) not in app.tasks:
+        return ("register() returned a task that the application does not know",)
+    return ()

@@ -125,7 +125,8 @@ def subject_parameters(options: RunOptions) -> list[Any]:
 
 def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]) -> None:
     """Deselect scenarios deeper than the profile; order: long first, then short, then those that run alone."""
-    kept, too_deep = [], []
+    kept: list[pytest.Item] = []
+    too_deep: list[pytest.Item] = []
     for item in items:
         marker = item.get_closest_marker("depth")
         depth = Depth[marker.args[0].upper()] if marker else Depth.QUICK
@@ -136,7 +137,7 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
     items[:] = kept
     if not hasattr(config, "workerinput") or config.workerinput["workerid"] == "gw0":
         stream = events.Log(run.open_run(options))
-        stream.emit(events.CasesCollected(count=sum(1 for i in kept if i.get_closest_marker("chaos"))))
+        stream.emit(events.CasesCollected(count=len([i for i in kept if i.get_closest_marker("chaos")])))
         stream.close()
 
 

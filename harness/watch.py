@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from pathlib import Path
 from typing import BinaryIO
 
 from harness import events, run
-from harness.errors import ExitCode, UsageError
+from harness.errors import UsageError
 from harness.history_io import EVENTS
 from harness.report import write_all
 from harness.report.terminal import Terminal
@@ -65,6 +66,7 @@ class Watch:
         if status == _PYTEST_INTERRUPTED and not any(isinstance(e, events.CaseStarted) for e in events.read(self._stream)):
             raise UsageError(_last_words(folder) or "interrupted before any case began")
         if status == _PYTEST_NOTHING:
+            shutil.rmtree(folder, ignore_errors=True)  # an empty run is no run
             raise UsageError("no case matches: widen -k, take a deeper --profile, or name other suites")
         if status in (_PYTEST_INTERRUPTED, _PYTEST_INTERNAL):
             self._interrupted(folder, status)
@@ -89,6 +91,3 @@ def _last_words(folder: Path) -> str:
         return ""
     errors = [line for line in lines if line.startswith(("ERROR", "E  ", "UsageError"))]
     return errors[-1].removeprefix("ERROR:").removeprefix("E ").strip() if errors else ""
-
-
-__all__ = ["ExitCode", "Watch"]

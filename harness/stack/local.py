@@ -125,21 +125,24 @@ class Spawned:
         self._told_fd = told_fd
         self._zygote = zygote
         self._is_ready = False
+        self._ended = False
         self._polling = threading.Lock()
 
     def wait_ready(self, deadline_s: float = READY_DEADLINE_S) -> None:
         """Wait until it says so. Raises StackError with the end of its log when it ends first or time runs out."""
         if self.poll_ready(deadline_s):
             return
-        if self.alive():
-            raise StackError(f"{self.role} was not ready within {deadline_s:g} s: {log_tail(self.log)}")
-        raise StackError(f"{self.role} ended while starting: {log_tail(self.log, 3)}")
+        if self._ended:
+            raise StackError(f"{self.role} ended while starting: {log_tail(self.log, 1)}")
+        raise StackError(f"{self.role} was not ready within {deadline_s:g} s: {log_tail(self.log)}")
 
     def poll_ready(self, wait_s: float = 0.0) -> bool:
         """Whether it has said that it is ready, waiting at most `wait_s`."""
         with self._polling:
-            if not self._is_ready and self._ready_fd >= 0 and select.select([self._ready_fd], [], [], wait_s)[0]:
+            undecided = not self._is_ready and not self._ended and self._ready_fd >= 0
+            if undecided and select.select([self._ready_fd], [], [], wait_s)[0]:
                 self._is_ready = os.read(self._ready_fd, 1) == b"1"
+                self._ended = not self._is_ready  # end of file: it ended without a word
             return self._is_ready
 
     def tell(self, message: bytes) -> None:

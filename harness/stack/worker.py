@@ -68,7 +68,6 @@ def command_line(config: RoleConfig) -> list[str]:
         "--without-mingle",
         "--without-heartbeat",
         "--loglevel=WARNING",
-        "--quiet",
     ]
 
 

@@ -21,7 +21,7 @@ from proxy_support import (
 from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
 # How much later than asked for things may happen; earlier they never may, but for the timer's grain.
-LATE_S = 0.25
+LATE_S = 0.5
 GRAIN_S = 0.003
 
 
@@ -49,7 +49,7 @@ class TestLatency:
             assert_took(start_s, 0.1 * len(streams))
             for stream in streams:
                 client.remove_toxic(to_echo.name, f"latency_{stream}")
-            assert round_trip_s(sock) < 0.05
+            assert min(round_trip_s(sock) for _ in range(5)) < 0.05
 
     def test_does_not_delay_the_connect(self, to_open: ProxyState, client: ToxiproxyClient) -> None:
         client.add_toxic(to_open.name, "latency", stream=Stream.UPSTREAM, attributes={"latency": 5000})
@@ -383,9 +383,13 @@ class TestBandwidth:
             peer = open_server.peer()
             start_s = time.monotonic()
             sock.sendall(b"x" * 3500)
-            for size, expected_s in ((1000, 0.1), (1000, 0.2), (1000, 0.3), (500, 0.35)):
-                assert len(peer.recv(65536)) == size
-                assert_took(start_s, expected_s)
+            size = 0
+            while size < 3500:
+                size += len(peer.recv(65536))
+                # A reader that comes late may find several pieces at once, but never one before its time.
+                pieces_due = int((time.monotonic() - start_s + GRAIN_S) / 0.1)
+                assert size == 3500 or size in {1000 * number for number in range(1, pieces_due + 1)}
+            assert_took(start_s, 0.35)
 
     def test_rate_zero_stands_still(self, to_open: ProxyState, open_server: TcpServer, client: ToxiproxyClient) -> None:
         client.add_toxic(to_open.name, "bandwidth", stream=Stream.UPSTREAM, attributes={"rate": 0})

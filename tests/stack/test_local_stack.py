@@ -1,0 +1,186 @@
+"""The local stack: what starts, what is left when it stops, and what is said when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stack_support import effects, tail_of, until
+
+from faults.base import PingResult
+from faults.process import alive
+from harness.errors import StackError, UsageError
+from harness.history import History
+from harness.history_io import LEDGER, read_ledger
+from harness.stack import redis_server
+from harness.stack.local import LocalStack, Pool, WorkerStart, children_of
+from harness.stack.redis_server import RedisServer, find_binary
+
+pytestmark = pytest.mark.usefixtures("linux")
+Prefilled = Callable[..., LocalStack]
+
+
+def _drain(stack: LocalStack, operations: int) -> History:
+    """Send everything, start the workers, wait for every effect."""
+    stack.begin_load(1)
+    until(stack.load_done)
+    stack.start_workers()
+    tail = tail_of(stack)
+    until(lambda: len(effects(tail)) == operations)
+    history = History()
+    read_ledger(stack.folder / LEDGER, history)
+    return history
+
+
+@pytest.mark.parametrize("pool", list(Pool))
+def test_every_pool_runs_the_operations(prefilled: Prefilled, pool: Pool) -> None:
+    history = _drain(prefilled(pool=pool, operations=20), 20)
+    assert sorted(history.effects.op) == list(range(20))
+    assert set(history.deliveries.op) == set(range(20))
+    assert history.torn_records == 0
+
+
+def test_a_worker_from_the_command_line_does_the_same(prefilled: Prefilled) -> None:
+    stack = prefilled(worker_start=WorkerStart.COMMAND_LINE, operations=10)
+    assert sorted(_drain(stack, 10).effects.op) == list(range(10))
+    cmdline = Path(f"/proc/{stack.workers['worker-1'].pid}/cmdline").read_bytes()
+    assert b"celery" in cmdline and b"--pool=prefork" in cmdline
+
+
+def test_each_role_has_a_link_of_its_own(prefilled: Prefilled) -> None:
+    stack = prefilled()
+    assert set(stack.links) == {"producer-1", "worker-1", "worker-1-results", "worker-2", "worker-2-results"}
+    assert len({link.port for link in stack.links.values()}) == 5
+    assert {link.ping().result for link in stack.links.values()} == {PingResult.PONG}
+
+
+def test_nothing_is_left_when_a_stack_stops(prefilled: Prefilled) -> None:
+    stack = prefilled(pool=Pool.PREFORK)
+    stack.start_workers()
+    pids = [stack.redis.process.pid]
+    for worker in stack.workers.values():
+        pids += [worker.pid, *worker.children()]
+    ports = [stack.redis.port, *(link.port for link in stack.links.values())]
+    assert all(alive(pid) for pid in pids)
+    stack.stop()
+    until(lambda: not any(alive(pid) for pid in pids), 2.0)
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    stack.stop()  # once more: nothing happens
+
+
+def test_stacks_run_side_by_side(prefilled: Prefilled) -> None:
+    first, second = prefilled(operations=10), prefilled(operations=10)
+    results: list[History] = []
+    threads = [threading.Thread(target=lambda s=s: results.append(_drain(s, 10))) for s in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sorted(h.effects.op) for h in results] == [list(range(10))] * 2
+
+
+def test_a_worker_that_dies_by_itself_is_noticed_and_started_again(prefilled: Prefilled) -> None:
+    stack = prefilled()
+    stack.start_workers()
+    worker = stack.workers["worker-1"]
+    dead = worker.pid
+    os.kill(dead, 9)
+    found: list[tuple[str, str]] = []
+
+    def noticed() -> bool:
+        found.extend(stack.revive())
+        return bool(found)
+
+    until(noticed)
+    assert found[0][0] == "worker-1"
+    assert "status" in found[0][1]
+    until(worker.ready)
+    assert worker.pid != dead
+
+
+def test_an_expected_death_is_no_finding(prefilled: Prefilled) -> None:
+    stack = prefilled()
+    stack.start_workers()
+    worker = stack.workers["worker-1"]
+    worker.expect_death()
+    dead = worker.pid
+    os.kill(dead, 9)
+    until(lambda: not alive(dead))
+    assert stack.revive() == []
+    worker.respawn()
+    assert worker.ready() and worker.pid != dead
+
+
+def test_children_are_found_oldest_first(prefilled: Prefilled) -> None:
+    stack = prefilled(pool=Pool.PREFORK)
+    stack.start_workers()
+    children = stack.workers["worker-1"].children()
+    assert len(children) == 2
+    assert children == tuple(sorted(children)) == children_of(stack.workers["worker-1"].pid)
+
+
+# --- what cannot start ---------------------------------------------------------------------------------------------
+
+
+def _executable(path: Path, content: str) -> Path:
+    path.write_text(content)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_a_taken_port_is_tried_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1], redis_server.free_port()])
+        monkeypatch.setattr(redis_server, "free_port", lambda: next(ports))
+        server = RedisServer(find_binary(None), tmp_path / "redis", tmp_path / "redis.log")
+        try:
+            assert server.client.ping()
+            assert server.port != taken.getsockname()[1]
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("#!/bin/sh\necho cannot run >&2\nexit 3\n", "redis ended with status 3 while starting: cannot run"),
+        ("\x7fELF not for this machine", "redis cannot be started: .*Exec format error"),
+    ],
+)
+def test_a_binary_that_does_not_run_is_a_clear_error(tmp_path: Path, content: str, message: str) -> None:
+    binary = _executable(tmp_path / "redis-server", content)
+    with pytest.raises(StackError, match=message):
+        RedisServer(binary, tmp_path / "redis", tmp_path / "redis.log")
+
+
+def test_a_server_that_never_answers_runs_into_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_server, "START_DEADLINE_S", 0.3)
+    binary = _executable(tmp_path / "redis-server", "#!/bin/sh\nexec tail -f /dev/null\n")
+    with pytest.raises(StackError, match=r"redis was not ready within 0\.3 s"):
+        RedisServer(binary, tmp_path / "redis", tmp_path / "redis.log")
+
+
+def test_a_missing_binary_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match="give the path of a redis-server"):
+        find_binary("/no/such/redis-server")
+
+
+def test_a_subject_that_breaks_in_the_worker_is_a_clear_error(tmp_path: Path, prefilled: Prefilled) -> None:
+    """It imports here and not there: the worker's log says why, and so does the error."""
+    path = tmp_path / "breaks.py"
+    path.write_text(
+        "import os\nfrom harness.subject import CelerySubject\n"
+        "if os.environ.get('TASKCHAOS_OWNER'): raise RuntimeError('only in workers')\n"
+        "class Breaks(CelerySubject):\n    name = 'breaks'\n"
+    )
+    with pytest.raises(StackError, match="producer-1 ended while starting: .*only in workers"):
+        prefilled(subject=f"{path}:Breaks")

@@ -1,0 +1,66 @@
+"""Operations, due times, and a body that fails as often as it should whatever process runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.history import AttemptOutcome, History
+from harness.history_io import read_ledger
+from harness.ledger import Ledger
+from harness.workload import Body, LoadModel, Operation, PermanentError, TransientError, Workload, operation_number
+
+
+def test_an_open_load_has_even_due_times_and_whole_numbers() -> None:
+    workload = Workload(rate_tps=4, baseline_s=1, fault_s=0.5, healed_s=0.5)
+    due = list(workload.due(0, 1))
+    assert [(op.number, ns) for op, ns in due] == [(n, n * 250_000_000) for n in range(8)]
+
+
+def test_producers_share_the_operations_without_overlap() -> None:
+    workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0)
+    parts = [[op.number for op, _ in workload.due(p, 3)] for p in range(3)]
+    assert sorted(sum(parts, [])) == list(range(10))
+
+
+def test_a_prefill_is_due_at_once() -> None:
+    assert {ns for _, ns in Workload(model=LoadModel.PREFILL, prefill=5).due(0, 1)} == {0}
+
+
+def test_permanent_operations_are_those_that_fail_for_good() -> None:
+    workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=5)
+    assert workload.permanent == {n for n in range(10) if workload.operation(n).permanent} == {4, 9}
+    assert [workload.operation(n).failures for n in (3, 4)] == [1, 0]
+
+
+@pytest.mark.parametrize(("text", "number"), [("op-17", 17), ("task_lock_op-3", 3), ("unrelated", None)])
+def test_an_operation_is_found_in_ids_and_keys(text: str, number: int | None) -> None:
+    assert operation_number(text) == number
+
+
+def test_the_body_fails_as_often_as_planned_across_processes(tmp_path: Path) -> None:
+    """Two bodies (two workers) share the count through the marks."""
+    ledger_folder, marks = tmp_path / "ledger", tmp_path / "marks"
+    ledger_folder.mkdir()
+    marks.mkdir()
+    bodies = [Body(Ledger(ledger_folder, f"worker-{n}"), marks) for n in (1, 2)]
+    payload = Operation(7, failures=2).payload()
+    with pytest.raises(TransientError):
+        bodies[0](payload)
+    with pytest.raises(TransientError):
+        bodies[1](payload)
+    assert bodies[0](payload) == 7
+    history = History()
+    read_ledger(ledger_folder, history)
+    assert sorted(history.attempts.outcome) == [AttemptOutcome.OK, AttemptOutcome.TRANSIENT, AttemptOutcome.TRANSIENT]
+    assert list(history.effects.op) == [7]
+
+
+def test_a_permanent_body_never_has_an_effect(tmp_path: Path) -> None:
+    body = Body(Ledger(tmp_path, "worker-1"), tmp_path)
+    with pytest.raises(PermanentError):
+        body(Operation(1, permanent=True).payload())
+    history = History()
+    read_ledger(tmp_path, history)
+    assert (list(history.effects.op), list(history.attempts.outcome)) == ([], [AttemptOutcome.PERMANENT])
