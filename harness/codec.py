@@ -70,6 +70,8 @@ def _decode_optional(kind: Any, data: Any, path: str) -> Any:
     if data is None:
         _expect(len(options) < len(typing.get_args(kind)), path, "a value", data)
         return None
+    if type(data) in options:
+        return data  # 0 stays 0 where both int and float are allowed
     error: CodecError | None = None
     for option in options:
         try:

@@ -25,6 +25,8 @@ from harness.report.wording import (
 from harness.result import CaseResult, RunResult
 from harness.verdict import SLO_RULES, Outcome, RuleResult
 
+#: Up to so many cases, every rule of every case is shown.
+FEW_CASES = 2
 _MIN_REASON = 30  # narrower than this, a reason goes on lines of its own
 
 
@@ -39,10 +41,11 @@ def summary_lines(
 ) -> list[str]:
     """All lines of the summary, without line ends."""
     lines: list[str] = []
-    # Surprises last: they are what is still on the screen.
-    told = [c for c in result.cases if verbose or standing(c) is not Standing.PASSED]
+    # A long run tells only its surprises rule by rule: the rest is in the table and in the report.
+    few = len(result.cases) <= FEW_CASES
+    told = [c for c in result.cases if verbose or few or standing(c).surprise]
     for case in sorted(told, key=lambda c: standing(c).surprise):
-        lines += [*case_block(case, paint, width, whole=verbose or standing(case).surprise), ""]
+        lines += [*case_block(case, paint, width), ""]
     lines += verdict_table(result.cases, paint, width)
     lines += [*wrap(counts_sentence(result), width, 0)]
     found = surprises(result.cases)
@@ -68,8 +71,8 @@ def outcome_line(result: RunResult, paint: Paint) -> str:
     return f"{word} in {seconds(result.wall_s)}: {meaning} (exit code {result.exit_code})"
 
 
-def case_block(case: CaseResult, paint: Paint, width: int, *, whole: bool) -> list[str]:
-    """The rules of one case. Not `whole`: only those that do not simply pass, and a count of the rest."""
+def case_block(case: CaseResult, paint: Paint, width: int) -> list[str]:
+    """Every rule of one case, invariants first."""
     kind = standing(case)
     # What is long stands below: an unknown rule's reason in the table, a stack error on a line of its own.
     short = {Standing.UNKNOWN: "unknown", Standing.STACK: "stack error"}
@@ -82,15 +85,8 @@ def case_block(case: CaseResult, paint: Paint, width: int, *, whole: bool) -> li
         ("INVARIANTS", [r for r in case.rules if r.rule not in SLO_RULES]),
         ("SLO", [r for r in case.rules if r.rule in SLO_RULES]),
     ):
-        shown = rules if whole else [r for r in rules if r.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
-        if shown:
-            lines += _rule_table(title, shown, paint, width)
-    rest = [r.outcome for r in case.rules if r.outcome in (Outcome.PASS, Outcome.NOT_CLAIMED)]
-    if rest and not whole:
-        passed, unclaimed = rest.count(Outcome.PASS), rest.count(Outcome.NOT_CLAIMED)
-        parts = [f"{passed} passed"] if passed else []
-        parts += [f"{unclaimed} not claimed"] if unclaimed else []
-        lines.append(paint.dim(f"    {plural(len(rest), 'more rule')}: {', '.join(parts)}"))
+        if rules:
+            lines += _rule_table(title, rules, paint, width)
     return lines
 
 
