@@ -34,6 +34,19 @@ def empty(lone_server: ProxyServer) -> ProxyServer:
 
 
 @pytest.fixture
+def api(empty: ProxyServer) -> Http:
+    return Http(empty.host, empty.port)
+
+
+@pytest.fixture
+def name(api: Http) -> str:
+    """A proxy that exists."""
+    name = f"n-{uuid.uuid4().hex[:8]}"
+    assert api("POST", "/proxies", {"name": name, "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}).status == 201
+    return name
+
+
+@pytest.fixture
 def http(server: ProxyServer) -> Http:
     return Http(server.host, server.port)
 

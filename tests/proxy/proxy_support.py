@@ -67,6 +67,11 @@ class Answer:
         return json.loads(self.body)
 
 
+def error(message: str, status: int) -> str:
+    """The body of a refusal."""
+    return f'{{"error":"{message}","status":{status}}}\n'
+
+
 @dataclass
 class Http:
     """Raw requests to the API, one connection each."""
