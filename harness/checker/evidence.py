@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import compress
 from operator import gt
 
-from harness.checker.tally import EFFECT, FAILED, SUBMITTED, Outside, Tally, both, mask_of, ops_in, split_plan, tally
+from harness.checker.tally import FAILED, SUBMITTED, Outside, Tally, both, mask_of, ops_in, split_plan, tally
 from harness.contract import Contract
 from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History
 
@@ -54,9 +54,9 @@ class Evidence:
     def attempt_end(self, row: int) -> int:
         """When an attempt ended: an open one at the kill of its process, else it ran at the final read still."""
         attempts = self.history.attempts
-        begun_ns, ended_ns = attempts.begun_ns[row], attempts.ended_ns[row]
-        if attempts.outcome[row] != AttemptOutcome.OPEN and ended_ns != NEVER:
-            return ended_ns
+        begun_ns = attempts.begun_ns[row]
+        if attempts.outcome[row] != AttemptOutcome.OPEN:
+            return attempts.ended_ns[row]
         if self.was_killed(row):
             # No kill after its begin: a kill loop that goes by the time of its first kill. It ran for a moment.
             return next((at for at in self.killed_at[attempts.pid[row]] if at >= begun_ns), begun_ns)
@@ -133,7 +133,7 @@ def _zombies(history: History, counted: Tally) -> dict[int, LateEffect]:
         final = kind in (ClaimKind.FAILURE, ClaimKind.REVOKED) or (
             kind is ClaimKind.SUCCESS and op not in counted.repeats
         )
-        if not final or not counted.flags[op] & SUBMITTED or not counted.flags[op] & EFFECT:
+        if not final or not counted.flags[op] & SUBMITTED:
             continue
         late = LateEffect(kind, last[op] - at_ns)
         if op not in found or _earlier(late, found[op]):

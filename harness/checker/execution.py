@@ -114,8 +114,8 @@ def _first_overlap(evidence: Evidence, rows: list[int]) -> str:
             if attempts.outcome[holder_row] == AttemptOutcome.OPEN and not evidence.was_killed(holder_row):
                 return f"{what} had an attempt that never ended"
             return f"{what} still had {(held_until - begun_ns) / NS_PER_MS:.1f} ms to run"
-        if ended_ns > held_until:
-            held_until, holder, holder_row = ended_ns, role, row
+        # This one began after all before it had ended, so it ends last.
+        held_until, holder, holder_row = ended_ns, role, row
     return ""
 
 

@@ -107,7 +107,10 @@ def _breakout(evidence: Evidence, gone: list[int]) -> str:
     kept = both(evidence.tally.mask(lambda flags: flags & ACKED), lost_mask.translate(bytes([1, 0]) + bytes(254)))
     times = list(compress(submits.begun_ns, map(kept.__getitem__, submits.op)))
     first_ns, last_ns = (min(times), max(times)) if times else (0, 0)
-    begun = {submits.op[row]: submits.begun_ns[row] for row in rows_in(submits.op, lost_mask)}
+    begun: dict[int, int] = {}
+    for row in rows_in(submits.op, lost_mask):
+        op, at_ns = submits.op[row], submits.begun_ns[row]
+        begun[op] = min(begun.get(op, at_ns), at_ns)
     prefix = sum(1 for at_ns in begun.values() if times and at_ns < first_ns)
     postfix = sum(1 for at_ns in begun.values() if times and at_ns > last_ns)
     if not times:

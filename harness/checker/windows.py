@@ -54,7 +54,8 @@ def _latencies(history: History, first: array[int], begin_ns: int, width_ns: int
     """By window, the time from due to first effect of the operations that took effect in it."""
     due = array("q", first)  # an effect without a submit: no latency
     for op, due_ns in zip(history.submits.op, history.submits.due_ns, strict=True):
-        due[op] = due_ns
+        if due_ns < due[op]:
+            due[op] = due_ns
     found = [array("q") for _ in range(count)]
     for at_ns, due_ns in zip(first, due, strict=True):
         if at_ns >= begin_ns:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from checker_histories import ALL, AT_LEAST_ONCE, HistoryBuilder
+from checker_histories import ALL, AT_LEAST_ONCE, READ_AT, HistoryBuilder
 
 from harness.contract import Contract
-from harness.history import AttemptOutcome, ClaimKind, History, SubmitOutcome
+from harness.history import NEVER, AttemptOutcome, ClaimKind, History, SubmitOutcome
 from harness.verdict import Outcome, Rule, RuleResult, Sample
 
 PASS, FAIL, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
@@ -341,6 +341,61 @@ def _() -> H:
     return H().submit(0, SubmitOutcome.UNKNOWN, 1).attempt(0)
 
 
+@known("two reads are enough", Rule.LOST, FAIL, 1, _LOST_1, (1, "never delivered, never attempted"))
+def _() -> H:
+    return H().done(0, 2).ack(1).final(reads=2)
+
+
+@known("dead letters at the edges", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    return H().ack(0).done(1).ack(2).final(dead=frozenset({0, 2, 3, -1}))
+
+
+@known("permanent at the edges", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    builder = H().ack(0).attempt(0, outcome=PERMANENT).said(0, FAILURE).done(1).ack(2)
+    return builder.attempt(2, outcome=PERMANENT).said(2, FAILURE).set(permanent=frozenset({0, 2, 3, -1}))
+
+
+@known(
+    "the latest is what counts",
+    Rule.LOST,
+    FAIL,
+    1,
+    _LOST_1,
+    (1, "delivered to role 5, attempt at role -1 ended interrupted, subject said retry"),
+)
+def _() -> H:
+    builder = H().done(0, 2).ack(1).deliver(1, 20, role=1).deliver(1, 30, role=5).attempt(1, 25, outcome=TRANSIENT)
+    builder.attempt(1, 50, outcome=AttemptOutcome.INTERRUPTED, role=-1)
+    return builder.said(1, FAILURE, 40).said(1, RETRY, 60)
+
+
+@known(
+    "submitted with a survivor, after an unsure one",
+    Rule.LOST,
+    FAIL,
+    2,
+    "2 acknowledged operations lost in submit order: 0 prefix, 2 middle, 0 postfix",
+    (1, "never delivered, never attempted"),
+    (3, "never delivered, never attempted"),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1, at=0).ack(3, at=2)
+
+
+@known(
+    "unsure submits are no survivors",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 1 prefix, 0 middle, 0 postfix",
+    (1, "never delivered, never attempted"),
+)
+def _() -> H:
+    return H().submit(0, SubmitOutcome.UNKNOWN, 0).effect(0).ack(1).done(2)
+
+
 # ---------------------------------------------------------------- stuck
 
 _BUSY = (Rule.CONVERGED, Rule.LEAK)
@@ -402,6 +457,20 @@ def _() -> H:
     return H().done(0).ack(1).final(pending=frozenset({1}))
 
 
+@known(
+    "stuck at the edges",
+    Rule.STUCK,
+    FAIL,
+    2,
+    "2 acknowledged operations on the broker after every redelivery time-out",
+    (0, "still on the broker"),
+    (2, "still on the broker"),
+    others=_BUSY,
+)
+def _() -> H:
+    return H().ack(0, 2).done(1).not_converged(pending=frozenset({0, 2, 3}), overdue=True)
+
+
 # ---------------------------------------------------------------- duplicate
 
 
@@ -426,6 +495,11 @@ def _twice(at: float = 500) -> H:
     return H().done(0).attempt(0, at).effect(0, at + 5)
 
 
+def _unseen() -> H:
+    """Operation 0: submitted at 20 and again at 70, no delivery recorded, run at 100 and 500."""
+    return H().ack(0, at=70).ack(0, at=20).attempt(0, 500).effect(0, 505).attempt(0, 100).effect(0, 105)
+
+
 for _name, _build, _left, _explained in (
     ("between the two effects", lambda: _twice().fault(200, 300), 0, 1),
     ("after the delivery", lambda: _twice().fault(50, 99), 0, 1),
@@ -435,6 +509,11 @@ for _name, _build, _left, _explained in (
     ("until the last effect", lambda: _twice().fault(505, 600), 0, 1),
     ("after the last effect", lambda: _twice().fault(506, 600), 1, 0),
     ("without any fault", _twice, 1, 0),
+    ("not proven", lambda: _twice().fault(200, 300, proven=False), 1, 0),
+    ("never healed", lambda: _twice().fault(50, NEVER), 0, 1),
+    ("while on the broker, delivery not recorded", lambda: _unseen().fault(50, 60), 0, 1),
+    ("before the submit, delivery not recorded", lambda: _unseen().fault(10, 19), 1, 0),
+    ("none, but an unsure submit", lambda: _twice().submit(0, SubmitOutcome.UNKNOWN, 7), 0, 1),
 ):
 
     @known(
@@ -446,6 +525,7 @@ for _name, _build, _left, _explained in (
         *([(0, "2 effects within 400 ms")] if _left else []),
         contract=AT_LEAST_ONCE,
         expression="unexplained duplicates = 0",
+        others=(Rule.FAULTS,),
     )
     def _(build: Callable[[], H] = _build) -> H:
         return build()
@@ -521,6 +601,36 @@ def _() -> H:
 @known("never ended, after the others", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, 150, outcome=OPEN, role=1, pid=8)
+
+
+@known(
+    "the long first one meets the third",
+    Rule.OVERLAP,
+    FAIL,
+    1,
+    "1 operation ran twice at the same time",
+    (0, "worker-1 began while worker-2 still had 890.0 ms to run"),
+)
+def _() -> H:
+    builder = H().ack(0).attempt(0, 10, 1000, TRANSIENT, 1).attempt(0, 110, 120, TRANSIENT)
+    return builder.attempt(0, 500, 510).effect(0, 505)
+
+
+@known(
+    "never ended and never read",
+    Rule.OVERLAP,
+    FAIL,
+    1,
+    "1 operation ran twice at the same time",
+    (0, "worker-1 began while worker-2 had an attempt that never ended"),
+)
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).final(read_at_ns=NEVER)
+
+
+@known("begun after the final read", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+def _() -> H:
+    return H().done(0).attempt(0, READ_AT + 50, outcome=OPEN, pid=8)
 
 
 # ---------------------------------------------------------------- unexpected, resurrected
@@ -690,6 +800,30 @@ def _() -> H:
 
 
 @known(
+    "second effect after failure is a zombie only",
+    Rule.DUPLICATE,
+    PASS,
+    0,
+    "0 operations took effect more than once",
+    others=(Rule.ZOMBIE,),
+)
+def _() -> H:
+    return H().done(0).said(0, FAILURE, 150).effect(0, 200)
+
+
+@known(
+    "submitted twice, lost once",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 1 prefix, 0 middle, 0 postfix",
+    (1, "never delivered, never attempted"),
+)
+def _() -> H:
+    return H().ack(1, at=90).ack(1, at=1).done(3).ack(0, at=50).done(2).effect(0)
+
+
+@known(
     "second effect after success",
     Rule.DUPLICATE,
     FAIL,
@@ -699,6 +833,65 @@ def _() -> H:
 )
 def _() -> H:
     return H().done(0).effect(0, 305)
+
+
+@known(
+    "never submitted is no zombie",
+    Rule.UNEXPECTED,
+    FAIL,
+    1,
+    "1 operation ran without ever being submitted",
+    (0, "in the plan, never submitted"),
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    return H().done(1).effect(0, 200).said(0, FAILURE, 100).said(0, FAILURE, 300)
+
+
+@known(
+    "two final words at once",
+    Rule.ZOMBIE,
+    FAIL,
+    1,
+    f"1 operation {_FINAL}",
+    (0, "effect 5.0 ms after failure was claimed"),
+)
+def _() -> H:
+    return H().done(0).said(0, REVOKED, 100).said(0, FAILURE, 100)
+
+
+@known(
+    "results at the edges",
+    Rule.FALSE_SUCCESS,
+    FAIL,
+    1,
+    "1 success claimed without an effect",
+    (0, "success claimed, no effect recorded"),
+)
+def _() -> H:
+    return H().submit(0, SubmitOutcome.UNKNOWN, 0).done(1).final(results={0: SUCCESS, 2: SUCCESS, -1: SUCCESS})
+
+
+@known("claims without effects are no zombies", Rule.ZOMBIE, PASS, 0, f"0 operations {_FINAL}")
+def _() -> H:
+    return H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1).said(1, FAILURE, 100)
+
+
+@known("retry and success at the same time as failure", Rule.FALSE_FAILURE, PASS, 0, f"0 operations {_LAST}")
+def _() -> H:
+    return H().done(0).said(0, FAILURE, 111).said(0, RETRY, 150)
+
+
+@known(
+    "a retry takes no failure back",
+    Rule.FALSE_FAILURE,
+    FAIL,
+    1,
+    f"1 operation {_LAST}",
+    (0, "failure claimed, but it took effect"),
+)
+def _() -> H:
+    return H().done(0).said(0, FAILURE, 120).said(0, RETRY, 150).said(0, REVOKED, 160)
 
 
 # ---------------------------------------------------------------- retries
@@ -731,6 +924,24 @@ def _() -> H:
 def _() -> H:
     builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT).attempt(0, 70, 71, TRANSIENT)
     return builder.attempt(0, 80, 81, outcome=OPEN, pid=7).fault(71, 72).fault(85, 86, kills=(7,))
+
+
+@known(
+    "killed by an unproven fault",
+    Rule.RETRIES,
+    PASS,
+    3,
+    "0 operations over the limit; the most attempts are 3",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT)
+    return builder.attempt(0, 80, outcome=OPEN, pid=7).fault(85, 86, kills=(7,), proven=False)
+
+
+@known("effects only", Rule.RETRIES, PASS, 0, "0 operations over the limit; the most attempts are 0")
+def _() -> H:
+    return H().ack(0).effect(0)
 
 
 # ---------------------------------------------------------------- conditions

@@ -221,7 +221,7 @@ def _() -> H:
 def _() -> H:
     builder = _drain(299, until=5000)
     for op in range(800):
-        builder.effect(op, 1503 + op * 1000 / 299)
+        builder.effect(op, 9000 if op % 2 else 1503 + op * 1000 / 299)
     return builder
 
 
@@ -406,3 +406,92 @@ def _() -> H:
 )
 def _() -> H:
     return _open(((3000, 15),), offered=15)
+
+
+@known("just dense enough", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s")
+def _() -> H:
+    builder = H().slo(10, 1).fault(2000, 3000).phase(BASELINE, 0, 2000, 32).phase(HEALED, 3000, 6000, 48)
+    load(builder, 0, 6000, 16)
+    return builder
+
+
+@known("due later still", Rule.RECOVERY, FAIL, 6.0, "back after 6.00 s, when everything was done")
+def _() -> H:
+    builder = _open(((3000, 180),), ended=3250).phase(DRAIN, 3250, 9000)
+    return builder.ack(650, at=3260, due=9_000).attempt(650, 3270).effect(650, 3280)
+
+
+@known("all phases of a name", Rule.THROUGHPUT, FAIL, 50.0, "baseline 100.0/s >= 95.0/s; baseline 50.0/s < 95.0/s")
+def _() -> H:
+    builder = H().slo(100).phase(BASELINE, 0, 1000, 100).phase(BASELINE, 1000, 2000, 100)
+    load(builder, 1000, 2000, 50, first_op=load(builder, 0, 1000, 100))
+    return builder
+
+
+@known("exactly on target", Rule.THROUGHPUT, PASS, 300.0, "baseline 300.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(until=3000)
+
+
+@known(
+    "what is lost counts as work",
+    Rule.THROUGHPUT,
+    FAIL,
+    6.0,
+    "baseline 6.0/s < 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.LOST,),
+)
+def _() -> H:
+    return _drain(50, until=3500, lost=15, operations=30)
+
+
+@known(
+    "dropped in the judged phase",
+    Rule.THROUGHPUT,
+    UNKNOWN,
+    100.0,
+    "load generator was late: 0 late and 3 dropped of 203 sends; "
+    "lower the rate or free the machine (baseline 100.0/s >= 96.4/s)",
+)
+def _() -> H:
+    builder = _late(0).set(dropped_sends=3).planned(203)
+    return builder.set(phases=(Phase(BASELINE, ns(0), ns(2000), 203),))
+
+
+@known(
+    "not back, recorded exactly as long as the limit",
+    Rule.RECOVERY,
+    FAIL,
+    None,
+    "not back within the 3.00 s recorded after the heal",
+    expression="back at 95 % of baseline within 3 s",
+)
+def _() -> H:
+    return _open(((3000, 150),), limit=3)
+
+
+@known("back although sends were dropped", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s", others=(Rule.THROUGHPUT,))
+def _() -> H:
+    builder = _open()
+    return builder.set(dropped_sends=50).planned(builder.build().planned + 50)
+
+
+@known(
+    "no fault was injected",
+    Rule.RECOVERY,
+    UNKNOWN,
+    None,
+    "no fault is proven to have bitten; the recovery time cannot be told",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return _open().set(faults=())
+
+
+@known("warm-up is left out", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    builder = _drain(until=4000, lost=40)
+    for op in range(40):
+        builder.attempt(op, 1000 + op, 1001 + op).effect(op, 1000 + op)
+    return builder

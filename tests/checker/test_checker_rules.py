@@ -32,7 +32,7 @@ def test_the_order_of_rows_does_not_matter_and_nothing_is_changed(case: Known) -
     before = copy.deepcopy(case.history)
     verdict = check(case.history, case.contract)
     assert case.history == before
-    for seed in range(4):
+    for seed in range(2):
         assert check(shuffled(case.history, seed), case.contract) == verdict
 
 

@@ -1,0 +1,149 @@
+"""Whole verdicts, the sample cap, and the series for charts."""
+
+from __future__ import annotations
+
+import pytest
+from checker_histories import ALL, HistoryBuilder, load
+
+from harness.checker import Window, check, series
+from harness.contract import Claim, Contract, PhaseName
+from harness.history import ClaimKind, History, SubmitOutcome
+from harness.verdict import MAX_SAMPLES, OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict
+
+PASS, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
+
+
+def test_a_clean_case() -> None:
+    history = HistoryBuilder().done(0, 1).fault(40, 60).build()
+    bound = "nothing is missing; 95 % bound: at most 95.0 % per fault (1 fault)"
+    silent = RuleResult(Rule.RECOVERY, NOT_CLAIMED, "no limit", None, "no limit set")
+    assert check(history, ALL) == Verdict(
+        PASS,
+        (
+            RuleResult(Rule.LOST, PASS, "lost = 0", 0, bound),
+            RuleResult(Rule.STUCK, PASS, "stuck = 0", 0, "nothing is left on the broker"),
+            RuleResult(
+                Rule.DUPLICATE, PASS, "effects per operation <= 1", 0, "0 operations took effect more than once"
+            ),
+            RuleResult(Rule.OVERLAP, PASS, "overlapping attempts = 0", 0, "0 operations ran twice at the same time"),
+            RuleResult(Rule.UNEXPECTED, PASS, "unexpected = 0", 0, "everything that ran was submitted"),
+            RuleResult(Rule.RESURRECTED, PASS, "resurrected = 0", 0, "0 refused submits took effect"),
+            RuleResult(
+                Rule.FALSE_SUCCESS, PASS, "false successes = 0", 0, "every success that was claimed took effect"
+            ),
+            RuleResult(
+                Rule.FALSE_FAILURE,
+                PASS,
+                "false failures = 0",
+                0,
+                "0 operations took effect although the subject's last word is failure",
+            ),
+            RuleResult(
+                Rule.ZOMBIE, PASS, "zombie effects = 0", 0, "0 operations took effect after the subject's final word"
+            ),
+            RuleResult(Rule.LEAK, PASS, "keys left = 0", 0, "0 keys left although nothing is pending"),
+            RuleResult(
+                Rule.RETRIES,
+                PASS,
+                "attempts per operation <= 3",
+                1,
+                "0 operations over the limit; the most attempts are 1",
+            ),
+            RuleResult(Rule.EVIDENCE, PASS, "gaps in the evidence = 0", 0, "2 operations submitted, records whole"),
+            RuleResult(Rule.FAULTS, PASS, "planned faults proven and healed", 1, "1 fault proven and healed"),
+            RuleResult(Rule.CONVERGED, PASS, "converged", 1, "at rest over 3 readings"),
+            RuleResult(Rule.WORKERS, PASS, "unexplained worker deaths = 0", 0, "no worker ended by itself"),
+            RuleResult(Rule.THROUGHPUT, NOT_CLAIMED, "no target", None, "no target set"),
+            silent,
+        ),
+        OperationCounts(submitted=2, acknowledged=2, effects=2),
+        Throughput(),
+    )
+
+
+def test_an_empty_history_is_unknown_never_a_pass() -> None:
+    verdict = check(History(), ALL)
+    assert verdict.outcome is UNKNOWN
+    assert not verdict.failed
+    assert verdict.operations == OperationCounts()
+
+
+def test_nothing_claimed_leaves_what_is_always_judged() -> None:
+    history = HistoryBuilder().done(0, 2).ack(1).attempt(0, 105).build()
+    verdict = check(history, Contract(frozenset()))
+    not_claimed = {result.rule for result in verdict.rules if result.outcome is NOT_CLAIMED}
+    assert not_claimed == {Rule.LOST, Rule.STUCK, Rule.OVERLAP, Rule.RETRIES, Rule.THROUGHPUT, Rule.RECOVERY}
+    assert verdict.outcome is PASS
+    assert verdict.rule(Rule.LOST).observed == 1
+    assert verdict.rule(Rule.LOST).reason.startswith("the subject does not claim no_loss; seen: 1 acknowledged")
+
+
+@pytest.mark.parametrize(
+    ("claim", "rule"),
+    [
+        (Claim.NO_LOSS, Rule.LOST),
+        (Claim.EXCLUSIVE, Rule.OVERLAP),
+    ],
+)
+def test_a_claim_switches_its_rule_on(claim: Claim, rule: Rule) -> None:
+    history = HistoryBuilder().done(0, 2).ack(1).attempt(0, 105).build()
+    assert check(history, Contract(frozenset({claim}))).failed == {rule}
+
+
+def test_samples_are_capped_and_counted_whole() -> None:
+    history = HistoryBuilder().done(100).ack(*range(100)).build()
+    result = check(history, ALL).rule(Rule.LOST)
+    assert result.observed == 100
+    assert [sample.op for sample in result.samples] == list(range(MAX_SAMPLES))
+
+
+def test_counts() -> None:
+    builder = HistoryBuilder().done(0, 1).effect(1, 300).ack(2, at=500, due=300).attempt(2, 510)
+    builder.submit(3, SubmitOutcome.REFUSED, 3).submit(4, SubmitOutcome.UNKNOWN, 4).effect(4)
+    builder.submit(5, SubmitOutcome.PENDING, 5).said(2, ClaimKind.FAILURE, 600)
+    history = builder.final(dead=frozenset({2})).set(dropped_sends=2).planned(8).build()
+    assert check(history, ALL).operations == OperationCounts(
+        submitted=6,
+        acknowledged=3,
+        refused=1,
+        unknown=2,
+        effects=3,
+        dead=1,
+        recovered=1,
+        duplicates=1,
+        late_sends=1,
+        dropped_sends=2,
+    )
+
+
+def test_figures_are_given_though_nothing_is_judged() -> None:
+    builder = HistoryBuilder().fault(1000, 1500).phase(PhaseName.BASELINE, 0, 1000, 100)
+    builder.phase(PhaseName.FAULT, 1000, 1500, 50).phase(PhaseName.HEALED, 1500, 3000, 150)
+    load(builder, 1500, 3000, 100, first_op=load(builder, 1000, 1500, 50, first_op=load(builder, 0, 1000, 100)))
+    assert check(builder.build(), ALL).throughput == Throughput(100.0, 50.0, 100.0, 0.0, None)
+
+
+def test_the_series_cuts_the_case_into_windows() -> None:
+    builder = HistoryBuilder().phase(PhaseName.BASELINE, 1000, 2100).ack(0, at=1000, due=990).effect(0, 1010)
+    builder.ack(1, at=1400).effect(1, 1500).effect(1, 1600).ack(2, at=1600).effect(2, 2050).effect(7, 1100)
+    builder.ack(3, at=900).effect(3, 950).ack(2, at=2200)
+    assert series(builder.build(), 0.5) == (
+        Window(0.0, 0.5, 1, 2, 2.0, 20.0, 20.0),
+        Window(0.5, 1.1, 2, 1, 3.333, 100.0, 450.0),
+    )
+
+
+def test_the_series_reaches_to_the_last_effect() -> None:
+    builder = HistoryBuilder().phase(PhaseName.BASELINE, 0, 1000).ack(0, at=0).effect(0, 2499)
+    windows = series(builder.build(), 1.0)
+    assert [window.effects for window in windows] == [0, 1]
+    assert windows[0] == Window(0.0, 1.0, 0, 1, 0.0, None, None)
+
+
+def test_the_series_of_no_phase_is_empty() -> None:
+    assert series(HistoryBuilder().done(0).build(), 1.0) == ()
+
+
+def test_the_series_refuses_a_window_of_nothing() -> None:
+    with pytest.raises(ValueError, match="window_s must be above 0"):
+        series(History(), 0)
