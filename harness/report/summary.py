@@ -15,7 +15,6 @@ from harness.report.wording import (
     explain,
     figure,
     outcome_phrase,
-    plural,
     rate,
     samples_phrase,
     seconds,

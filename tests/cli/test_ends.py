@@ -1,0 +1,95 @@
+"""However a run ends, nothing of it is left: killed, interrupted, or with a stack that cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_support import COMMAND, taskchaos, verdict
+
+pytestmark = pytest.mark.usefixtures("linux")
+
+
+def _processes_of(folder: Path) -> list[int]:
+    """Live processes that this run started: their working directory is the folder that the command ran in."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                state = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[0]
+                if os.readlink(f"/proc/{entry}/cwd") == str(folder) and state not in ("Z", "X"):
+                    found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def _until(condition: Callable[[], bool], deadline_s: float) -> bool:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a run and wait until its stacks are up and faults are under way."""
+    log = (folder / "out.log").open("wb")
+    running = subprocess.Popen(
+        [COMMAND, "run", "worker_kill", *arguments, "--out", str(folder / "run")],
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+    )
+    events = folder / "run" / "events.jsonl"
+    began = _until(lambda: events.is_file() and b"fault_changed" in events.read_bytes(), 60)
+    assert began, (folder / "out.log").read_text()
+    return running
+
+
+@pytest.mark.parametrize("parallel", ["1", "2"])
+def test_sigkill_of_a_run_leaves_no_process_after_two_seconds(tmp_path: Path, parallel: str) -> None:
+    running = _start(tmp_path, "-s", "stock_best", "-s", "stock_defaults", "-n", parallel)
+    assert len(_processes_of(tmp_path)) > 8
+    running.kill()
+    running.wait()
+    assert _until(lambda: not _processes_of(tmp_path), 2.0), _processes_of(tmp_path)
+
+
+def test_sigkill_of_the_zygote_and_proxy_is_a_stack_error_not_a_verdict(tmp_path: Path) -> None:
+    running = _start(tmp_path, "-s", "stock_best", "-n", "1")
+    victims = [p for p in _processes_of(tmp_path) if b"faults.proxy" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    assert len(victims) == 1
+    os.kill(victims[0], signal.SIGKILL)
+    assert running.wait(120) == 3, (tmp_path / "out.log").read_text()
+    (case,) = verdict(tmp_path / "run")["cases"]
+    assert case["outcome"] == "unknown" and case["error"]
+    assert _until(lambda: not _processes_of(tmp_path), 5.0)
+
+
+def test_ctrl_c_heals_judges_what_there_is_and_exits_130(tmp_path: Path) -> None:
+    running = _start(tmp_path, "-s", "stock_best", "-n", "1")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130, (tmp_path / "out.log").read_text()
+    assert verdict(tmp_path / "run")["interrupted"] is True
+    assert _until(lambda: not _processes_of(tmp_path), 5.0), _processes_of(tmp_path)
+
+
+def test_a_server_that_does_not_start_is_exit_code_3(tmp_path: Path) -> None:
+    binary = tmp_path / "redis-server"
+    binary.write_text("#!/bin/sh\necho wrong architecture >&2\nexit 126\n")
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    out = tmp_path / "run"
+    done = taskchaos("run", "throughput", "-s", "stock_best", "-n", "1", "--redis-server", str(binary), "--out", str(out))
+    assert done.code == 3, done.out + done.err
+    (case,) = verdict(out)["cases"]
+    assert "redis ended with status 126 while starting: wrong architecture" in case["error"]
+    assert "Traceback" not in done.out + done.err

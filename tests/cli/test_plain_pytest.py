@@ -1,0 +1,67 @@
+"""`pytest suites` is the same engine: same cases, outcomes of its own for controls and unknown, also under -n."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_support import taskchaos, verdict
+
+pytestmark = pytest.mark.usefixtures("linux")
+ROOT = Path(__file__).parents[2]
+
+
+def _pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_controls_are_an_outcome_of_their_own_under_xdist(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    suite = str(ROOT / "suites" / "test_partition.py")
+    subjects = ["--subject", "stock_best", "--subject", "interview_sleep"]
+    done = _pytest(suite, *subjects, "--chaos-out", str(out), "-n", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 control caught" in done.stdout
+    assert f"report: {out / 'report.html'}" in done.stdout
+    assert len(verdict(out)["cases"]) == 2
+
+
+def test_unknown_is_an_outcome_of_its_own_and_fails_the_session(tmp_path: Path) -> None:
+    (tmp_path / "sabotage.py").write_text(
+        "import harness.ledger\nharness.ledger.Ledger._write = lambda self, *a, **k: None\n"
+        "from harness.subject import CelerySubject\n"
+        "class Sabotaged(CelerySubject):\n    name = 'sabotaged'\n"
+    )
+    suite = str(ROOT / "suites" / "test_throughput.py")
+    out = tmp_path / "run"
+    done = _pytest(suite, "--subject", "sabotage.py:Sabotaged", "--chaos-out", str(out), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 inconclusive" in done.stdout
+
+
+def test_a_bad_option_is_a_usage_error_of_pytest(tmp_path: Path) -> None:
+    done = _pytest(str(ROOT / "suites"), "--subject", "nosuch", "--collect-only", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "no subject 'nosuch'" in done.stdout + done.stderr
+
+
+def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "from harness.contract import PhaseName, Slo\n"
+        "from harness.workload import LoadModel, Workload\n"
+        "def test_ten(chaos):\n"
+        "    chaos(Workload(model=LoadModel.PREFILL, prefill=10), slo=Slo(target_tps=None))\n"
+    )
+    out = tmp_path / "run"
+    done = taskchaos("run", "test_mine.py", "-s", "stock_best", "--out", str(out), "-n", "1", cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    assert [c["id"] for c in verdict(out)["cases"]] == ["mine.ten.stock_best"]

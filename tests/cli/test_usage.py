@@ -1,0 +1,100 @@
+"""Bad input is one clear line and exit code 4; what is there can be listed; nothing is started for either."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cli_support import taskchaos
+
+SNAPSHOTS = Path(__file__).with_name("snapshots")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--bogus"], "No such option '--bogus'"),
+        (["run", "nosuch"], "no suite 'nosuch'; there are latency, partition, throughput, transient_error, worker_kill"),
+        (["run", "-s", "nosuch"], "no subject 'nosuch': use package.module:Name, file.py:Name, or one of interview_before"),
+        (["run", "-s", "no.such.module:X"], "importing no.such.module raised ModuleNotFoundError"),
+        (["run", "-s", "missing.py:X"], "subject file missing.py does not exist"),
+        (["run", "--redis-server", "/no/such/file"], "--redis-server /no/such/file: no such file; give the path"),
+        (["run", "--redis-server", "plain.txt"], "--redis-server plain.txt: not executable"),
+        (["run", "--pool", "fibers"], "--pool fibers: choose from prefork, threads, solo"),
+        (["run", "--profile", "huge"], "--profile huge: choose from quick, default, nightly"),
+        (["run", "--worker-start", "magic"], "--worker-start magic: choose from zygote, cli"),
+        (["run", "--stack", "compose"], "--stack compose: only the local stack exists so far"),
+        (["run", "--target-tps", "0"], "--target-tps 0: has to be above 0"),
+        (["run", "--seed", "abc"], "Invalid value for '--seed'"),
+        (["run", "--out", "/proc/none"], "--out /proc/none: "),
+        (["run", "-k", "no_such_scenario"], "no case matches: widen -k"),
+        (["judge", "."], "holds no run (no plan.json)"),
+        (["replay", "nothing"], "no stored case 'nothing'"),
+        (["new-subject", "1a"], "has to be a Python name"),
+        (["check-subject", "broken.py:X"], "subject file broken.py: importing it raised ZeroDivisionError"),
+        (["no-such-command"], "No such command 'no-such-command'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "plain.txt").write_text("not a binary")
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    done = taskchaos(*arguments, cwd=tmp_path)
+    assert message in done.error_line
+    assert done.code == 4
+    assert not list(tmp_path.glob(".taskchaos/runs/2*")), "no run folder is left for a run that never was"
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("{}")
+    done = taskchaos("run", "--out", str(tmp_path), cwd=tmp_path)
+    assert "holds a run already" in done.error_line
+    assert done.code == 4
+
+
+@pytest.mark.parametrize("command", ["", "run", "judge", "replay", "subjects", "new-subject", "check-subject"])
+def test_help(command: str) -> None:
+    done = taskchaos(*([command] if command else []), "--help")
+    assert done.code == 0
+    _compare(f"help_{command or 'main'}.txt", done.out)
+
+
+@pytest.mark.parametrize("what", ["suites", "faults", "subjects"])
+def test_listings(what: str) -> None:
+    plain, as_json = taskchaos(what), taskchaos(what, "--json")
+    assert (plain.code, as_json.code) == (0, 0)
+    rows = json.loads(as_json.out)
+    names = [next(iter(row.values())) for row in rows]
+    assert all(name in plain.out for name in names)
+    _compare(f"{what}.json", as_json.out)
+
+
+def _compare(name: str, text: str) -> None:
+    path = SNAPSHOTS / name
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text(), f"differs from {path.name}; UPDATE_SNAPSHOTS=1 writes it anew"
+
+
+def test_a_new_subject_can_be_used_at_once(tmp_path: Path) -> None:
+    made = taskchaos("new-subject", "my_retry", cwd=tmp_path)
+    assert made.code == 0, made.err
+    assert {p.name for p in tmp_path.iterdir()} == {"my_retry.py", "test_my_retry.py"}
+    checked = taskchaos("check-subject", "my_retry.py:Subject", cwd=tmp_path)
+    assert checked.code == 0
+    assert "✓ my_retry: can be used; claims no_loss, retries_bounded, throughput" in checked.out
+    again = taskchaos("new-subject", "my_retry", cwd=tmp_path)
+    assert "exists; use --force" in again.error_line
+    assert again.code == 4
+
+
+def test_check_subject_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from harness.subject import CelerySubject\n"
+        "class Odd(CelerySubject):\n    name = 'odd'\n    def register(self, app, body): return None\n"
+    )
+    done = taskchaos("check-subject", "odd.py:Odd", cwd=tmp_path)
+    assert "register() has to return a Celery task" in done.out
+    assert done.code == 4

@@ -1,0 +1,91 @@
+"""A run that proves nothing is unknown, exit code 2, and never a pass: faults that do nothing, an empty ledger,
+a queue that never comes to rest. The sabotage sits in a subject's module, which every process imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_support import rule, taskchaos, verdict
+
+pytestmark = pytest.mark.usefixtures("linux")
+
+HEAD = """
+from collections.abc import Mapping
+from typing import Any
+from harness.subject import CelerySubject
+from harness.workload import Operation
+
+class Sabotaged(CelerySubject):
+    name = "sabotaged"
+"""
+
+FAULTS_OFF = HEAD + """
+import faults.network
+faults.network.LinkFault._apply = lambda self: None
+"""
+
+FAULTS_NEVER_START = HEAD + """
+import faults.nemesis
+faults.nemesis.Nemesis.start = lambda self, at: None
+"""
+
+LEDGER_EMPTY = HEAD + """
+import harness.ledger
+harness.ledger.Ledger._write = lambda self, *a, **k: None
+"""
+
+#: Every task sends itself again: the queue moves for ever.
+NEVER_RESTS = HEAD + """
+    def register(self, app, body):
+        @app.task(name="sabotaged.task", bind=True)
+        def task(self, payload):
+            if self.request.id.startswith("op-"):
+                body(payload)
+            self.apply_async(args=(payload,), task_id="again-" + self.request.id, countdown=0.2)
+        return task
+"""
+
+NOTHING_SUBMITTED = HEAD + """
+    def submit(self, task, operation):
+        from harness.subject import Refused
+        raise Refused("not today")
+"""
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "suite", "blamed"),
+    [
+        pytest.param(FAULTS_OFF, "partition", "faults", id="faults do nothing"),
+        pytest.param(FAULTS_NEVER_START, "partition", "faults", id="faults never start"),
+        pytest.param(LEDGER_EMPTY, "throughput", "evidence", id="ledger is empty"),
+        pytest.param(NEVER_RESTS, "throughput", "converged", id="queue never rests"),
+        pytest.param(NOTHING_SUBMITTED, "throughput", "evidence", id="nothing acknowledged"),
+    ],
+)
+def test_a_run_that_proves_nothing_is_unknown(tmp_path: Path, sabotage: str, suite: str, blamed: str) -> None:
+    (tmp_path / "sabotage.py").write_text(sabotage)
+    out = tmp_path / "run"
+    done = taskchaos("run", suite, "-s", "sabotage.py:Sabotaged", "--out", str(out), "-n", "1", cwd=tmp_path)
+    assert done.code == 2, done.out + done.err
+    (case,) = verdict(out)["cases"]
+    assert (case["outcome"], case["as_expected"]) == ("unknown", False)
+    assert rule(case, blamed)["outcome"] == "unknown"
+    assert rule(case, blamed)["reason"]
+
+
+#: Messages go where nobody looks: not unknown but proven stuck, once every redelivery time-out has passed.
+NOBODY_CONSUMES = HEAD + """
+    def submit(self, task, operation):
+        task.apply_async(args=(operation.payload(),), task_id=operation.task_id, queue="nobody")
+"""
+
+
+def test_a_queue_that_nobody_consumes_is_stuck(tmp_path: Path) -> None:
+    (tmp_path / "sabotage.py").write_text(NOBODY_CONSUMES)
+    out = tmp_path / "run"
+    done = taskchaos("run", "partition", "-s", "sabotage.py:Sabotaged", "--out", str(out), "-n", "1", cwd=tmp_path)
+    (case,) = verdict(out)["cases"]
+    assert done.code == 1, done.out + done.err
+    assert rule(case, "stuck")["outcome"] == "fail"
+    assert rule(case, "lost")["outcome"] != "fail", "what is on the broker is not lost"

@@ -1,0 +1,101 @@
+"""Whole runs of the command: every shipped subject gets the verdict it deserves, and the run folder is complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from cli_support import rule, taskchaos, verdict
+
+pytestmark = pytest.mark.usefixtures("linux")
+
+
+@pytest.mark.parametrize(
+    ("suite", "subject", "outcome", "failed"),
+    [
+        ("transient_error", "interview_inside", "fail", "lost"),
+        ("transient_error", "interview_before", "fail", "lost"),
+        ("transient_error", "interview_sleep", "fail", "throughput"),
+        ("worker_kill", "stock_defaults", "fail", "lost"),
+        ("worker_kill", "stock_best", "pass", None),
+        ("transient_error", "stock_acks_late", "pass", None),
+        ("partition", "stock_best", "fail", "lost"),
+    ],
+)
+def test_every_subject_gets_the_verdict_it_deserves(
+    tmp_path: Path, suite: str, subject: str, outcome: str, failed: str | None
+) -> None:
+    out = tmp_path / "run"
+    done = taskchaos("run", suite, "--subject", subject, "--out", str(out), "-n", "1", cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    (case,) = verdict(out)["cases"]
+    assert case["as_expected"] is True
+    assert case["operations"]["acknowledged"] > 0
+    if failed is None and case["failed_rules"] == ["lost"]:
+        assert case["expected"] == "pass, or fail: lost", "a race of kombu's that the expectation names"
+        return
+    assert case["outcome"] == outcome
+    if failed is not None:
+        assert failed in case["failed_rules"]
+        assert rule(case, failed)["observed"] is not None
+    if failed == "lost":
+        assert rule(case, "lost")["observed"] > 0
+        assert rule(case, "lost")["samples"]
+
+
+def test_a_run_folder_is_complete_and_can_be_judged_and_replayed(tmp_path: Path) -> None:
+    done = taskchaos("run", "partition", "-s", "stock_best", "-s", "stock_defaults", "--seed", "7", "-n", "2", cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    run = (tmp_path / ".taskchaos" / "runs" / "latest").resolve()
+    names = {p.name for p in run.iterdir()}
+    assert names >= {"plan.json", "events.jsonl", "verdict.json", "junit.xml", "summary.md", "report.html", "logs", "cases"}
+    result = verdict(run)
+    assert (result["schema"], result["seed"], result["outcome"], result["exit_code"]) == (1, 7, "pass", 0)
+    assert result["server"]["version"] and result["versions"]["celery"]
+    assert [c["id"] for c in result["cases"]] and len(result["cases"]) == 2
+    assert ElementTree.parse(run / "junit.xml").getroot().tag in ("testsuites", "testsuite")
+    case = run / "cases" / "partition.replies_lost.stock_best"
+    assert {p.name for p in case.iterdir()} >= {"plan.json", "events.jsonl", "ledger", "final.json", "undo.jsonl", "logs"}
+    story = json.loads((case / "detail.json").read_text())["stories"][0]
+    assert "lost" in story["rules"] and story["lines"]
+    _judges_the_same(tmp_path, run)
+    _replays_the_same_plan(tmp_path, run)
+
+
+def _judges_the_same(cwd: Path, run: Path) -> None:
+    before = verdict(run)
+    done = taskchaos("judge", str(run), cwd=cwd)
+    after = verdict(run)
+    assert done.code == 0, done.out + done.err
+    for old, new in zip(before["cases"], after["cases"], strict=True):
+        assert {k: v for k, v in old.items() if k != "wall_s"} == {k: v for k, v in new.items() if k != "wall_s"}
+
+
+def _replays_the_same_plan(cwd: Path, run: Path) -> None:
+    done = taskchaos("replay", f"{run.name}/partition.replies_lost.stock_best", cwd=cwd)
+    assert done.code == 0, done.out + done.err
+    again = (cwd / ".taskchaos" / "runs" / "latest").resolve()
+    assert again != run
+    plans = [json.loads((r / "cases" / "partition.replies_lost.stock_best" / "plan.json").read_text()) for r in (run, again)]
+    assert plans[0] == plans[1]
+    assert len(verdict(again)["cases"]) == 1
+
+
+def test_judging_again_without_a_ledger_is_unknown(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert taskchaos("run", "throughput", "-s", "stock_best", "--out", str(out), "-n", "1", cwd=tmp_path).code == 0
+    for ledger in (out / "cases").glob("*/ledger/*"):
+        ledger.unlink()
+    done = taskchaos("judge", str(out), cwd=tmp_path)
+    assert done.code == 2, done.out
+    assert verdict(out)["outcome"] == "unknown"
+
+
+def test_a_subject_of_ones_own_is_judged(tmp_path: Path) -> None:
+    """The whole way of the third user: write a template, run it, read the verdict."""
+    assert taskchaos("new-subject", "my_retry", cwd=tmp_path).code == 0
+    done = taskchaos("run", "transient_error", "-s", "my_retry.py:Subject", "-n", "1", cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    assert "my_retry" in done.out and "pass" in done.out
