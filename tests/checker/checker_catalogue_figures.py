@@ -1,9 +1,9 @@
-"""Known histories for the rules about figures; the same list as in checker_catalogue."""
+"""Known histories for the rules about figures."""
 
 from __future__ import annotations
 
-from checker_catalogue import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
 from checker_histories import HistoryBuilder, load, ns
+from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
 
 from harness.contract import Claim, Contract, PhaseName
 from harness.history import Phase

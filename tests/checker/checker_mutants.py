@@ -122,7 +122,6 @@ def _truth(operand: ast.expr) -> ast.expr:
 
 def survivors(modules: list[str]) -> Iterator[str]:
     """The mutants that no known history notices. Takes a minute; some never end and are cut off."""
-    import checker_catalogue_figures  # noqa: F401  # adds to KNOWN
     from checker_catalogue import KNOWN
 
     def cut(*_: object) -> None:

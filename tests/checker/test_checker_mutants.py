@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import checker_catalogue_figures  # noqa: F401  # adds to KNOWN
 import pytest
 from checker_catalogue import KNOWN
 from checker_mutants import SOURCES, mutant

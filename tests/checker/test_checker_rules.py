@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import checker_catalogue_figures  # noqa: F401  # adds to KNOWN
 import pytest
 from checker_catalogue import KNOWN, Known
 from checker_histories import ALL, shuffled

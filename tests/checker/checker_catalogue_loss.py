@@ -1,0 +1,419 @@
+"""Known histories: what is lost or stuck."""
+
+from __future__ import annotations
+
+from checker_histories import HistoryBuilder
+from checker_known import (
+    FAIL,
+    FAILURE,
+    OPEN,
+    PASS,
+    PERMANENT,
+    REJECTED,
+    RETRY,
+    TRANSIENT,
+    UNKNOWN,
+    known,
+)
+
+from harness.history import AttemptOutcome, SubmitOutcome
+from harness.verdict import Rule
+
+H = HistoryBuilder
+
+# ---------------------------------------------------------------- lost
+
+_LOST_1 = "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix"
+
+
+@known("nothing lost", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    return H().done(0, 1, 2)
+
+
+@known(
+    "nothing lost in three faults",
+    Rule.LOST,
+    PASS,
+    0,
+    "nothing is missing; 95 % bound: at most 63.2 % per fault (3 faults)",
+)
+def _() -> H:
+    return H().done(0, 1, 2).fault(200, 210).fault(220, 230).fault(240, 250)
+
+
+@known("never delivered", Rule.LOST, FAIL, 1, _LOST_1, (1, "never delivered, never attempted"))
+def _() -> H:
+    return H().done(0, 2).ack(1)
+
+
+@known("delivered only", Rule.LOST, FAIL, 1, _LOST_1, (1, "delivered to worker-2, never attempted"))
+def _() -> H:
+    return H().done(0, 2).ack(1).deliver(1, 50).deliver(1, 60, role=1)
+
+
+@known(
+    "worker killed",
+    Rule.LOST,
+    FAIL,
+    1,
+    _LOST_1,
+    (1, "delivered to worker-2, attempt at worker-2 open when its process was killed"),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1).deliver(1, 190, role=1).attempt(1, 195, outcome=OPEN, role=1, pid=7).fault(kills=(7,))
+
+
+@known(
+    "gave up on a transient error",
+    Rule.LOST,
+    FAIL,
+    1,
+    _LOST_1,
+    (1, "delivered to worker-1, attempt at worker-1 ended transient, subject said failure"),
+)
+def _() -> H:
+    builder = H().done(0, 2).ack(1).deliver(1, 20).attempt(1, 25, outcome=TRANSIENT)
+    return builder.said(1, RETRY, 35).said(1, FAILURE, 36)
+
+
+@known(
+    "process ended by itself",
+    Rule.LOST,
+    FAIL,
+    1,
+    _LOST_1,
+    (1, "attempt at worker-1 never ended"),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1).attempt(1, 195, outcome=OPEN, pid=8).fault(kills=(7,))
+
+
+@known(
+    "prefix, middle and postfix",
+    Rule.LOST,
+    FAIL,
+    4,
+    "4 acknowledged operations lost in submit order: 1 prefix, 1 middle, 2 postfix",
+    (0, "never delivered, never attempted"),
+    (2, "never delivered, never attempted"),
+    (4, "never delivered, never attempted"),
+    (5, "never delivered, never attempted"),
+)
+def _() -> H:
+    return H().done(1, 3).ack(0, 2, 4, 5)
+
+
+@known(
+    "all lost",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: all of them",
+    (0, "attempt at worker-1 ended transient"),
+)
+def _() -> H:
+    return H().ack(0).attempt(0, outcome=TRANSIENT)
+
+
+@known("permanent, admitted", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    builder = H().done(0).ack(1).attempt(1, outcome=PERMANENT).said(1, FAILURE)
+    return builder.ack(2).attempt(2, outcome=PERMANENT).said(2, REJECTED).set(permanent=frozenset({1, 2}))
+
+
+@known("permanent, result failure", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    builder = H().done(0).ack(1).attempt(1, outcome=PERMANENT).final(results={1: FAILURE, 99: FAILURE})
+    return builder.set(permanent=frozenset({1, 99}))
+
+
+@known(
+    "permanent, not admitted",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    (1, "attempt at worker-1 ended permanent"),
+)
+def _() -> H:
+    return H().done(0).ack(1).attempt(1, outcome=PERMANENT).set(permanent=frozenset({1}))
+
+
+@known(
+    "permanent, admitted before it was tried",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    (1, "attempt at worker-1 ended transient, subject said failure"),
+)
+def _() -> H:
+    return H().done(0).ack(1).attempt(1, outcome=TRANSIENT).said(1, FAILURE).set(permanent=frozenset({1}))
+
+
+@known(
+    "permanent error of an operation that is not",
+    Rule.LOST,
+    FAIL,
+    1,
+    _LOST_1,
+    (1, "attempt at worker-1 ended permanent, subject said failure"),
+)
+def _() -> H:
+    builder = H().done(0, 2).ack(1).attempt(1, outcome=PERMANENT).said(1, FAILURE)
+    return builder.ack(3).attempt(3, outcome=PERMANENT).said(3, FAILURE).set(permanent=frozenset({3})).done(4)
+
+
+@known("dead letter", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    return H().done(0).ack(1).said(1, FAILURE).final(dead=frozenset({1, 99}))
+
+
+@known(
+    "pending by id",
+    Rule.LOST,
+    PASS,
+    0,
+    "nothing is missing; no fault bit, so this gives no bound",
+    others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
+)
+def _() -> H:
+    return H().done(0).ack(1).not_converged(pending=frozenset({1}))
+
+
+for _name, _change, _doubt in (
+    ("one read", {"reads": 1}, "only 1 final read"),
+    ("still moving", {"quiet": False}, "things still moved"),
+    ("not healed", {"healed": False}, "the world was not healed"),
+):
+    _others = (Rule.STUCK, Rule.CONVERGED, Rule.LEAK, *((Rule.EVIDENCE,) if "reads" in _change else ()))
+
+    @known(
+        f"missing, {_name}",
+        Rule.LOST,
+        UNKNOWN,
+        1,
+        f"1 operation missing, but {_doubt}; drain for longer",
+        others=_others,
+    )
+    def _(change: dict[str, object] = _change) -> H:
+        return H().done(0, 2).ack(1).not_converged(**change)
+
+    @known(
+        f"none missing, {_name}",
+        Rule.LOST,
+        UNKNOWN,
+        0,
+        f"nothing is missing so far, but {_doubt}; drain for longer",
+        others=_others,
+    )
+    def _(change: dict[str, object] = _change) -> H:
+        return H().done(0, 1).not_converged(**change)
+
+
+@known(
+    "room behind nameless entries",
+    Rule.LOST,
+    UNKNOWN,
+    2,
+    "2 operations missing, but 2 nameless broker entries and 0 torn records leave room for that",
+    others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1, 3).not_converged(opaque_pending=2)
+
+
+@known(
+    "room behind torn records",
+    Rule.LOST,
+    UNKNOWN,
+    1,
+    "1 operation missing, but 0 nameless broker entries and 1 torn record leave room for that",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1).set(torn_records=1)
+
+
+@known(
+    "more than the room",
+    Rule.LOST,
+    FAIL,
+    2,
+    "2 acknowledged operations lost in submit order: 0 prefix, 2 middle, 0 postfix; "
+    "at least 1, because 1 may be behind unreadable records",
+    (1, "never delivered, never attempted"),
+    (3, "never delivered, never attempted"),
+    others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
+)
+def _() -> H:
+    return H().done(0, 2, 4).ack(1, 3).not_converged(opaque_pending=1)
+
+
+@known(
+    "may still run",
+    Rule.LOST,
+    UNKNOWN,
+    1,
+    "1 operation may still run (attempt open, process not killed); drain for longer",
+    others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1).attempt(1, 195, outcome=OPEN, pid=8).not_converged()
+
+
+@known(
+    "one may still run, one is gone",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix",
+    (3, "attempt at worker-1 open when its process was killed"),
+    others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
+)
+def _() -> H:
+    builder = H().done(0, 2, 4).ack(1, 3).attempt(1, 195, outcome=OPEN, pid=8).attempt(3, 195, outcome=OPEN, pid=7)
+    return builder.fault(kills=(7,)).not_converged()
+
+
+@known(
+    "no acknowledged submit",
+    Rule.LOST,
+    UNKNOWN,
+    0,
+    "no submit was acknowledged, so nothing could be lost: check the stack",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    return H().submit(0, SubmitOutcome.UNKNOWN, 1).attempt(0)
+
+
+@known("two reads are enough", Rule.LOST, FAIL, 1, _LOST_1, (1, "never delivered, never attempted"))
+def _() -> H:
+    return H().done(0, 2).ack(1).final(reads=2)
+
+
+@known("dead letters at the edges", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    return H().ack(0).done(1).ack(2).final(dead=frozenset({0, 2, 3, -1}))
+
+
+@known("permanent at the edges", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    builder = H().ack(0).attempt(0, outcome=PERMANENT).said(0, FAILURE).done(1).ack(2)
+    return builder.attempt(2, outcome=PERMANENT).said(2, FAILURE).set(permanent=frozenset({0, 2, 3, -1}))
+
+
+@known(
+    "the latest is what counts",
+    Rule.LOST,
+    FAIL,
+    1,
+    _LOST_1,
+    (1, "delivered to role 5, attempt at role -1 ended interrupted, subject said retry"),
+)
+def _() -> H:
+    builder = H().done(0, 2).ack(1).deliver(1, 20, role=1).deliver(1, 30, role=5).attempt(1, 25, outcome=TRANSIENT)
+    builder.attempt(1, 50, outcome=AttemptOutcome.INTERRUPTED, role=-1)
+    return builder.said(1, FAILURE, 40).said(1, RETRY, 60)
+
+
+@known(
+    "submitted with a survivor, after an unsure one",
+    Rule.LOST,
+    FAIL,
+    2,
+    "2 acknowledged operations lost in submit order: 0 prefix, 2 middle, 0 postfix",
+    (1, "never delivered, never attempted"),
+    (3, "never delivered, never attempted"),
+)
+def _() -> H:
+    return H().done(0, 2).ack(1, at=0).ack(3, at=2)
+
+
+@known(
+    "unsure submits are no survivors",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 1 prefix, 0 middle, 0 postfix",
+    (1, "never delivered, never attempted"),
+)
+def _() -> H:
+    return H().submit(0, SubmitOutcome.UNKNOWN, 0).effect(0).ack(1).done(2)
+
+
+# ---------------------------------------------------------------- stuck
+
+_BUSY = (Rule.CONVERGED, Rule.LEAK)
+
+
+@known("broker empty", Rule.STUCK, PASS, 0, "nothing is left on the broker")
+def _() -> H:
+    return H().done(0)
+
+
+@known(
+    "overdue",
+    Rule.STUCK,
+    FAIL,
+    1,
+    "1 acknowledged operation on the broker after every redelivery time-out",
+    (1, "still on the broker"),
+    others=_BUSY,
+)
+def _() -> H:
+    pending = frozenset({-1, 1, 2, 9})
+    return H().done(0).ack(1).submit(2, SubmitOutcome.UNKNOWN, 2).not_converged(pending=pending, overdue=True)
+
+
+for _name, _change in (("not overdue", {"overdue": False}), ("not quiet", {"overdue": True, "quiet": False})):
+
+    @known(
+        f"pending, {_name}",
+        Rule.STUCK,
+        UNKNOWN,
+        1,
+        "still pending: 1 operation; drain for longer",
+        others=(*_BUSY, Rule.LOST),
+    )
+    def _(change: dict[str, object] = _change) -> H:
+        return H().done(0).ack(1).not_converged(pending=frozenset({1}), **change)
+
+
+@known(
+    "not converged, nothing pending",
+    Rule.STUCK,
+    UNKNOWN,
+    0,
+    "not converged, though nothing of the plan is pending: workers busy",
+    others=_BUSY,
+)
+def _() -> H:
+    return H().done(0).not_converged(overdue=True)
+
+
+@known(
+    "converged, yet pending",
+    Rule.STUCK,
+    UNKNOWN,
+    1,
+    "still pending: 1 operation; drain for longer",
+)
+def _() -> H:
+    return H().done(0).ack(1).final(pending=frozenset({1}))
+
+
+@known(
+    "stuck at the edges",
+    Rule.STUCK,
+    FAIL,
+    2,
+    "2 acknowledged operations on the broker after every redelivery time-out",
+    (0, "still on the broker"),
+    (2, "still on the broker"),
+    others=_BUSY,
+)
+def _() -> H:
+    return H().ack(0, 2).done(1).not_converged(pending=frozenset({0, 2, 3}), overdue=True)

@@ -1,0 +1,74 @@
+"""The list of known histories, each with the whole result that is expected of one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from checker_histories import ALL, HistoryBuilder
+
+from harness.contract import Contract
+from harness.history import AttemptOutcome, ClaimKind, History
+from harness.verdict import Outcome, Rule, RuleResult, Sample
+
+PASS, FAIL, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
+OPEN, TRANSIENT, PERMANENT = AttemptOutcome.OPEN, AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT
+SUCCESS, FAILURE, RETRY = ClaimKind.SUCCESS, ClaimKind.FAILURE, ClaimKind.RETRY
+REJECTED, REVOKED = ClaimKind.REJECTED, ClaimKind.REVOKED
+
+
+@dataclass(frozen=True)
+class Known:
+    """A history with the result that one rule must give; `others` are the further rules that may not pass."""
+
+    name: str
+    history: History
+    result: RuleResult
+    contract: Contract = ALL
+    others: frozenset[Rule] = frozenset()
+
+
+KNOWN: list[Known] = []
+
+
+def known(
+    name: str,
+    rule: Rule,
+    outcome: Outcome,
+    observed: float | None,
+    reason: str,
+    *samples: tuple[int | None, str],
+    contract: Contract = ALL,
+    others: tuple[Rule, ...] = (),
+    expression: str = "",
+) -> Callable[[Callable[[], HistoryBuilder]], None]:
+    """Registers the history that the decorated function builds."""
+
+    def register(build: Callable[[], HistoryBuilder]) -> None:
+        found = tuple(Sample(*sample) for sample in samples)
+        result = RuleResult(rule, outcome, expression or EXPRESSIONS[rule], observed, reason, found)
+        KNOWN.append(Known(name, build().build(), result, contract, frozenset(others)))
+
+    return register
+
+
+EXPRESSIONS = {
+    Rule.LOST: "lost = 0",
+    Rule.STUCK: "stuck = 0",
+    Rule.DUPLICATE: "effects per operation <= 1",
+    Rule.OVERLAP: "overlapping attempts = 0",
+    Rule.UNEXPECTED: "unexpected = 0",
+    Rule.RESURRECTED: "resurrected = 0",
+    Rule.FALSE_SUCCESS: "false successes = 0",
+    Rule.FALSE_FAILURE: "false failures = 0",
+    Rule.ZOMBIE: "zombie effects = 0",
+    Rule.LEAK: "keys left = 0",
+    Rule.RETRIES: "attempts per operation <= 3",
+    Rule.EVIDENCE: "gaps in the evidence = 0",
+    Rule.FAULTS: "planned faults proven and healed",
+    Rule.CONVERGED: "converged",
+    Rule.WORKERS: "unexplained worker deaths = 0",
+    Rule.THROUGHPUT: "effects/s >= 100, or 95 % of the offered rate",
+    Rule.RECOVERY: "back at 95 % of baseline within 1 s",
+}
+H = HistoryBuilder
