@@ -41,6 +41,13 @@ class Evidence:
     killed_at: dict[int, list[int]]
     spans: tuple[tuple[int, int], ...]
 
+    @property
+    def workers_recorded(self) -> bool:
+        """Whether any worker wrote anything; if not, a missing effect may only be missing from the ledger."""
+        history, outside = self.history, self.outside
+        inside = history.deliveries.op or history.attempts.op or history.effects.op
+        return bool(inside or outside.attempts or outside.effects)
+
     def role(self, number: int) -> str:
         """The name of a role."""
         roles = self.history.roles

@@ -70,6 +70,9 @@ def _some_missing(evidence: Evidence, missing: list[int]) -> RuleResult:
     running = _running(evidence)
     gone = [op for op in missing if op not in running]
     doubts = doubts_about(history.final)
+    if not evidence.workers_recorded:
+        reason = f"{counted(len(missing), 'operation')} missing, but no worker wrote to the ledger; see why"
+        return _result(Outcome.UNKNOWN, len(missing), reason)
     if doubts:
         reason = f"{counted(len(missing), 'operation')} missing, but {', '.join(doubts)}; drain for longer"
         return _result(Outcome.UNKNOWN, len(missing), reason)

@@ -37,6 +37,9 @@ def false_success(evidence: Evidence) -> RuleResult:
     if ops and len(ops) <= torn:
         outcome = Outcome.UNKNOWN
         reason += f", unless the effects are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+    if ops and not evidence.workers_recorded:
+        outcome = Outcome.UNKNOWN
+        reason += ", but no worker wrote to the ledger; see why"
     samples = samples_of(ops, lambda op: "success claimed, no effect recorded")
     return RuleResult(Rule.FALSE_SUCCESS, outcome, expression, len(ops), reason, samples)
 

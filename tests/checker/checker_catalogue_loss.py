@@ -26,6 +26,18 @@ H = HistoryBuilder
 _LOST_1 = "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix"
 
 
+@known(
+    "missing with an empty ledger",
+    Rule.LOST,
+    UNKNOWN,
+    2,
+    "2 operations missing, but no worker wrote to the ledger; see why",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    return H().ack(0, 1)
+
+
 @known("nothing lost", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
 def _() -> H:
     return H().done(0, 1, 2)

@@ -57,6 +57,19 @@ def _() -> H:
     return H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1).said(1).set(torn_records=1)
 
 
+@known(
+    "success with an empty ledger",
+    Rule.FALSE_SUCCESS,
+    UNKNOWN,
+    1,
+    "1 success claimed without an effect, but no worker wrote to the ledger; see why",
+    (0, "success claimed, no effect recorded"),
+    others=(Rule.LOST, Rule.EVIDENCE),
+)
+def _() -> H:
+    return H().ack(0).final(results={0: SUCCESS})
+
+
 for _rule in (Rule.FALSE_SUCCESS, Rule.FALSE_FAILURE, Rule.ZOMBIE):
 
     @known("silent subject", _rule, NOT_CLAIMED, None, "the subject says nothing about results")

@@ -58,7 +58,7 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("parallel", ["1", "2"])
 def test_sigkill_of_a_run_leaves_no_process_after_two_seconds(tmp_path: Path, parallel: str) -> None:
     running = _start(tmp_path, "-s", "stock_best", "-s", "stock_defaults", "-n", parallel)
-    assert len(_processes_of(tmp_path)) > 8
+    assert len(_processes_of(tmp_path)) >= 6  # command, janitor, zygote, proxy, Redis, producer at the least
     running.kill()
     running.wait()
     assert _until(lambda: not _processes_of(tmp_path), 2.0), _processes_of(tmp_path)

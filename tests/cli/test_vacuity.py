@@ -22,7 +22,7 @@ class Sabotaged(CelerySubject):
 
 FAULTS_OFF = HEAD + """
 import faults.network
-faults.network.LinkFault._apply = lambda self: None
+faults.network.LinkFault.inject = lambda self: None
 """
 
 FAULTS_NEVER_START = HEAD + """
