@@ -63,7 +63,13 @@ class Schedule:
 
     @classmethod
     def spread(
-        cls, seed: int, count: int, within_s: float, hold_s: float, kinds: Sequence[str], targets: Mapping[str, Sequence[str]]
+        cls,
+        seed: int,
+        count: int,
+        within_s: float,
+        hold_s: float,
+        kinds: Sequence[str],
+        targets: Mapping[str, Sequence[str]],
     ) -> Schedule:
         """`count` faults drawn from `kinds`, one at a time, spread over `within_s`. targets: by kind, who may be hit.
 

@@ -82,16 +82,22 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
 
 @main.command()
 @click.argument("suites", nargs=-1, metavar="[SUITE ...]")
-@click.option("--subject", "-s", "subjects", multiple=True, help="Name, package.module:Name or file.py:Name; repeatable.")
+@click.option(
+    "--subject", "-s", "subjects", multiple=True, help="Name, package.module:Name or file.py:Name; repeatable."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
 @click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
 @click.option("--stack", default="local", show_default=True, help="Where Redis, proxy and workers run.")
-@click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [default: 2 per core].")
+@click.option(
+    "-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [default: 2 per core]."
+)
 @click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
 @click.option("--redis-server", help="Another redis-server or valkey-server binary.")
 @click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo.")
-@click.option("--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker).")
+@click.option(
+    "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
+)
 @click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
 def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
@@ -205,7 +211,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(codec.encode(rows), indent=1))
         return
-    widths = [max(len(str(list(row.values())[0])) for row in rows)] if rows else [0]
+    widths = [max(len(str(next(iter(row.values())))) for row in rows)] if rows else [0]
     for row in rows:
         first, *rest = row.values()
         click.echo(f"{first!s:<{widths[0]}}  " + "  ".join(str(r) for r in rest if r))

@@ -20,6 +20,7 @@ from harness.errors import StackError, TaskchaosError, UsageError
 from harness.history_io import EVENTS, FINAL
 from harness.result import CaseResult
 from harness.settle import LedgerTail, Settled, Settling, ledger_tail
+from harness.stack.base import Stack
 from harness.stack.local import LocalStack
 from harness.subject import Subject, resolve
 from harness.workload import LoadModel
@@ -40,7 +41,7 @@ class _Stage:
     subject: Subject
     folder: Path
     log: events.Log
-    stack: LocalStack
+    stack: Stack
     nemesis: Nemesis
     tail: LedgerTail
 
@@ -102,7 +103,7 @@ def _run(case: Case, subject: Subject, folder: Path, log: events.Log) -> None:
         _finish(stage, healed)
 
 
-def _nemesis(case: Case, folder: Path, log: events.Log, stack: LocalStack) -> Nemesis:
+def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack) -> Nemesis:
     undo_file = folder / UNDO
 
     def note_undo(index: int, undo: Undo) -> None:
@@ -212,7 +213,7 @@ def _finish(stage: _Stage, healed: bool) -> None:
         stage.tick()
         time.sleep(_TICK_S)
     why_not = why_not or whole
-    settling = Settling(stage.subject, stage.stack.redis.client, stage.tail, stage.case.stack.settings)
+    settling = Settling(stage.subject, stage.stack.inspector, stage.tail, stage.case.stack.settings)
     with _phase(stage, PhaseName.DRAIN, None, None) as notes:
         settled: Settled = settling.wait(stage.case.drain_deadline_s, stage.tick)
         notes.append(settled.reason or "converged")

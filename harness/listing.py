@@ -31,7 +31,9 @@ def suite_rows(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("test_*.py")):
         tree = ast.parse(path.read_text())
         scenarios = [
-            n.name.removeprefix("test_") for n in tree.body if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
+            n.name.removeprefix("test_")
+            for n in tree.body
+            if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
         ]
         doc = (ast.get_docstring(tree) or "").splitlines()
         rows.append({"suite": path.stem.removeprefix("test_"), "does": doc[0] if doc else "", "scenarios": scenarios})

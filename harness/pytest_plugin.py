@@ -22,7 +22,9 @@ _options_key = pytest.StashKey["RunOptions"]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of a chaos run; the same names that `taskchaos run` has."""
     group = parser.getgroup("taskchaos", "chaos suites for Celery on Redis")
-    group.addoption("--subject", action="append", help="subject under test: a name, package.module:Name or file.py:Name")
+    group.addoption(
+        "--subject", action="append", help="subject under test: a name, package.module:Name or file.py:Name"
+    )
     group.addoption("--chaos-seed", type=int, default=1, help="seed of every random choice")
     group.addoption("--stack", default="local", help="where Redis, proxy and workers run")
     group.addoption("--profile", default="quick", help="quick, default or nightly")

@@ -15,7 +15,7 @@ from harness.clock import now_ns
 from harness.errors import UsageError
 from harness.history_io import EVENTS
 from harness.profile import PROFILES, Profile
-from harness.stack.local import Pool, StackOptions, WorkerStart
+from harness.stack.base import Pool, StackOptions, WorkerStart
 
 HOME = Path(".taskchaos")
 RUNS = "runs"

@@ -123,7 +123,9 @@ class Settling:
             if settled is not None:
                 return settled
             if now - began > deadline_s:
-                return Settled(False, still_s > QUIET_MISSING_S, False, f"not settled within {deadline_s:g} s: {self._left()}")
+                return Settled(
+                    False, still_s > QUIET_MISSING_S, False, f"not settled within {deadline_s:g} s: {self._left()}"
+                )
             time.sleep(POLL_S)
 
     def _look(self) -> None:

@@ -255,7 +255,9 @@ def conformance(subject: Any) -> tuple[str, ...]:
     verbs = ("install", "register", "submit", "pending", "dead_letters", "leftovers", "expectation")
     missing = [v for v in verbs if not callable(getattr(subject, v, None))]
     if missing:
-        problems.append(f"lacks {', '.join(m + '()' for m in missing)} (deriving from harness.subject.CelerySubject helps)")
+        problems.append(
+            f"lacks {', '.join(m + '()' for m in missing)} (deriving from harness.subject.CelerySubject helps)"
+        )
     if not isinstance(getattr(subject, "name", None), str):
         problems.append("lacks a `name` (text)")
     if not isinstance(getattr(subject, "contract", None), Contract):
@@ -268,7 +270,9 @@ def conformance(subject: Any) -> tuple[str, ...]:
 def dry_run(subject: Subject) -> tuple[str, ...]:
     """Install and register the subject on an application that connects to nothing; what goes wrong, in words."""
     shared = set(_state._on_app_finalizers)
-    app = Celery("taskchaos-check", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False)
+    app = Celery(
+        "taskchaos-check", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False
+    )
     try:
         return _registration_problems(subject, app)
     finally:

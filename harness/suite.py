@@ -23,8 +23,9 @@ from harness.pytest_plugin import OUTCOME
 from harness.report import write_all
 from harness.result import CaseResult
 from harness.run import RunOptions
-from harness.stack.local import Pool, WorkerStart, stop_zygote, with_settings
+from harness.stack.base import Pool, WorkerStart, with_settings
 from harness.stack.redis_server import find_binary
+from harness.stack.spawn import stop_zygote
 from harness.subject import absolute_spec, resolve
 from harness.turnstile import turn
 from harness.verdict import Outcome

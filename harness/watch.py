@@ -63,7 +63,9 @@ class Watch:
         """Print the summary of the run and return the exit code. `status` is pytest's."""
         if status == _PYTEST_USAGE:
             raise UsageError(_last_words(folder) or "pytest could not use these arguments")
-        if status == _PYTEST_INTERRUPTED and not any(isinstance(e, events.CaseStarted) for e in events.read(self._stream)):
+        if status == _PYTEST_INTERRUPTED and not any(
+            isinstance(e, events.CaseStarted) for e in events.read(self._stream)
+        ):
             raise UsageError(_last_words(folder) or "interrupted before any case began")
         if status == _PYTEST_NOTHING:
             shutil.rmtree(folder, ignore_errors=True)  # an empty run is no run

@@ -110,7 +110,10 @@ class Workload:
     def due(self, producer: int, producers: int) -> Iterator[tuple[Operation, int]]:
         """The operations of one of several producers, each with its due time in ns after the load began."""
         for number in range(producer, self.operations, producers):
-            yield self.operation(number), 0 if self.model is LoadModel.PREFILL else number * 1_000_000_000 // self.rate_tps
+            yield (
+                self.operation(number),
+                0 if self.model is LoadModel.PREFILL else number * 1_000_000_000 // self.rate_tps,
+            )
 
 
 class Body:

@@ -15,4 +15,8 @@ pytestmark = [pytest.mark.chaos(cost_s=4), pytest.mark.alone]
 def test_drain(chaos: Chaos, profile: Profile) -> None:
     """Fill the queue, start the workers, measure until it is empty."""
     workload = Workload(model=LoadModel.PREFILL, prefill=profile.prefill)
-    chaos(workload, slo=Slo(target_tps=chaos.target_tps, phases=frozenset({PhaseName.BASELINE})), visibility_timeout_s=UNDISTURBED_S)
+    chaos(
+        workload,
+        slo=Slo(target_tps=chaos.target_tps, phases=frozenset({PhaseName.BASELINE})),
+        visibility_timeout_s=UNDISTURBED_S,
+    )

@@ -19,14 +19,28 @@ def test_once(chaos: Chaos, profile: Profile) -> None:
     """One transient error per task. Delays of a second are fair; a rate of less than 40 % of the load is not."""
     workload = Workload(rate_tps=RATE_TPS, baseline_s=2 * profile.baseline_s, fault_s=0, healed_s=0, failures=1)
     target_tps = min(chaos.target_tps, 0.4 * RATE_TPS)
-    chaos(workload, slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})), visibility_timeout_s=UNDISTURBED_S)
+    chaos(
+        workload,
+        slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})),
+        visibility_timeout_s=UNDISTURBED_S,
+    )
 
 
 @pytest.mark.depth("default")
 def test_mixed(chaos: Chaos, profile: Profile) -> None:
     """Every third task fails once and every twentieth for good, among tasks that succeed."""
     workload = Workload(
-        rate_tps=RATE_TPS, baseline_s=2 * profile.baseline_s, fault_s=0, healed_s=0, failures=1, failing_every=3, permanent_every=20
+        rate_tps=RATE_TPS,
+        baseline_s=2 * profile.baseline_s,
+        fault_s=0,
+        healed_s=0,
+        failures=1,
+        failing_every=3,
+        permanent_every=20,
     )
     target_tps = min(chaos.target_tps, 0.4 * RATE_TPS)
-    chaos(workload, slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})), visibility_timeout_s=UNDISTURBED_S)
+    chaos(
+        workload,
+        slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})),
+        visibility_timeout_s=UNDISTURBED_S,
+    )

@@ -43,7 +43,13 @@ class OwnedProcess:
     """A child process with a log file, a bounded stop and a readable end."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+        self,
+        name: str,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        fds: Sequence[int] = (),
     ) -> None:
         """Start `argv`, stdout and stderr appended to `log`, with `fds` inherited.
 

@@ -28,7 +28,7 @@ def _prepare(config: RoleConfig, ready_fd: int) -> Runtime:
 
 
 def run(config_path: Path, ready_fd: int) -> None:
-    """Be the worker until it is told to stop. Boot chatter (gossip, mingle, heartbeat) is left out: it costs a second."""
+    """Be the worker until it is told to stop. Gossip, mingle and heartbeat are left out: they cost a second of boot."""
     config = RoleConfig.load(config_path)
     runtime = _prepare(config, ready_fd)
     from celery.apps.worker import Worker

@@ -10,6 +10,7 @@ the kernel's parent-death signal, everything it forked.
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -22,6 +23,20 @@ from pathlib import Path
 from harness.stack.owned import die_with_parent
 
 MESSAGE_BYTES = 65536
+PRELOADED = (
+    "billiard.pool",
+    "celery.apps.worker",
+    "celery.backends.redis",
+    "celery.concurrency.asynpool",
+    "celery.concurrency.prefork",
+    "celery.concurrency.solo",
+    "celery.concurrency.thread",
+    "celery.worker.consumer",
+    "celery.worker.consumer.delayed_delivery",
+    "kombu.transport.redis",
+    "harness.load",
+    "harness.runtime",
+)
 
 
 class Spawn(StrEnum):
@@ -34,21 +49,8 @@ class Spawn(StrEnum):
 
 def _import_celery() -> None:
     """Import what a worker imports, so that a fork has it already."""
-    import billiard.pool  # noqa: F401
-    import celery.apps.worker
-    import celery.backends.redis
-    import celery.concurrency.asynpool
-    import celery.concurrency.prefork
-    import celery.concurrency.solo
-    import celery.concurrency.thread
-    import celery.worker.consumer
-    import celery.worker.consumer.delayed_delivery
-    import celery.worker.consumer.gossip
-    import celery.worker.consumer.mingle
-    import kombu.transport.redis
-
-    import harness.load
-    import harness.runtime  # noqa: F401
+    for module in PRELOADED:
+        importlib.import_module(module)
 
 
 def main() -> None:
@@ -67,7 +69,9 @@ def main() -> None:
             return
         request = json.loads(message)
         if "spawn" in request:
-            answer = {"pid": _fork(control, Spawn(request["spawn"]), Path(request["config"]), Path(request["log"]), fds)}
+            answer = {
+                "pid": _fork(control, Spawn(request["spawn"]), Path(request["config"]), Path(request["log"]), fds)
+            }
         else:
             _reap(exits)
             answer = {"status": exits.get(request["status"])}  # type: ignore[dict-item]

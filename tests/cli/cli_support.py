@@ -35,7 +35,13 @@ def taskchaos(*arguments: str, cwd: Path | None = None, timeout_s: float = TIMEO
     """Run the command to its end."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     done = subprocess.run(
-        [COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, timeout=timeout_s, env=environment, stdin=subprocess.DEVNULL
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=timeout_s,
+        env=environment,
+        stdin=subprocess.DEVNULL,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

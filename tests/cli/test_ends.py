@@ -88,7 +88,9 @@ def test_a_server_that_does_not_start_is_exit_code_3(tmp_path: Path) -> None:
     binary.write_text("#!/bin/sh\necho wrong architecture >&2\nexit 126\n")
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
     out = tmp_path / "run"
-    done = taskchaos("run", "throughput", "-s", "stock_best", "-n", "1", "--redis-server", str(binary), "--out", str(out))
+    done = taskchaos(
+        "run", "throughput", "-s", "stock_best", "-n", "1", "--redis-server", str(binary), "--out", str(out)
+    )
     assert done.code == 3, done.out + done.err
     (case,) = verdict(out)["cases"]
     assert "redis ended with status 126 while starting: wrong architecture" in case["error"]

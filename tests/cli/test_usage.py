@@ -16,8 +16,14 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
     ("arguments", "message"),
     [
         (["run", "--bogus"], "No such option '--bogus'"),
-        (["run", "nosuch"], "no suite 'nosuch'; there are latency, partition, throughput, transient_error, worker_kill"),
-        (["run", "-s", "nosuch"], "no subject 'nosuch': use package.module:Name, file.py:Name, or one of interview_before"),
+        (
+            ["run", "nosuch"],
+            "no suite 'nosuch'; there are latency, partition, throughput, transient_error, worker_kill",
+        ),
+        (
+            ["run", "-s", "nosuch"],
+            "no subject 'nosuch': use package.module:Name, file.py:Name, or one of interview_before",
+        ),
         (["run", "-s", "no.such.module:X"], "importing no.such.module raised ModuleNotFoundError"),
         (["run", "-s", "missing.py:X"], "missing.py does not exist"),
         (["run", "--redis-server", "/no/such/file"], "--redis-server /no/such/file: no such file; give the path"),

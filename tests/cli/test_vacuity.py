@@ -20,23 +20,34 @@ class Sabotaged(CelerySubject):
     name = "sabotaged"
 """
 
-FAULTS_OFF = HEAD + """
+FAULTS_OFF = (
+    HEAD
+    + """
 import faults.network
 faults.network.LinkFault.inject = lambda self: None
 """
+)
 
-FAULTS_NEVER_START = HEAD + """
+FAULTS_NEVER_START = (
+    HEAD
+    + """
 import faults.nemesis
 faults.nemesis.Nemesis.start = lambda self, at: None
 """
+)
 
-LEDGER_EMPTY = HEAD + """
+LEDGER_EMPTY = (
+    HEAD
+    + """
 import harness.ledger
 harness.ledger.Ledger._write = lambda self, *a, **k: None
 """
+)
 
 #: Every task sends itself again: the queue moves for ever.
-NEVER_RESTS = HEAD + """
+NEVER_RESTS = (
+    HEAD
+    + """
     def register(self, app, body):
         @app.task(name="sabotaged.task", bind=True)
         def task(self, payload):
@@ -45,12 +56,16 @@ NEVER_RESTS = HEAD + """
             self.apply_async(args=(payload,), task_id="again-" + self.request.id, countdown=0.2)
         return task
 """
+)
 
-NOTHING_SUBMITTED = HEAD + """
+NOTHING_SUBMITTED = (
+    HEAD
+    + """
     def submit(self, task, operation):
         from harness.subject import Refused
         raise Refused("not today")
 """
+)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +90,13 @@ def test_a_run_that_proves_nothing_is_unknown(tmp_path: Path, sabotage: str, sui
 
 
 #: Messages go where nobody looks: not unknown but proven stuck, once every redelivery time-out has passed.
-NOBODY_CONSUMES = HEAD + """
+NOBODY_CONSUMES = (
+    HEAD
+    + """
     def submit(self, task, operation):
         task.apply_async(args=(operation.payload(),), task_id=operation.task_id, queue="nobody")
 """
+)
 
 
 def test_a_queue_that_nobody_consumes_is_stuck(tmp_path: Path) -> None:

@@ -46,18 +46,36 @@ def test_every_subject_gets_the_verdict_it_deserves(
 
 
 def test_a_run_folder_is_complete_and_can_be_judged_and_replayed(tmp_path: Path) -> None:
-    done = taskchaos("run", "partition", "-s", "stock_best", "-s", "stock_defaults", "--seed", "7", "-n", "2", cwd=tmp_path)
+    done = taskchaos(
+        "run", "partition", "-s", "stock_best", "-s", "stock_defaults", "--seed", "7", "-n", "2", cwd=tmp_path
+    )
     assert done.code == 0, done.out + done.err
     run = (tmp_path / ".taskchaos" / "runs" / "latest").resolve()
     names = {p.name for p in run.iterdir()}
-    assert names >= {"plan.json", "events.jsonl", "verdict.json", "junit.xml", "summary.md", "report.html", "logs", "cases"}
+    assert names >= {
+        "plan.json",
+        "events.jsonl",
+        "verdict.json",
+        "junit.xml",
+        "summary.md",
+        "report.html",
+        "logs",
+        "cases",
+    }
     result = verdict(run)
     assert (result["schema"], result["seed"], result["outcome"], result["exit_code"]) == (1, 7, "pass", 0)
     assert result["server"]["version"] and result["versions"]["celery"]
     assert [c["id"] for c in result["cases"]] and len(result["cases"]) == 2
     assert ElementTree.parse(run / "junit.xml").getroot().tag in ("testsuites", "testsuite")
     case = run / "cases" / "partition.replies_lost.stock_best"
-    assert {p.name for p in case.iterdir()} >= {"plan.json", "events.jsonl", "ledger", "final.json", "undo.jsonl", "logs"}
+    assert {p.name for p in case.iterdir()} >= {
+        "plan.json",
+        "events.jsonl",
+        "ledger",
+        "final.json",
+        "undo.jsonl",
+        "logs",
+    }
     story = json.loads((case / "detail.json").read_text())["stories"][0]
     assert "lost" in story["rules"] and story["lines"]
     _judges_the_same(tmp_path, run)
@@ -78,7 +96,9 @@ def _replays_the_same_plan(cwd: Path, run: Path) -> None:
     assert done.code == 0, done.out + done.err
     again = (cwd / ".taskchaos" / "runs" / "latest").resolve()
     assert again != run
-    plans = [json.loads((r / "cases" / "partition.replies_lost.stock_best" / "plan.json").read_text()) for r in (run, again)]
+    plans = [
+        json.loads((r / "cases" / "partition.replies_lost.stock_best" / "plan.json").read_text()) for r in (run, again)
+    ]
     assert plans[0] == plans[1]
     assert len(verdict(again)["cases"]) == 1
 

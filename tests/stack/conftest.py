@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack.local import LocalStack, StackOptions
+from harness.stack.base import StackOptions
+from harness.stack.local import LocalStack
 from harness.workload import LoadModel, Workload
 
 

@@ -13,7 +13,8 @@ from faults.nemesis import Change, FaultState, Nemesis
 from faults.network import Latency, LinkFault
 from faults.process import KillTree, alive
 from faults.schedule import LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
-from harness.stack.local import LocalStack, StackOptions
+from harness.stack.base import StackOptions
+from harness.stack.local import LocalStack
 from harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
@@ -118,7 +119,11 @@ def test_a_kill_says_whom_it_killed(stack: LocalStack) -> None:
 def _nemesis(stack: LocalStack, schedule: Schedule) -> tuple[Nemesis, list[Change], list[tuple[int, Undo]]]:
     changes: list[Change] = []
     undo: list[tuple[int, Undo]] = []
-    return Nemesis(schedule, stack.links, stack.workers, changes.append, lambda i, u: undo.append((i, u))), changes, undo
+    return (
+        Nemesis(schedule, stack.links, stack.workers, changes.append, lambda i, u: undo.append((i, u))),
+        changes,
+        undo,
+    )
 
 
 def test_a_schedule_runs_its_course(stack: LocalStack) -> None:

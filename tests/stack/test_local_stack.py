@@ -18,7 +18,9 @@ from harness.errors import StackError, UsageError
 from harness.history import History
 from harness.history_io import LEDGER, read_ledger
 from harness.stack import redis_server
-from harness.stack.local import LocalStack, Pool, WorkerStart, children_of
+from harness.stack.base import Pool, WorkerStart
+from harness.stack.local import LocalStack
+from harness.stack.local_worker import children_of
 from harness.stack.redis_server import RedisServer, find_binary
 
 pytestmark = pytest.mark.usefixtures("linux")
@@ -182,5 +184,5 @@ def test_a_subject_that_breaks_in_the_worker_is_a_clear_error(tmp_path: Path, pr
         "if os.environ.get('TASKCHAOS_OWNER'): raise RuntimeError('only in workers')\n"
         "class Breaks(CelerySubject):\n    name = 'breaks'\n"
     )
-    with pytest.raises(StackError, match="producer-1 ended while starting: .*only in workers"):
+    with pytest.raises(StackError, match=r"producer-1 ended while starting: .*only in workers"):
         prefilled(subject=f"{path}:Breaks")

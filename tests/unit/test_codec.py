@@ -30,7 +30,8 @@ CASE = Case(
 
 
 @pytest.mark.parametrize(
-    "value", [CASE, RunOptions(out="x", began_ns=1), FinalState(pending=frozenset({3, 1}), results={4: 1}), Expectation()]
+    "value",
+    [CASE, RunOptions(out="x", began_ns=1), FinalState(pending=frozenset({3, 1}), results={4: 1}), Expectation()],
 )
 def test_a_stored_value_comes_back_the_same(value: object) -> None:
     assert codec.decode(type(value), codec.encode(value)) == value

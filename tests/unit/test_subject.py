@@ -95,7 +95,12 @@ def test_the_longer_expectation_wins() -> None:
         (Expectation(must=frozenset({Rule.LOST})), Outcome.PASS, set(), False),
         (Expectation(must=frozenset({Rule.LOST})), Outcome.FAIL, {Rule.LOST}, True),
         (Expectation(must=frozenset({Rule.LOST})), Outcome.FAIL, {Rule.LOST, Rule.STUCK}, False),
-        (Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.STUCK})), Outcome.FAIL, {Rule.LOST, Rule.STUCK}, True),
+        (
+            Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.STUCK})),
+            Outcome.FAIL,
+            {Rule.LOST, Rule.STUCK},
+            True,
+        ),
         (Expectation(may=frozenset({Rule.LOST})), Outcome.PASS, set(), True),
     ],
 )

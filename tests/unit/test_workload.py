@@ -21,7 +21,7 @@ def test_an_open_load_has_even_due_times_and_whole_numbers() -> None:
 def test_producers_share_the_operations_without_overlap() -> None:
     workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0)
     parts = [[op.number for op, _ in workload.due(p, 3)] for p in range(3)]
-    assert sorted(sum(parts, [])) == list(range(10))
+    assert sorted(number for part in parts for number in part) == list(range(10))
 
 
 def test_a_prefill_is_due_at_once() -> None:

@@ -1,0 +1,97 @@
+"""When a case has settled: never from one empty poll, never while a worker holds a task, and overdue is not settled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import settle
+from harness.history import ClaimKind
+from harness.ledger import Ledger
+from harness.settle import LedgerTail, Settled, Settling
+from harness.subject import CelerySubject, Pending, Settings
+
+
+class _Broker(CelerySubject):
+    """A subject whose pending work is what the test says; `polls` counts how often it was asked."""
+
+    name = "scripted"
+    longest_wait_s = 0.0
+
+    def __init__(self, *script: Pending) -> None:
+        self._script = list(script)
+        self.polls = 0
+
+    def pending(self, redis: object) -> Pending:  # type: ignore[override]
+        self.polls += 1
+        return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+
+EMPTY = Pending()
+ONE = Pending(frozenset({1}))
+SETTINGS = Settings(visibility_timeout_s=0, restore_interval_s=0)
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle, "POLL_S", 0.01)
+    monkeypatch.setattr(settle, "QUIET_S", 0.1)
+    monkeypatch.setattr(settle, "QUIET_MISSING_S", 0.3)
+
+
+def _wait(tail: LedgerTail, broker: _Broker, deadline_s: float = 5.0) -> Settled:
+    return Settling(broker, None, tail, SETTINGS).wait(deadline_s, lambda: None)  # type: ignore[arg-type]
+
+
+def test_it_takes_more_than_one_empty_poll(tmp_path: Path) -> None:
+    broker = _Broker(EMPTY)
+    assert _wait(LedgerTail(tmp_path), broker) == Settled(True, True, False, "")
+    assert broker.polls > 3
+
+
+def test_an_empty_poll_between_two_full_ones_settles_nothing(tmp_path: Path) -> None:
+    broker = _Broker(ONE, EMPTY, ONE, EMPTY, ONE, EMPTY)
+    assert _wait(LedgerTail(tmp_path), broker).converged
+    assert broker.polls > 8
+
+
+def test_a_task_in_a_live_worker_process_is_not_settled(tmp_path: Path) -> None:
+    """A worker that sleeps between two attempts has nothing on the broker and no attempt open, and is not done."""
+    ledger = Ledger(tmp_path, "worker-1")
+    ledger.held(1)
+    settled = _wait(LedgerTail(tmp_path), _Broker(EMPTY), deadline_s=0.5)
+    assert not settled.converged and not settled.overdue
+    assert "1 held by workers" in settled.reason
+    ledger.released(1)
+    assert _wait(LedgerTail(tmp_path), _Broker(EMPTY)).converged
+
+
+def test_a_task_that_a_dead_process_held_is_over(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        Ledger(tmp_path, "worker-1").held(1)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert _wait(LedgerTail(tmp_path), _Broker(EMPTY)).converged
+
+
+def test_what_lies_on_the_broker_for_longer_than_any_timeout_is_overdue(tmp_path: Path) -> None:
+    settled = _wait(LedgerTail(tmp_path), _Broker(ONE))
+    assert settled == Settled(False, True, True, settled.reason)
+    assert "although 1 on the broker" in settled.reason
+
+
+def test_missing_operations_are_waited_for_longer(tmp_path: Path) -> None:
+    """Acknowledged and nowhere: it may still come, so absence needs a longer silence than presence."""
+    ledger = Ledger(tmp_path, "producer-1")
+    ledger.submit(1, 0)
+    ledger.acknowledged(1)
+    tail = LedgerTail(tmp_path)
+    missing = _Broker(EMPTY)
+    assert _wait(tail, missing).converged
+    ledger.claim(1, ClaimKind.FAILURE)
+    told = _Broker(EMPTY)
+    assert _wait(tail, told).converged
+    assert missing.polls > 1.5 * told.polls
