@@ -9,21 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import gojson
-from .chain import Direction, Entry
-from .collection import Collection, Populated, ProxySpec
-from .errors import (
-    ApiError,
-    ListenError,
-    bad_request,
-    invalid_stream,
-    invalid_toxic_type,
-    listen_failed,
-    missing_field,
-    toxic_exists,
-)
+from .bodies import read_attributes, read_milliseconds, read_spec, read_specs, read_toxic
+from .chain import Entry
+from .collection import Collection, Populated
+from .errors import ApiError, ListenError, listen_failed
 from .gojson import Fields
 from .proxy import Proxy
-from .toxics import find
 
 _JSON = "application/json"
 _PLAIN = "text/plain; charset=utf-8"
@@ -122,10 +113,7 @@ class Api:
         return _json(200, {proxy.name: proxy_json(proxy) for proxy in self._collection.all()})
 
     async def _create_proxy(self, request: Request, arguments: list[str]) -> Response:
-        fields = Fields(gojson.decode(request.body), "Proxy", whole="toxiproxy.Proxy")
-        spec = _read_spec(fields)
-        _require(spec)
-        return _json(201, proxy_json(await self._collection.create(spec)))
+        return _json(201, proxy_json(await self._collection.create(read_spec(request.body))))
 
     async def _get_proxy(self, request: Request, arguments: list[str]) -> Response:
         return _json(200, proxy_json(self._collection.get(arguments[0])))
@@ -134,6 +122,7 @@ class Api:
         proxy = self._collection.get(arguments[0])
         fields = Fields(gojson.decode(request.body), "Proxy", whole="toxiproxy.Proxy")
         fields.string("name")  # read for its type only; a proxy keeps its name
+        back_after_ms = read_milliseconds(fields, "for")
         listen, upstream, enabled = fields.string("listen"), fields.string("upstream"), fields.boolean("enabled")
         try:
             await proxy.update(
@@ -143,6 +132,8 @@ class Api:
             )
         except ListenError as error:
             raise listen_failed(error) from None
+        if back_after_ms is not None and not proxy.enabled:
+            proxy.enable_after(back_after_ms)
         await proxy.settled()
         return _json(200, proxy_json(proxy))
 
@@ -158,7 +149,8 @@ class Api:
 
     async def _add_toxic(self, request: Request, arguments: list[str]) -> Response:
         proxy = self._collection.get(arguments[0])
-        entry = _read_toxic(Fields(gojson.decode(request.body), "ToxicWrapper", whole="toxics.ToxicWrapper"), proxy)
+        fields = Fields(gojson.decode(request.body), "ToxicWrapper", whole="toxics.ToxicWrapper")
+        entry = read_toxic(fields, proxy.chain)
         proxy.add_toxic(entry)
         return _json(200, toxic_json(entry))
 
@@ -170,7 +162,7 @@ class Api:
         present = proxy.chain.get(arguments[1])
         fields = Fields(gojson.decode(request.body), "", whole="toxics.ToxicWrapper")
         # All of the body is read before any of it takes effect; in the real server its first part may.
-        attributes = _read_attributes(fields, present.stage.go_name, present.attributes)
+        attributes = read_attributes(fields, present.stage.go_name, present.stage.go_integer, present.attributes)
         toxicity = fields.float32("toxicity")
         entry = proxy.update_toxic(present.name, attributes, present.toxicity if toxicity is None else toxicity)
         return _json(200, toxic_json(entry))
@@ -224,72 +216,16 @@ def proxy_json(proxy: Proxy) -> dict[str, Any]:
 
 
 def toxic_json(entry: Entry) -> dict[str, Any]:
+    """Without a window, byte for byte what the real server sends."""
+    window = {"after": entry.window.after, "for": entry.window.lasting}
     return {
         "attributes": dataclasses.asdict(entry.attributes),
         "name": entry.name,
         "type": entry.stage.kind,
         "stream": entry.stream,
         "toxicity": gojson.float32(entry.toxicity),
+        **{name: value for name, value in window.items() if value is not None},
     }
-
-
-def read_specs(body: bytes) -> list[ProxySpec]:
-    """The proxies of a populate body or a config file, all of them checked. Raises ApiError 400."""
-    go_type = "[]toxiproxy.Proxy"
-    fields = [Fields(value, "", whole="toxiproxy.Proxy") for value in gojson.elements(gojson.decode(body), go_type)]
-    specs = [_read_spec(each) for each in fields]
-    for number, spec in enumerate(specs, start=1):
-        _require(spec, f" at proxy {number}")
-    return specs
-
-
-def _read_spec(fields: Fields) -> ProxySpec:
-    enabled = fields.boolean("enabled")
-    return ProxySpec(
-        name=fields.string("name") or "",
-        listen=fields.string("listen") or "",
-        upstream=fields.string("upstream") or "",
-        enabled=True if enabled is None else enabled,
-    )
-
-
-def _require(spec: ProxySpec, where: str = "") -> None:
-    for name, value in (("name", spec.name), ("upstream", spec.upstream)):
-        if not value:
-            raise missing_field(f"{name}{where}")
-
-
-def _read_toxic(fields: Fields, proxy: Proxy) -> Entry:
-    name, kind, stream = fields.string("name"), fields.string("type"), fields.string("stream")
-    toxicity = fields.float32("toxicity")
-    if stream is None:
-        stream = Direction.DOWNSTREAM.value
-    if stream.lower() not in set(Direction):
-        raise invalid_stream()
-    stage = find(kind or "")
-    if stage is None:
-        raise invalid_toxic_type()
-    name = name or f"{kind}_{stream}"
-    if proxy.chain.has(name):
-        raise toxic_exists()
-    return Entry(
-        name=name,
-        stage=stage,
-        stream=stream,
-        direction=Direction(stream.lower()),
-        toxicity=1.0 if toxicity is None else toxicity,
-        attributes=_read_attributes(fields, stage.go_name, stage.Attributes()),
-    )
-
-
-def _read_attributes(fields: Fields, go_name: str, present: Any) -> Any:
-    """`present` with what the body gives; members that the toxic does not have are ignored."""
-    members = fields.child("attributes", f"toxics.{go_name}", go_name)
-    given = {each.name: members.int64(each.name) for each in dataclasses.fields(present)}
-    try:
-        return dataclasses.replace(present, **{name: value for name, value in given.items() if value is not None})
-    except ValueError as error:  # a value that the toxic refuses
-        raise bad_request(str(error)) from None
 
 
 def _json(status: int, value: object) -> Response:

@@ -16,11 +16,19 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """When a toxic works: from `after` ms after its creation on, for `lasting` ms; None where nothing was asked for."""
+
+    after: int | None = None
+    lasting: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One toxic as it was set.
 
     `stream` is the direction as the client wrote it, which is how it is shown. `generation` counts the updates: each
-    one rolls the dice anew.
+    one rolls the dice anew. A `waiting` toxic is shown, and does nothing yet.
     """
 
     name: str
@@ -29,6 +37,8 @@ class Entry:
     direction: Direction
     toxicity: float
     attributes: Any
+    window: Window = Window()
+    waiting: bool = False
     generation: int = 0
 
     def updated(self, attributes: Any, toxicity: float) -> "Entry":
@@ -44,6 +54,10 @@ class Chain:
     def all(self) -> list[Entry]:
         """Upstream first, then downstream, each in order of insertion."""
         return self.towards(Direction.UPSTREAM) + self.towards(Direction.DOWNSTREAM)
+
+    def working(self, direction: Direction) -> list[Entry]:
+        """What a connection is made with."""
+        return [entry for entry in self.towards(direction) if not entry.waiting]
 
     def towards(self, direction: Direction) -> list[Entry]:
         return [entry for entry in self._entries if entry.direction is direction]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from .address import Address, resolve
+from .chain import Entry
 from .dice import Dice
 from .errors import ApiError, ListenError, listen_failed, proxy_exists, proxy_not_found
 from .proxy import Proxy
@@ -16,6 +17,7 @@ class ProxySpec:
     listen: str
     upstream: str
     enabled: bool
+    toxics: tuple[Entry, ...] = ()
 
 
 @dataclass(slots=True)
@@ -111,10 +113,13 @@ class Collection:
 
     def _add(self, spec: ProxySpec, address: Address | None) -> Proxy:
         proxy = Proxy(spec.name, spec.listen, spec.upstream, self._dice, dial_timeout_s=self._dial_timeout_s)
+        for entry in spec.toxics:  # before the first client can come
+            proxy.add_toxic(entry)
         if address is not None:
             try:
                 proxy.start(address)
             except ListenError as error:
+                proxy.retire()
                 raise listen_failed(error) from None
         self._proxies[spec.name] = proxy
         return proxy

@@ -96,18 +96,18 @@ class Fields:
             return value
         raise self._refused(name, _kind(value), "bool")
 
-    def int64(self, name: str) -> int | None:
+    def int64(self, name: str, go_type: str = "int64") -> int | None:
         value = self._members.get(name)
         if value is None:
             return None
         if not isinstance(value, Number):
-            raise self._refused(name, _kind(value), "int64")
+            raise self._refused(name, _kind(value), go_type)
         try:
             number = int(value.literal)
         except ValueError:  # a fraction, an exponent, or more digits than Python converts
             number = _INT64.stop
         if number not in _INT64:
-            raise self._refused(name, f"number {value.literal}", "int64")
+            raise self._refused(name, f"number {value.literal}", go_type)
         return number
 
     def float32(self, name: str) -> float | None:
@@ -130,6 +130,15 @@ class Fields:
         if value is not None and not isinstance(value, dict):
             raise self._refused(name, _kind(value), go_type)
         return Fields(value, target, path=f"{name}.")
+
+    def children(self, name: str, go_type: str, target: str) -> list["Fields"]:
+        """The objects of the array under `name`; an absent one has none."""
+        value = self._members.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._refused(name, _kind(value), go_type)
+        return [Fields(each, target, whole=go_type.removeprefix("[]")) for each in value]
 
     def _refused(self, name: str, found: str, wanted: str) -> ApiError:
         field = f"{self._target}.{self._path}{name}"

@@ -307,7 +307,7 @@ class Connection:
     def start(self, chain: Chain) -> None:
         """Begin to pass data."""
         for direction, link in self.links.items():
-            link.start(chain.towards(direction))
+            link.start(chain.working(direction))
         for end in (self._client, self._server):
             if end.lost:
                 self.endpoint_lost(end)

@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from .address import Address, port_number, resolve, split
@@ -11,9 +13,11 @@ from .dice import Dice
 from .errors import ListenError, proxy_not_found
 from .link import Connection, Endpoint
 from .port import Port
+from .schedule import Schedule
 
 # Long enough for any TCP stack to close a socket; the API must answer even if one does not.
 _CLOSING_LIMIT_S = 1.0
+_ENABLE = "enable"
 
 
 class Proxy:
@@ -34,6 +38,8 @@ class Proxy:
         self._closing: set[asyncio.Future[None]] = set()
         self._accepted = 0
         self._retired = False
+        self._schedule = Schedule()
+        self._address: Address | None = None  # where the last update wanted it
 
     def start(self, address: Address) -> None:
         """Listen at `address`, which becomes the listen text. Raises ListenError; then nothing has changed."""
@@ -51,6 +57,7 @@ class Proxy:
     def retire(self) -> None:
         """Stop for good."""
         self._retired = True
+        self._schedule.clear()
         self.stop()
         self._port.free()
 
@@ -82,6 +89,8 @@ class Proxy:
         address = await resolve(listen)
         if self._retired:
             raise proxy_not_found()
+        self._schedule.cancel(_ENABLE)
+        self._address = address
         moves = str(address) != self.listen
         if moves and self.enabled and enabled:
             self._move(address)
@@ -99,6 +108,17 @@ class Proxy:
             self.upstream = upstream
             self.disconnect()
 
+    def enable_after(self, delay_ms: int) -> None:
+        """Enable it then, unless it is changed before. If its port is taken by then, it stays disabled."""
+        self._schedule.at(_ENABLE, delay_ms, self._enable)
+
+    def _enable(self) -> None:
+        assert self._address is not None, "update has not been called"
+        try:
+            self.start(self._address)
+        except ListenError as error:
+            print(f"proxy {self.name} stays disabled: {error}", file=sys.stderr)  # noqa: T201
+
     def _move(self, address: Address) -> None:
         """Listen somewhere else. The old port is given up first: the new address may be the same one, written wider."""
         previous = self._port.bound
@@ -114,23 +134,41 @@ class Proxy:
 
     def add_toxic(self, entry: Entry) -> None:
         """Raises ApiError 409."""
+        if entry.window.after:
+            self.chain.add(replace(entry, waiting=True))
+            self._schedule.at(_toxic(entry.name), entry.window.after, lambda: self._wake(entry.name))
+        else:
+            self.chain.add(entry)
+            self._begin(entry)
+
+    def _wake(self, name: str) -> None:
+        """The time of a waiting toxic has come: it joins the chain as the last, with the settings it has by now."""
+        entry = replace(self.chain.remove(name), waiting=False)
         self.chain.add(entry)
+        self._begin(entry)
+
+    def _begin(self, entry: Entry) -> None:
         for connection in self._live():
             connection.links[entry.direction].add(entry)
+        if entry.window.lasting is not None:
+            self._schedule.at(_toxic(entry.name), entry.window.lasting, lambda: self.remove_toxic(entry.name))
 
     def update_toxic(self, name: str, attributes: Any, toxicity: float) -> Entry:
         """Raises ApiError 404."""
         entry = self.chain.get(name).updated(attributes, toxicity)
         self.chain.put(entry)
-        for connection in self._live():
-            connection.links[entry.direction].update(entry)
+        if not entry.waiting:
+            for connection in self._live():
+                connection.links[entry.direction].update(entry)
         return entry
 
     def remove_toxic(self, name: str) -> None:
         """Raises ApiError 404."""
         entry = self.chain.remove(name)
-        for connection in self._live():
-            connection.links[entry.direction].remove(entry)
+        self._schedule.cancel(_toxic(name))
+        if not entry.waiting:
+            for connection in self._live():
+                connection.links[entry.direction].remove(entry)
 
     def remove_toxics(self) -> None:
         for entry in self.chain.all():
@@ -167,6 +205,11 @@ class Proxy:
         connection = Connection(client_end, server_end, self._dice.of(number), self._connections.discard)
         self._connections.add(connection)
         connection.start(self.chain)
+
+
+def _toxic(name: str) -> str:
+    """What the schedule knows a toxic by."""
+    return f"toxic {name}"
 
 
 def _give_up(client: socket.socket, ends: list[Endpoint]) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import gojson
-from .api import Api, read_specs
+from .api import Api
+from .bodies import read_specs
 from .collection import Collection
 from .dice import Dice
 from .errors import ApiError

@@ -1,6 +1,6 @@
 """The toxics, one file each. To add one: write its file, put `@register` on its class, import it here."""
 
-from . import bandwidth, latency, noop, reset_peer, timeout
+from . import bandwidth, latency, limit_data, noop, reset_peer, slicer, slow_close, timeout
 from .base import CHUNK_BYTES, Chunk, Host, Outlet, Stage, find, monotonic, register
 
 __all__ = [
@@ -12,9 +12,12 @@ __all__ = [
     "bandwidth",
     "find",
     "latency",
+    "limit_data",
     "monotonic",
     "noop",
     "register",
     "reset_peer",
+    "slicer",
+    "slow_close",
     "timeout",
 ]

@@ -65,6 +65,7 @@ class Stage:
 
     kind: ClassVar[str] = ""
     go_name: ClassVar[str] = ""  # the name of the struct in Toxiproxy, part of its error texts
+    go_integer: ClassVar[str] = "int64"  # the type of its numbers, likewise
     Attributes: ClassVar[type[Any]] = NoAttributes
     closes_on_removal: ClassVar[bool] = False
 
