@@ -51,10 +51,10 @@ class _Stage:
             self.log.emit(events.WorkerDied(case=self.case.id, role=role, detail=how))
 
 
-def conduct(case: Case, folder: Path, run_log: Path) -> CaseResult:
+def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseResult:
     """Run the case in `folder`, judge it, and emit its events there and to the run's log.
 
-    A stack that fails gives an unknown result with the error. Raises UsageError for a case that cannot be run at all.
+    tries: the how-manieth run of this case this is. A stack that fails gives an unknown result with the error. Raises UsageError for a case that cannot be run at all.
     """
     subject = resolve(case.subject)
     case.save(folder)
@@ -74,7 +74,7 @@ def conduct(case: Case, folder: Path, run_log: Path) -> CaseResult:
         )
         try:
             _run(case, subject, folder, log)
-            result = judge.judge(case, subject.contract, folder, time.monotonic() - began)
+            result = judge.judge(case, subject.contract, folder, time.monotonic() - began, tries=tries)
         except UsageError:
             raise
         except (TaskchaosError, FaultError) as error:

@@ -21,7 +21,7 @@ DETAIL = "detail.json"
 WINDOW_S = 0.25
 
 
-def judge(case: Case, contract: Contract, folder: Path, wall_s: float) -> CaseResult:
+def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries: int = 1) -> CaseResult:
     """Judge what the folder holds, write `verdict.json` and `detail.json` there, and return the result."""
     history = load(
         folder,
@@ -51,6 +51,7 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float) -> CaseRe
         replay=replay_line(case, folder),
         folder=folder.name,
         nodeid=case.nodeid,
+        tries=tries,
     )
     rows = tuple(_row(w) for w in checker.series(history, WINDOW_S))
     _write(folder / DETAIL, story.detail(history, verdict, rows))

@@ -23,7 +23,8 @@ def judge_again(folder: Path, *, verbose: bool) -> int:
     """Judge every stored case with this version's checker, rewrite the run's files, return the exit code."""
     run.check_stored(folder)
     folder = folder.resolve()
-    cases = sorted(p.parent for p in (folder / run.CASES).glob("*/plan.json"))
+    # A folder with ~ holds an earlier try, kept as evidence only.
+    cases = sorted(p.parent for p in (folder / run.CASES).glob("*/plan.json") if "~" not in p.parent.name)
     terminal = Terminal(sys.stdout, verbose=verbose)
     for event in events.read(folder / EVENTS):
         if isinstance(event, events.RunStarted):
@@ -31,9 +32,11 @@ def judge_again(folder: Path, *, verbose: bool) -> int:
     stream = events.Log(folder / EVENTS)
     for place in cases:
         case = Case.load(place)
-        if _stack_failed(folder, case):
+        last = _last_result(folder, case)
+        if last and last.error:
             continue  # there is nothing to judge: the stored error stays
-        result = judge(case, resolve(case.subject).contract, place, wall_of_folder(place))
+        tries = last.tries if last else 1
+        result = judge(case, resolve(case.subject).contract, place, wall_of_folder(place), tries=tries)
         event = events.CaseJudged(case=case.id, result=result)
         stream.emit(event)
         terminal.handle(event)
@@ -43,12 +46,12 @@ def judge_again(folder: Path, *, verbose: bool) -> int:
     return int(result_of_run.exit_code)
 
 
-def _stack_failed(folder: Path, case: Case) -> bool:
+def _last_result(folder: Path, case: Case) -> CaseResult | None:
     last: CaseResult | None = None
     for event in events.read(folder / EVENTS):
         if isinstance(event, events.CaseJudged) and event.case == case.id:
             last = event.result
-    return bool(last and last.error)
+    return last
 
 
 def find_case(name: str) -> tuple[Path, Case]:

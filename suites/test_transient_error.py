@@ -38,7 +38,7 @@ def test_mixed(chaos: Chaos, profile: Profile) -> None:
         failing_every=3,
         permanent_every=20,
     )
-    target_tps = min(chaos.target_tps, 0.4 * RATE_TPS)
+    target_tps = min(chaos.target_tps, 0.6 * RATE_TPS)
     chaos(
         workload,
         slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})),

@@ -88,7 +88,12 @@ def why_unknown(case: CaseResult) -> str:
 
 
 def outcome_phrase(case: CaseResult) -> str:
-    """Outcome against expectation, in a few words."""
+    """Outcome against expectation, in a few words; says so when it took more than one try."""
+    again = f", at try {case.tries} (the load generator had been late)" if case.tries > 1 else ""
+    return _outcome_phrase(case) + again
+
+
+def _outcome_phrase(case: CaseResult) -> str:
     match standing(case):
         case Standing.PASSED:
             return "pass"

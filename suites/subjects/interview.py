@@ -32,6 +32,10 @@ class TaskFailedError(Exception):
 _FOLLOWS = frozenset({Rule.THROUGHPUT, Rule.RECOVERY, Rule.LEAK, Rule.FALSE_FAILURE})
 LOSES_RETRIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS)
 
+#: Plain Celery underneath, and a lock round trip that can fail on top.
+LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS})
+MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
+
 
 class Interview(CelerySubject):
     """Base of the three variants."""
@@ -40,7 +44,11 @@ class Interview(CelerySubject):
     expectations: Mapping[str, Expectation] = {
         "transient_error": LOSES_RETRIES,
         "worker_kill": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
-        "partition.replies_lost": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS}),
+        "worker_kill.pause": Expectation(),
+        "partition.replies_lost": LOSES_REPLIES,
+        "partition.worker_hangs": LOSES_REPLIES,
+        "partition.worker_refused": MAY_LOSE_REPLIES,
+        "partition.worker_reset": MAY_LOSE_REPLIES,
         "latency": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
     }
 

@@ -8,14 +8,24 @@ from harness.result import Expectation
 from harness.subject import CelerySubject, Settings
 from harness.verdict import Rule
 
-#: A reply that never arrives takes the message with it: BRPOP has removed it from every key (kombu #305).
+#: A reply that never arrives takes the message with it: BRPOP has removed it from every key (kombu #305). A busy worker
+#: with remote control on may also exit when its connections break (Celery 5.7), and some never come back to speed.
 LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS, Rule.THROUGHPUT, Rule.RECOVERY}))
+#: The same race, but whether a reply is under way when the connection breaks is chance.
+MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
 #: Three serial round trips per message: 1 / (2 RTT + 1 ms) tasks per second and worker.
 SLOW_AT_DISTANCE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY}))
-
-
 #: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
 MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
+
+#: What all of stock Celery has in common on Redis.
+ON_REDIS = {
+    "partition.replies_lost": LOSES_REPLIES,
+    "partition.worker_hangs": LOSES_REPLIES,
+    "partition.worker_refused": MAY_LOSE_REPLIES,
+    "partition.worker_reset": MAY_LOSE_REPLIES,
+    "latency": SLOW_AT_DISTANCE,
+}
 
 
 class Defaults(CelerySubject):
@@ -23,9 +33,9 @@ class Defaults(CelerySubject):
 
     name = "stock_defaults"
     expectations = {
+        **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
-        "partition.replies_lost": LOSES_REPLIES,
-        "latency": SLOW_AT_DISTANCE,
+        "worker_kill.pause": Expectation(),
     }
 
 
@@ -34,10 +44,9 @@ class AcksLate(CelerySubject):
 
     name = "stock_acks_late"
     expectations = {
+        **ON_REDIS,
         "worker_kill": MAY_LOSE,
         "worker_kill.child": Expectation(must=frozenset({Rule.LOST})),
-        "partition.replies_lost": LOSES_REPLIES,
-        "latency": SLOW_AT_DISTANCE,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
@@ -50,9 +59,8 @@ class BestSettings(CelerySubject):
 
     name = "stock_best"
     expectations = {
+        **ON_REDIS,
         "worker_kill": MAY_LOSE,
-        "partition.replies_lost": LOSES_REPLIES,
-        "latency": SLOW_AT_DISTANCE,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
