@@ -54,7 +54,8 @@ class _Stage:
 def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseResult:
     """Run the case in `folder`, judge it, and emit its events there and to the run's log.
 
-    tries: the how-manieth run of this case this is. A stack that fails gives an unknown result with the error. Raises UsageError for a case that cannot be run at all.
+    tries: the how-manieth run of this case this is. A stack that fails gives an unknown result with the error. Raises
+    UsageError for a case that cannot be run at all.
     """
     subject = resolve(case.subject)
     case.save(folder)

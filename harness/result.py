@@ -50,7 +50,7 @@ class FaultSummary:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case as judged; what `replay` runs again. `error` is set when the stack failed and no verdict could be reached."""
+    """One case as judged. `error` is set when the stack failed and no verdict could be reached."""
 
     id: str
     suite: str

@@ -203,7 +203,7 @@ class Chaos:
             case = Case.load(Path(self._options.replay))
         result = self._conduct(case, alone=self._item.get_closest_marker("alone") is not None)
         if load_was_late(result):
-            # The machine was too busy to offer the load: no finding about the subject. Once more, with nobody beside it.
+            # The machine was too busy to offer the load: no finding about the subject. Once more, alone.
             folder = self._options.folder / run.CASES / case.id
             folder.rename(folder.with_name(f"{case.id}~1"))
             result = self._conduct(case, alone=True, tries=2)
