@@ -18,6 +18,12 @@ PLAN = "plan.json"
 SCHEMA = 1
 
 
+def case_id(suite: str, scenario: str, subject_name: str) -> str:
+    """What a case is called: `suite.scenario.subject`, fit for a file name."""
+    parts = [part for part in (suite, scenario, subject_name) if part]
+    return ".".join("".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One case as planned. Everything the seed decided is written out, so that a replay needs no generator.
@@ -42,8 +48,7 @@ class Case:
     @property
     def id(self) -> str:
         """Names the case in output, folders and `taskchaos replay`."""
-        parts = [self.suite, self.scenario, self.subject_name] if self.scenario else [self.suite, self.subject_name]
-        return ".".join("".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
+        return case_id(self.suite, self.scenario, self.subject_name)
 
     def save(self, folder: Path) -> None:
         """Write `plan.json` into the case folder."""

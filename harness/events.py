@@ -38,13 +38,15 @@ class RunStarted(Event):
     versions: Mapping[str, str]
     started: str
     workers: int = 1  # cases at the same time
-    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasesCollected(Event):
+    """cases: their ids in the order in which they are to be run, if known."""
+
     type: ClassVar[str] = "cases_collected"
     count: int
+    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import pytest
 
 from faults.schedule import Schedule
 from harness import events, run
-from harness.case import Case
+from harness.case import Case, case_id
 from harness.clock import NS_PER_S, now_ns
 from harness.conductor import conduct
 from harness.contract import Slo
@@ -137,14 +137,32 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
         config.hook.pytest_deselected(items=too_deep)
     items[:] = kept
     if not hasattr(config, "workerinput") or config.workerinput["workerid"] == "gw0":
+        ids = tuple(
+            case_id(suite_of(i), scenario_of(i), resolve(str(i.callspec.params["subject"])).name)
+            for i in kept
+            if isinstance(i, pytest.Function) and "chaos" in i.fixturenames
+        )
         stream = events.Log(run.open_run(options))
-        stream.emit(events.CasesCollected(count=len([i for i in kept if i.get_closest_marker("chaos")])))
+        stream.emit(events.CasesCollected(count=len(ids), cases=ids))
         stream.close()
 
 
 def _cost(item: pytest.Item) -> float:
     marker = item.get_closest_marker("chaos")
     return float(marker.kwargs.get("cost_s", 0)) if marker else 0.0
+
+
+def suite_of(item: pytest.Item) -> str:
+    """The suite a test belongs to: its module, without `test_`."""
+    return Path(str(item.path)).stem.removeprefix("test_")
+
+
+def scenario_of(item: pytest.Item) -> str:
+    """The scenario a test is: its function, without `test_`, and its parameters other than the subject."""
+    name = str(getattr(item, "originalname", item.name)).removeprefix("test_")
+    callspec = getattr(item, "callspec", None)
+    others = [str(value) for key, value in callspec.params.items() if key != "subject"] if callspec else []
+    return "-".join([name, *others])
 
 
 class Chaos:
@@ -155,8 +173,8 @@ class Chaos:
         self._item = item
         self._spec = spec
         self._subject = resolve(spec)
-        self.suite = Path(str(item.path)).stem.removeprefix("test_")
-        self.scenario = getattr(item, "originalname", item.name).removeprefix("test_")
+        self.suite = suite_of(item)
+        self.scenario = scenario_of(item)
 
     @property
     def seed(self) -> int:

@@ -100,11 +100,11 @@ class Collector:
         match event:
             case RunStarted():
                 self._run = self._run or event
-                for planned in event.cases:
-                    self._case(planned)
             case CasesCollected():
                 # Every xdist worker may say so; the count is the same for all.
                 self._collected = max(self._collected, event.count)
+                for planned in event.cases:
+                    self._case(planned)
             case RunEnded():
                 self._ended = event
             case Problem():
@@ -169,8 +169,7 @@ class Collector:
 
     def _complete(self, cases: tuple[CaseResult, ...]) -> bool:
         """Whether every case that was to run is there. A stream without an end and without a plan cannot show it."""
-        planned = max(self._collected, len(self._run.cases) if self._run else 0)
-        return len(cases) >= planned and (self._ended is not None or planned > 0)
+        return len(cases) >= self._collected and (self._ended is not None or self._collected > 0)
 
 
 def collect(events: Iterable[Event]) -> RunResult:

@@ -89,7 +89,7 @@ class Terminal:
             case RunStarted():
                 self._run_started(event)
             case CasesCollected():
-                self._announce(event.count)
+                self._cases_collected(event)
             case CaseStarted():
                 self._cases[event.case] = _Live()
                 self._id_width = min(max(self._id_width, len(event.case)), MAX_ID_WIDTH)
@@ -127,23 +127,20 @@ class Terminal:
 
     def _run_started(self, event: RunStarted) -> None:
         self._began_ns, self._workers = event.at_ns, event.workers
-        if event.cases:
-            self._id_width = min(max(len(c) for c in event.cases), MAX_ID_WIDTH)
         versions = dict(event.versions)
         own = versions.pop("taskchaos", "")
         target = "no target" if event.target_tps is None else f"target {figure(event.target_tps)}/s"
         facts = [f"seed {event.seed}", f"profile {event.profile}", f"stack {event.stack}", target]
         facts += [f"{name} {version}" for name, version in sorted(versions.items())]
         self._print([self._paint.bold(f"taskchaos {own}".strip()) + "  " + self._paint.safe_columns("  ".join(facts))])
-        if event.cases:
-            self._announce(len(event.cases))
 
-    def _announce(self, count: int) -> None:
-        self._planned = max(self._planned, count)
+    def _cases_collected(self, event: CasesCollected) -> None:
+        self._planned = max(self._planned, event.count)
+        self._id_width = min(max([self._id_width, *map(len, event.cases)]), MAX_ID_WIDTH)
         if not self._announced:
             self._announced = True
             at_once = f", {self._workers} at a time" if self._workers > 1 else ""
-            self._print([f"{plural(count, 'case')}{at_once}"])
+            self._print([f"{plural(event.count, 'case')}{at_once}"])
 
     def _stack_ready(self, event: StackReady) -> None:
         self._case(event.case).phase = "ready"

@@ -335,9 +335,8 @@ def stream(results: tuple[CaseResult, ...] | None = None) -> list[Event]:
             versions={"taskchaos": "0.1.0", "celery": "5.7.0", "redis-py": "7.1.0", "python": "3.11.7"},
             started="2026-11-23T02:31:00+00:00",
             workers=2,
-            cases=tuple(c.id for c in results),
         ),
-        CasesCollected(at_ns=at, count=len(results)),
+        CasesCollected(at_ns=at, count=len(results), cases=tuple(c.id for c in results)),
     ]
     for result in results:
         found += case_events(result, at)

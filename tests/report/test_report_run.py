@@ -8,7 +8,7 @@ import pytest
 import report_samples as samples
 
 from harness.errors import ExitCode
-from harness.events import CaseJudged, CasesCollected, CaseStarted, Event, Problem, RunEnded, RunStarted
+from harness.events import CaseJudged, CasesCollected, CaseStarted, Event, Problem, RunEnded
 from harness.report.run import NOT_JUDGED, NOT_STARTED, collect
 from harness.result import FaultSummary, RunResult, ServerInfo
 from harness.verdict import Outcome, Throughput
@@ -60,7 +60,7 @@ def test_a_planned_case_that_never_started_is_not_a_pass() -> None:
 
 
 def test_fewer_cases_than_collected_prove_nothing() -> None:
-    found: list[Event] = [replace(e, cases=()) if isinstance(e, RunStarted) else e for e in samples.stream(GOOD)]
+    found: list[Event] = [replace(e, cases=()) if isinstance(e, CasesCollected) else e for e in samples.stream(GOOD)]
     found.insert(1, CasesCollected(count=len(GOOD) + 1))
     assert collect(found).exit_code == ExitCode.UNKNOWN
 
