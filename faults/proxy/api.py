@@ -4,7 +4,7 @@ The order of the checks and the order of the members in the answers are part of 
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,17 +28,19 @@ class Request:
     path: str
     body: bytes
     user_agent: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`matched` says that a route was found for the path and the method."""
+    """`matched` says that a route was found for the path and the method. With `stream`, the body is what that gives."""
 
     status: int
     body: bytes = b""
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     matched: bool = True
+    stream: AsyncIterator[bytes] | None = None
 
 
 Handler = Callable[[Request, list[str]], Awaitable[Response]]
@@ -67,7 +69,7 @@ class Api:
         self._collection = collection
         self._version = version
         change_proxy, change_toxic = self._update_proxy, self._update_toxic
-        self._routes = (
+        self._routes: tuple[Route, ...] = (
             Route(("proxies",), {"GET": self._list_proxies, "POST": self._create_proxy}),
             Route(
                 ("proxies", "*"),
@@ -82,6 +84,10 @@ class Api:
             Route(("populate",), {"POST": self._populate}),
             Route(("version",), {"GET": self._get_version}),
         )
+
+    def extend(self, routes: tuple[Route, ...]) -> None:
+        """Serve more than Toxiproxy does."""
+        self._routes += routes
 
     async def handle(self, request: Request) -> Response:
         segments = request.path.split("/")[1:]

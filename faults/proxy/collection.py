@@ -6,6 +6,7 @@ from .address import Address, resolve
 from .chain import Entry
 from .dice import Dice
 from .errors import ApiError, ListenError, listen_failed, proxy_exists, proxy_not_found
+from .hub import Hub
 from .proxy import Proxy
 
 
@@ -31,7 +32,8 @@ class Populated:
 class Collection:
     """Names are unique. Nothing here survives the process."""
 
-    def __init__(self, dice: Dice, *, dial_timeout_s: float) -> None:
+    def __init__(self, dice: Dice, *, dial_timeout_s: float, hub: Hub | None = None) -> None:
+        self.hub = hub or Hub()
         self._dice = dice
         self._dial_timeout_s = dial_timeout_s
         self._proxies: dict[str, Proxy] = {}
@@ -83,6 +85,7 @@ class Collection:
         failure: ApiError | None = None
         for proxy in self.all():
             proxy.remove_toxics()
+            proxy.wire.clear()
             try:
                 if not proxy.enabled:
                     await proxy.update(proxy.listen, proxy.upstream, True)
@@ -112,7 +115,9 @@ class Collection:
         return await self.create(spec)
 
     def _add(self, spec: ProxySpec, address: Address | None) -> Proxy:
-        proxy = Proxy(spec.name, spec.listen, spec.upstream, self._dice, dial_timeout_s=self._dial_timeout_s)
+        proxy = Proxy(
+            spec.name, spec.listen, spec.upstream, self._dice, dial_timeout_s=self._dial_timeout_s, hub=self.hub
+        )
         for entry in spec.toxics:  # before the first client can come
             proxy.add_toxic(entry)
         if address is not None:

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import AsyncIterator
 from typing import cast
 
 import h11
@@ -34,6 +35,9 @@ class ApiProtocol(asyncio.Protocol):
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._answering: asyncio.Task[None] | None = None
+        self._streaming = False
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,6 +47,7 @@ class ApiProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._set_limit(None)
+        self._stop_stream()
         # A request that is being answered is finished all the same: half of a change would be worse.
 
     def data_received(self, data: bytes) -> None:
@@ -52,7 +57,8 @@ class ApiProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._http.receive_data(b"")
         self._read_events()
-        return self._answering is not None  # keep the socket open for the answer
+        self._stop_stream()
+        return self._answering is not None and not self._streaming  # keep the socket open for the answer
 
     def _read_events(self) -> None:
         while self._answering is None and self._transport is not None:
@@ -89,6 +95,9 @@ class ApiProtocol(asyncio.Protocol):
         except Exception:  # a defect of this server; the client is told, and the server goes on
             traceback.print_exc(file=sys.stderr)
             response = Response(500, b"internal error, see stderr of the proxy\n", "text/plain; charset=utf-8")
+        if response.stream is not None:
+            self._send_head(response)
+            await self._send_stream(response.stream)
         self._answering = None
         self._send_response(response)
 
@@ -99,21 +108,15 @@ class ApiProtocol(asyncio.Protocol):
         clean = _clean_path(path)
         if clean != path:
             return Response(301, headers=(("Location", _quoted(clean)),), matched=False)
+        query = request.target.partition(b"?")[2].decode("latin-1")
         agent = next((value for name, value in request.headers if name == b"user-agent"), b"")
-        return await self._api.handle(Request(request.method.decode(), path, body, agent.decode("latin-1")))
+        return await self._api.handle(Request(request.method.decode(), path, body, agent.decode("latin-1"), query))
 
     def _send_response(self, response: Response) -> None:
         if self._transport is None:
             return
-        headers = [("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))]
-        if response.content_type:
-            headers.append(("Content-Type", response.content_type))
-        if response.matched:
-            headers.append(("X-Toxiproxy-Request-Id", _request_id()))
-        if response.status != 204:
-            headers.append(("Content-Length", str(len(response.body))))
-        headers.extend(response.headers)
-        self._send(h11.Response(status_code=response.status, headers=headers))
+        if response.stream is None:
+            self._send_head(response)
         if response.body:
             self._send(h11.Data(data=response.body))
         self._send(h11.EndOfMessage())
@@ -123,6 +126,37 @@ class ApiProtocol(asyncio.Protocol):
         self._http.start_next_cycle()
         self._set_limit(_IDLE_LIMIT_S)
         self._read_events()
+
+    async def _send_stream(self, stream: AsyncIterator[bytes]) -> None:
+        """A body whose length nobody knows, as fast as the client reads it; cancelled when the client is gone."""
+        self._streaming = True
+        try:
+            async for data in stream:
+                self._send(h11.Data(data=data))
+                await self._writable.wait()
+        finally:
+            self._streaming = False
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _stop_stream(self) -> None:
+        if self._streaming and self._answering is not None:
+            self._answering.cancel()
+
+    def _send_head(self, response: Response) -> None:
+        headers = [("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))]
+        if response.content_type:
+            headers.append(("Content-Type", response.content_type))
+        if response.matched:
+            headers.append(("X-Toxiproxy-Request-Id", _request_id()))
+        if response.status != 204 and response.stream is None:
+            headers.append(("Content-Length", str(len(response.body))))
+        headers.extend(response.headers)
+        self._send(h11.Response(status_code=response.status, headers=headers))
 
     def _refuse(self, status: int) -> None:
         """Answer something that is not a request we can read, and close."""

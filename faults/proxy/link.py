@@ -17,6 +17,7 @@ from typing import cast
 
 from .chain import Chain, Direction, Entry
 from .dice import Dice
+from .gate import Gate
 from .toxics import CHUNK_BYTES, Chunk, Outlet, Stage, monotonic
 
 _WATERMARK_BYTES = 256 * 1024
@@ -79,6 +80,11 @@ class Endpoint(asyncio.Protocol):
         if self.connection is not None:
             self.connection.endpoint_lost(self)
 
+    def peer_address(self) -> str:
+        """Who is at the other end, as host:port."""
+        address = self.transport.get_extra_info("peername")
+        return f"{address[0]}:{address[1]}" if address else ""
+
     def close(self) -> None:
         """Write what has been handed over, then close; what it would still read is not wanted any more."""
         self.transport.close()
@@ -121,6 +127,7 @@ class Link:
         self._destination = destination
         self._sink: Outlet = _Sink(self)
         self._stages: list[Stage] = []
+        self._gate: Gate | None = None
         self._busy = False
         self._paused = False
         self._input_ended = False
@@ -136,6 +143,12 @@ class Link:
             self._source.deliver(data)
         if self._source.ended:
             self.source_ended()
+
+    def guard(self, gate: Gate | None) -> None:
+        """Send what the source reads through this gate before it meets the toxics; None takes the gate away."""
+        self._gate = gate
+        self._rewire()
+        self.flow_changed()
 
     # Changes of the chain, on the live connection.
 
@@ -184,6 +197,8 @@ class Link:
         stages, self._stages = self._stages, []
         for stage in stages:
             stage.cancel()
+        if self._gate is not None:
+            self._gate.cancel()
         self.flow_changed()
 
     # What the sockets report.
@@ -194,12 +209,29 @@ class Link:
             return
         self._input_ended = True
         self._source.deliver = _discard
-        if not self._over:
-            (self._stages[0] if self._stages else self._sink).end()
+        if self._over:
+            return
+        if self._gate is not None:
+            self._gate.end()
+        else:
+            self.finish()
 
     def destination_busy(self, busy: bool) -> None:
         self._busy = busy
         self.flow_changed()
+
+    # What a gate does (gate.Passage).
+
+    def pass_on(self, data: bytes) -> None:
+        if self._stages:
+            self._receive(data)
+        else:
+            self.write(data)
+
+    def finish(self) -> None:
+        """The end of the stream goes through the chain."""
+        if not self._over:
+            (self._stages[0] if self._stages else self._sink).end()
 
     # What the end of the chain does.
 
@@ -223,7 +255,7 @@ class Link:
     def flow_changed(self) -> None:
         """Read from the source exactly while there is room for it."""
         # A link that is over discards, and must keep reading to see the source close.
-        pause = not self._over and (self._busy or any(stage.full for stage in self._stages))
+        pause = not self._over and (self._busy or self._held_back())
         if pause is self._paused or self._source.lost:
             return
         self._paused = pause
@@ -234,6 +266,9 @@ class Link:
             transport.pause_reading()
         else:
             transport.resume_reading()
+
+    def _held_back(self) -> bool:
+        return any(stage.full for stage in self._stages) or (self._gate is not None and self._gate.full)
 
     def reset(self) -> None:
         self._connection.abort(reset=True)
@@ -270,6 +305,8 @@ class Link:
         """Choose the fast path or the chain for what the source reads next."""
         if self._over or self._input_ended:
             self._source.deliver = _discard
+        elif self._gate is not None:
+            self._source.deliver = self._gate.feed
         elif self._stages:
             self._source.deliver = self._receive
         else:
@@ -318,6 +355,18 @@ class Connection:
             link.abandon()
         for end in (self._client, self._server):
             end.abort(reset=reset)
+
+    def cut(self, *, reset: bool) -> None:
+        """Close the client, with RST if `reset`; what has been passed on to the server still reaches it."""
+        if reset:
+            self._client.abort(reset=True)
+            self.links[Direction.UPSTREAM].source_ended()
+        else:
+            self.links[Direction.DOWNSTREAM].finish()
+
+    def received_bytes(self) -> tuple[int, int]:
+        """From the client, and from the server."""
+        return self._client.received_bytes, self._server.received_bytes
 
     def endpoint_lost(self, end: Endpoint) -> None:
         if end.incoming is not None:

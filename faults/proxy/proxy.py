@@ -11,9 +11,11 @@ from .address import Address, port_number, resolve, split
 from .chain import Chain, Entry
 from .dice import Dice
 from .errors import ListenError, proxy_not_found
+from .hub import Hub
 from .link import Connection, Endpoint
 from .port import Port
 from .schedule import Schedule
+from .wire import Wire
 
 # Long enough for any TCP stack to close a socket; the API must answer even if one does not.
 _CLOSING_LIMIT_S = 1.0
@@ -24,8 +26,9 @@ class Proxy:
     """Changes take effect at once. `stop` and what calls it leave sockets that close in the next turn of the event
     loop: await `settled` before telling anyone that they are closed."""
 
-    def __init__(self, name: str, listen: str, upstream: str, dice: Dice, *, dial_timeout_s: float) -> None:
+    def __init__(self, name: str, listen: str, upstream: str, dice: Dice, *, dial_timeout_s: float, hub: Hub) -> None:
         self.name = name
+        self.wire = Wire(name, hub)
         self.listen = listen
         self.upstream = upstream
         self.enabled = False
@@ -58,6 +61,7 @@ class Proxy:
         """Stop for good."""
         self._retired = True
         self._schedule.clear()
+        self.wire.close()
         self.stop()
         self._port.free()
 
@@ -148,6 +152,7 @@ class Proxy:
         self._begin(entry)
 
     def _begin(self, entry: Entry) -> None:
+        self.wire.toxic_changed("toxic_added", entry.name)
         for connection in self._live():
             connection.links[entry.direction].add(entry)
         if entry.window.lasting is not None:
@@ -157,6 +162,7 @@ class Proxy:
         """Raises ApiError 404."""
         entry = self.chain.get(name).updated(attributes, toxicity)
         self.chain.put(entry)
+        self.wire.toxic_changed("toxic_changed", name)
         if not entry.waiting:
             for connection in self._live():
                 connection.links[entry.direction].update(entry)
@@ -166,6 +172,7 @@ class Proxy:
         """Raises ApiError 404."""
         entry = self.chain.remove(name)
         self._schedule.cancel(_toxic(name))
+        self.wire.toxic_changed("toxic_removed", name)
         if not entry.waiting:
             for connection in self._live():
                 connection.links[entry.direction].remove(entry)
@@ -189,6 +196,11 @@ class Proxy:
         """Dial the server and join the two. A failure to dial closes the client, as in the real server."""
         loop = asyncio.get_running_loop()
         ends: list[Endpoint] = []
+
+        def closed(connection: Connection) -> None:
+            self._connections.discard(connection)
+            self.wire.closed(number)
+
         try:
             host, service = split(self.upstream)
             async with asyncio.timeout(self._dial_timeout_s):
@@ -202,8 +214,9 @@ class Proxy:
         except asyncio.CancelledError:
             _give_up(client, ends)
             raise
-        connection = Connection(client_end, server_end, self._dice.of(number), self._connections.discard)
+        connection = Connection(client_end, server_end, self._dice.of(number), closed)
         self._connections.add(connection)
+        self.wire.opened(connection, number, client_end.peer_address())
         connection.start(self.chain)
 
 

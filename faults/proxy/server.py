@@ -21,6 +21,8 @@ from .collection import Collection
 from .dice import Dice
 from .errors import ApiError
 from .http import ApiProtocol
+from .hub import Hub
+from .wire_api import WireApi
 
 COMPATIBLE_VERSION = "2.12.0"
 EXIT_FAILED = 1
@@ -32,7 +34,10 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`seed` None means dice that differ in each run; `loop` is "auto", "uvloop" or "asyncio"."""
+    """`seed` None means dice that differ in each run; `loop` is "auto", "uvloop" or "asyncio".
+
+    `journal` is the file, if there is to be one; `journal_everything`: all proxies keep a journal from the start.
+    """
 
     host: str
     port: int
@@ -41,6 +46,8 @@ class Options:
     dial_timeout_s: float
     version: str
     loop: str
+    journal: Path | None
+    journal_everything: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,11 +73,13 @@ async def _serve(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    collection = Collection(Dice.seeded(options.seed), dial_timeout_s=options.dial_timeout_s)
+    hub = _hub(options)
+    collection = Collection(Dice.seeded(options.seed), dial_timeout_s=options.dial_timeout_s, hub=hub)
     sock = _listen(options.host, options.port)
     if options.config is not None:
         await _load(options.config, collection)
     api = Api(collection, options.version)
+    api.extend(WireApi(collection).routes())
     server = await loop.create_server(lambda: ApiProtocol(api), sock=sock)
     host, port = sock.getsockname()[:2]
     sys.stdout.write(f'{{"host": {gojson.encode(host).decode()}, "port": {port}}}\n')
@@ -78,6 +87,15 @@ async def _serve(options: Options) -> None:
     await stop.wait()
     server.close()
     await collection.close()
+    hub.close()
+    await asyncio.sleep(0)  # for those who follow the events to be told
+
+
+def _hub(options: Options) -> Hub:
+    try:
+        return Hub(options.journal, journal_everything=options.journal_everything)
+    except OSError as error:
+        raise StartError(f"cannot write the journal {options.journal}: {error.strerror}") from None
 
 
 async def _load(path: Path, collection: Collection) -> None:
@@ -132,6 +150,13 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     )
     parser.add_argument("--report-version", default=COMPATIBLE_VERSION, metavar="V", help="what GET /version answers")
     parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop to run on")
+    parser.add_argument(
+        "--journal",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="keep a journal of every Redis command, and append it to FILE",
+    )
     given = parser.parse_args(arguments)
     return Options(
         host=given.host,
@@ -141,4 +166,6 @@ def _parse(arguments: Sequence[str] | None) -> Options:
         dial_timeout_s=given.dial_timeout,
         version=given.report_version,
         loop=given.loop,
+        journal=Path(given.journal) if given.journal else None,
+        journal_everything=given.journal is not None,
     )

@@ -1,0 +1,390 @@
+"""One followed connection: its requests, its replies, which reply belongs to which request, and what rules make of it.
+
+Replies come in the order of the requests; what comes out of turn is known by its form (pushes, messages of
+subscriptions, MONITOR lines). A rule's choice is made when its command has arrived, and carried out at once (`before`)
+or when the reply has arrived (`after`).
+"""
+
+import re
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .chain import Direction
+from .commands import HANDSHAKE, STATEFUL, SUBSCRIBES, UNSUBSCRIBES, parts_of, text
+from .deeds import Deeds
+from .gate import Gate
+from .journal import CUT, NIL, NO_REPLY, OK, PENDING, QUEUED, Exchange, Who
+from .memory import Memory
+from .resp import ReplyFramer, RequestFramer
+from .rule import CUTS, Facts, Place, Rule
+from .synchroniser import Synchroniser
+
+if TYPE_CHECKING:
+    from .link import Connection
+    from .wire import Wire
+
+# A client that is further ahead of its replies than this is not followed any longer.
+MOST_OUTSTANDING = 1 << 18
+
+_KIND = re.compile(rb"[>*]\d+\r\n[$+](?:\d+\r\n)?([a-z]+)\r\n")
+_MESSAGES = frozenset({b"message", b"pmessage", b"smessage"})
+_PUSH, _ERROR, _BULK_ERROR, _STRING = b">-!+"
+_ARRAYS = frozenset(b">*")
+_NULLABLE = frozenset(b"$*_")
+
+
+class Conversation:
+    """Follows `connection` from its first byte, or, if that has passed, from its next quiet moment."""
+
+    def __init__(self, wire: "Wire", connection: "Connection", number: int, *, fresh: bool) -> None:
+        self.wire = wire
+        self.hub = wire.hub
+        self.connection = connection
+        self.number = number
+        self.memory = Memory(self.hub)
+        self.who = Who(wire.proxy, number, "")
+        self.queue: deque[Exchange] = deque()
+        self.commands = 0
+        self.over = False  # a rule has cut the connection
+        self.state = "followed"
+        self.up = Gate(connection.links[Direction.UPSTREAM], self._on_requests, self._requests_end)
+        self.down = Gate(connection.links[Direction.DOWNSTREAM], self._on_replies, self._replies_end)
+        self.deeds = Deeds(self)
+        self._requests = RequestFramer()
+        self._replies = ReplyFramer()
+        self._large_request_dropped = False
+        self._large_reply_dropped = False
+        self._block: dict[Place, Rule] = {}  # what is to happen to the MULTI block that is being built
+        self._leaving = False
+        self._synchroniser: Synchroniser | None = None
+        self._joined_late = not fresh
+        self._lost = False  # replies came that belong to nothing
+        self._certain = not self._joined_late  # the first request has been read to its end
+        if self._joined_late:
+            self.state = "synchronising"
+            self._synchroniser = Synchroniser(self.up, self.down, connection.loop, self._join)
+        self.guard()
+
+    def guard(self) -> None:
+        """Let the links know where their data goes."""
+        self.connection.links[Direction.UPSTREAM].guard(self.up)
+        self.connection.links[Direction.DOWNSTREAM].guard(self.down)
+
+    # Requests.
+
+    def _on_requests(self, data: bytes) -> None:
+        now_ns = time.monotonic_ns()
+        framer = self._requests
+        if not self._certain and not framer.within and data[:1] != b"*":
+            self._not_yet(data)
+            return
+        pieces = framer.feed(data)
+        buffer = framer.buffer
+        run = start = 0
+        for arguments, end, last in pieces:
+            drop = arguments is None and self._large_request_dropped
+            if arguments:  # none: a large request goes on; empty: a line that the server does not answer
+                exchange, answered = self._enter(arguments, now_ns)
+                rule = exchange.action
+                if rule is None:
+                    start = end
+                    continue
+                if run < start:
+                    self.up.write(buffer[run:start])
+                run = end
+                dropped = self.deeds.request(exchange, rule, buffer[start:end], last, answered)
+                self._large_request_dropped = dropped and not last
+                if self.over:
+                    return
+            elif drop or (last and self.deeds.fence_due):
+                passes_to = start if drop else end
+                if run < passes_to:
+                    self.up.write(buffer[run:passes_to])
+                run = end
+                self.deeds.request_ended()
+            start = end
+        if run < start:
+            self.up.write(buffer if start - run == len(buffer) else buffer[run:start])
+        if pieces:
+            self._certain = True
+            if self.memory.stream or len(self.queue) > MOST_OUTSTANDING:
+                self.become_opaque("replication or too many outstanding commands")
+        if framer.broken:
+            self._broken(f"request: {framer.broken}")
+
+    def _enter(self, arguments: list[bytes], now_ns: int) -> tuple[Exchange, bool]:
+        """Take note of a command; whether the server will answer it. Its `action` is the rule that is due, if any."""
+        name = arguments[0].upper()
+        memory = self.memory
+        self.commands += 1
+        exchange = Exchange(self.hub.next_index(), self.who, name, now_ns)
+        answered = True
+        if memory.first is None and name not in HANDSHAKE:
+            memory.first = text(name)
+            self._rename()
+        scripts: tuple[str, ...] = ()
+        if memory.special or name in STATEFUL:
+            answered, scripts = memory.take(exchange, arguments)
+            if memory.called != self.who.name:
+                self._rename()
+        exchange.who = self.who
+        if scripts:
+            exchange.script = scripts[-1]
+        if self.wire.journal:
+            exchange.parts = parts_of(name, arguments)
+            exchange.size = len(arguments)
+            self.hub.journal.begin(exchange)
+        if self.wire.rules:
+            self._choose(exchange, Facts(name, arguments, scripts, memory.names(self.number), self.number))
+        if answered:
+            self.queue.append(exchange)
+        elif exchange.action is None:
+            self.finished(exchange, NO_REPLY)
+        return exchange, answered
+
+    def _choose(self, exchange: Exchange, facts: Facts) -> None:
+        """The rule that acts on this command: the first that is due. All rules count it."""
+        name, block = facts.name, self.memory.in_block
+        chosen: dict[Place, Rule] = self._block if block or name in (b"EXEC", b"DISCARD") else {}
+        for rule in self.wire.rules:
+            if rule.due(facts):
+                chosen.setdefault(rule.spec.at, rule)
+        if name == b"DISCARD":
+            chosen.clear()
+        if not chosen or (block and name != b"EXEC"):
+            return
+        exchange.action = chosen.get(Place.BEFORE) or chosen[Place.AFTER]
+        if Place.BEFORE in chosen and Place.AFTER in chosen and not self.deeds.prevents(chosen[Place.BEFORE]):
+            self.deeds.then_after[exchange.index] = chosen[Place.AFTER]
+        self._block = {}
+
+    def _rename(self) -> None:
+        self.who = Who(self.who.proxy, self.number, self.memory.called)
+
+    def _requests_end(self) -> None:
+        if not self.over:
+            self.up.write(self._requests.rest())
+
+    # Replies.
+
+    def _on_replies(self, data: bytes) -> None:
+        if self.over:
+            return
+        now_ns = time.monotonic_ns()
+        framer, queue, memory = self._replies, self.queue, self.memory
+        pieces = framer.feed(data)
+        buffer = framer.buffer
+        run = start = 0
+        for end, first, last in pieces:
+            kind = buffer[start] if first else 0
+            action: Rule | None = None
+            if not first:
+                drop = self._large_reply_dropped
+            else:
+                drop = False
+                if not queue or (kind in _ARRAYS and memory.listens(queue[0], kind)):
+                    exchange = self._out_of_turn(buffer, start, kind)
+                else:
+                    exchange = queue[0]
+                if exchange is not None:
+                    drop, action = self._answer(exchange, buffer, start, kind, now_ns)
+                    if action is not None:
+                        if run < start:
+                            self.down.write(buffer[run:start])
+                        run = end
+                        drop = self.deeds.reply(exchange, action, buffer[start:end])
+                        if self.over:
+                            return
+                self._large_reply_dropped = drop and not last
+            if drop and action is None:
+                if run < start:
+                    self.down.write(buffer[run:start])
+                run = end
+            start = end
+            if queue and queue[0].instead is not None:
+                if run < start:
+                    self.down.write(buffer[run:start])
+                run = start
+                self.settle()
+                if self.over:
+                    return
+        if run < start:
+            self.down.write(buffer if start - run == len(buffer) else buffer[run:start])
+        if framer.broken:
+            self._broken(f"reply: {framer.broken}")
+        elif self._lost:
+            self.hub.say("desynchronised", proxy=self.wire.proxy, connection=self.number)
+            self._synchronise()
+        if self._leaving:
+            self.leave()
+
+    def _out_of_turn(self, buffer: bytes, start: int, kind: int) -> Exchange | None:
+        """The command that a frame belongs to after all: confirmations of subscriptions come as pushes."""
+        found = _KIND.match(buffer, start)
+        name = found[1] if found else b""
+        head = self.queue[0] if self.queue else None
+        if head is not None:
+            if name and head.command == name.upper() and (head.command in SUBSCRIBES or head.command in UNSUBSCRIBES):
+                return head
+            if kind == _PUSH or name in _MESSAGES or (name.upper() in SUBSCRIBES | UNSUBSCRIBES):
+                return None
+            return head
+        stray = kind != _PUSH and name not in _MESSAGES and not self.memory.monitor and not self.memory.channels
+        if stray and self._joined_late and self.commands and self._certain:
+            self._lost = True
+        return None
+
+    def _answer(
+        self, exchange: Exchange, buffer: bytes, start: int, kind: int, now_ns: int
+    ) -> tuple[bool, Rule | None]:
+        """Pair a reply with its command: whether it is dropped, and the rule that is to act on it."""
+        if kind == _STRING and self.memory.monitor and buffer[start + 1 : start + 2].isdigit():
+            return False, None
+        repeated = exchange.reply_ns != 0
+        exchange.reply_ns = now_ns
+        exchange.replies -= 1
+        if exchange.replies <= 0 or kind == _ERROR:
+            self.queue.popleft()
+        outcome = OK
+        if kind == _ERROR:
+            outcome = text(buffer[start + 1 : start + 65].split(None, 1)[0])
+        elif kind in _NULLABLE and buffer[start + 1 : start + 2] in (b"-", b"\r"):
+            outcome = NIL
+        elif kind == _STRING and buffer.startswith(b"+QUEUED\r\n", start):
+            outcome = QUEUED
+            self.memory.in_block = self.memory.in_block or self._joined_late
+        elif kind == _BULK_ERROR:
+            outcome = "error"
+        rule = exchange.action
+        if repeated:
+            return rule is not None and self.deeds.withholds(rule), None
+        if rule is None:
+            self.finished(exchange, outcome)
+        return False, rule
+
+    def _replies_end(self) -> None:
+        if not self.over:
+            self.down.write(self._replies.rest())
+
+    def settle(self) -> None:
+        """Give the replies that are the proxy's own, as far as it is their turn."""
+        queue = self.queue
+        while queue and queue[0].instead is not None and not self.over:
+            exchange = queue.popleft()
+            rule = exchange.action
+            if rule is not None and rule.spec.action in CUTS:
+                self.deeds.end_now(rule, exchange)
+            elif exchange.instead:
+                self.down.write(exchange.instead)
+                exchange.reply_ns = time.monotonic_ns()
+                self.finished(exchange, text(exchange.instead[1:].split(None, 1)[0]))
+
+    def finished(self, exchange: Exchange, outcome: str) -> None:
+        """Its outcome is known."""
+        exchange.outcome = outcome
+        if exchange.journaled:
+            self.hub.journal.end(exchange)
+
+    # The whole connection.
+
+    def fire(self, rule: Rule, exchange: Exchange) -> None:
+        """The rule acts on this command."""
+        exchange.rule = rule.spec.name
+        self.wire.fired(rule, exchange)
+
+    def disarm(self, rule: Rule) -> None:
+        """The rule is not in force any more: what it has not done yet, it does not do."""
+        for exchange in self.queue:
+            if exchange.action is rule and exchange.instead is None and not exchange.discarded:
+                exchange.action = None
+        for place in [place for place, armed in self._block.items() if armed is rule]:
+            del self._block[place]
+        self.deeds.disarm(rule)
+
+    def leave(self) -> None:
+        """Stop following as soon as nothing depends on it any more."""
+        waiting = any(exchange.instead is not None or exchange.action is not None for exchange in self.queue)
+        self._leaving = waiting or self.up.blocked or self.down.blocked or self.up.muted or self.down.muted
+        if self._leaving or self.over:
+            return
+        if self._synchroniser is not None:
+            self._synchroniser.stop()
+        for gate, framer in ((self.up, self._requests), (self.down, self._replies)):
+            rest = framer.rest()
+            if rest:
+                gate.write(rest)
+        self.close_books()
+        for link in self.connection.links.values():
+            link.guard(None)
+        self.wire.left(self)
+
+    def stay(self) -> None:
+        """There is something to follow again."""
+        self._leaving = False
+
+    def close_books(self) -> None:
+        """No more replies will be seen."""
+        while self.queue:
+            exchange = self.queue.popleft()
+            if exchange.outcome == PENDING:
+                self.finished(exchange, CUT if exchange.instead is not None else NO_REPLY)
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        if self._synchroniser is not None:
+            self._synchroniser.stop()
+        self.up.cancel()
+        self.down.cancel()
+        self.deeds.stop()
+        self.close_books()
+
+    # When the stream cannot be read.
+
+    def _broken(self, reason: str) -> None:
+        if self._joined_late and not self._certain:
+            self._not_yet(b"")
+        else:
+            self.become_opaque(reason)
+
+    def become_opaque(self, reason: str) -> None:
+        """Pass everything on unread from now on."""
+        self.state = "opaque"
+        self.up.feed = self.up.write
+        self.down.feed = self.down.write
+        self.up.write(self._requests.rest())
+        self.down.write(self._replies.rest())
+        self.close_books()
+        self.up.open_all()
+        self.down.open_all()
+        self.guard()
+        self.hub.say("opaque", proxy=self.wire.proxy, connection=self.number, reason=reason)
+
+    def _synchronise(self) -> None:
+        self.state = "synchronising"
+        self.close_books()
+        self.up.write(self._requests.rest())
+        self.down.write(self._replies.rest())
+        self._certain = self._lost = False
+        assert self._synchroniser is not None
+        self._synchroniser.again()
+        self.guard()
+
+    def _not_yet(self, data: bytes) -> None:
+        """These bytes are not the begin of a request: the last pause fell into the middle of one."""
+        self.up.write(self._requests.rest() + data)
+        assert self._synchroniser is not None
+        if self._synchroniser.tries_left:
+            self._synchronise()
+        else:
+            self.become_opaque("no begin of a request was found")
+
+    def _join(self, kept: bytes) -> None:
+        """The server has been silent for a while: follow from here."""
+        self.state = "followed"
+        self._requests, self._replies = RequestFramer(), ReplyFramer()
+        self.up.feed, self.down.feed = self._on_requests, self._on_replies
+        self.memory.late()
+        self.guard()
+        if kept:
+            self._on_requests(kept)

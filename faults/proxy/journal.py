@@ -1,0 +1,162 @@
+"""The wire journal: one entry for each command, with its reply, in the order in which the requests arrived.
+
+The newest entries are kept in memory; with a file, each is appended to it once its outcome is known, at most
+FLUSH_S later. Values are never kept, only their checksums: a journal may be shown to others.
+"""
+
+import asyncio
+import os
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quote
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .commands import Parts, skeleton, text
+
+if TYPE_CHECKING:
+    from .rule import Rule
+
+KEPT_ENTRIES = 65_536
+FLUSH_S = 0.1
+_FLUSH_LINES = 2000
+
+PENDING = "pending"
+OK = "ok"
+NIL = "nil"
+QUEUED = "queued"
+SWALLOWED = "swallowed"  # by a rule: the request, or the reply
+CUT = "cut"  # a rule closed the connection instead of an answer
+NO_REPLY = "no reply"  # none came before the connection ended, or none was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A connection as entries name it. `name`: what CLIENT SETNAME said, else the first command after the handshake."""
+
+    proxy: str
+    number: int
+    name: str
+
+
+class Exchange:
+    """One command and its reply. The journal keeps it; while it is outstanding, the connection's queue does as well.
+
+    `index` counts the commands of all followed connections of the server. Times are CLOCK_MONOTONIC ns; 0 is none.
+    """
+
+    __slots__ = (
+        "action",
+        "command",
+        "discarded",
+        "index",
+        "instead",
+        "journaled",
+        "outcome",
+        "parts",
+        "replies",
+        "reply_ns",
+        "request_ns",
+        "rule",
+        "script",
+        "size",
+        "who",
+    )
+
+    def __init__(self, index: int, who: Who, command: bytes, request_ns: int) -> None:
+        self.index = index
+        self.who = who
+        self.command = command
+        self.request_ns = request_ns
+        self.reply_ns = 0
+        self.outcome = PENDING
+        self.rule = ""  # the name of the one that fired
+        self.script = ""
+        self.parts: Parts = ()
+        self.size = 1  # arguments with the command itself
+        self.replies = 1  # that the server will give
+        self.instead: bytes | None = None  # the reply that the proxy gives, for a command that is not passed on
+        self.action: Rule | None = None  # what is to happen to the reply
+        self.discarded = False  # the server gets DISCARD in place of this EXEC
+        self.journaled = False
+
+    def line(self) -> str:
+        """The entry as one line of JSON."""
+        who = self.who
+        keys = ",".join([quote(text(part)) for part in self.keys()])
+        return (
+            f'{{"index":{self.index},"proxy":{quote(who.proxy)},"connection":{who.number},"name":{quote(who.name)},'
+            f'"request_ns":{self.request_ns},"reply_ns":{self.reply_ns or "null"},'
+            f'"command":{quote(text(self.command))},"keys":[{keys}],'
+            f'"skeleton":{quote(skeleton(self.command, self.parts, self.size))},'
+            f'"script":{quote(self.script) if self.script else "null"},"outcome":{quote(self.outcome)},'
+            f'"rule":{quote(self.rule) if self.rule else "null"}}}\n'
+        )
+
+    def keys(self) -> list[bytes]:
+        """The keys; of a script call without its sha and the number of keys."""
+        shown = [part for part in self.parts if isinstance(part, bytes)]
+        if not self.script:
+            return shown
+        return shown[1:] if self.command.startswith(b"EVAL") and not self.command.startswith(b"EVALSHA") else shown[2:]
+
+
+class Journal:
+    """The entries of all proxies that keep a journal."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Raises OSError when the file cannot be opened for appending."""
+        self._entries: deque[Exchange] = deque(maxlen=KEPT_ENTRIES)
+        self._done: list[Exchange] = []
+        self._flushing: asyncio.TimerHandle | None = None
+        self._file: int | None = None
+        if path is not None:
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def begin(self, exchange: Exchange) -> None:
+        """The request has arrived."""
+        exchange.journaled = True
+        self._entries.append(exchange)
+
+    def end(self, exchange: Exchange) -> None:
+        """The outcome is known."""
+        if self._file is None:
+            return
+        self._done.append(exchange)
+        if len(self._done) >= _FLUSH_LINES:
+            self.flush()
+        elif self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write to the file what is not there yet."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        done, self._done = self._done, []
+        if self._file is None or not done:
+            return
+        data = "".join([exchange.line() for exchange in done]).encode()
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            # A full disk must not stop the traffic; the entries in memory still tell.
+            os.close(self._file)
+            self._file = None
+
+    def entries(self, since: int = 0, proxy: str = "") -> Iterator[Exchange]:
+        """Those in memory from index `since` on, in order; of one proxy if it is named."""
+        kept = list(self._entries)
+        first = bisect_left(kept, since, key=lambda entry: entry.index)
+        for entry in kept[first:]:
+            if not proxy or entry.who.proxy == proxy:
+                yield entry
+
+    def close(self) -> None:
+        self.flush()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,210 @@
+"""The Redis side of one proxy: its rules, its journal, and the conversations that are followed for them.
+
+While there is neither a rule nor a journal, nothing is followed and no byte is looked at.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .conversation import Conversation
+from .errors import ApiError
+from .hub import Hub, Tally
+from .journal import Exchange
+from .rule import Firing, Rule, RuleSpec, Scope
+from .schedule import Schedule
+
+if TYPE_CHECKING:
+    from .link import Connection
+
+
+def rule_not_found() -> ApiError:
+    return ApiError("rule not found", 404)
+
+
+@dataclass(slots=True)
+class Peer:
+    """One open connection of the proxy."""
+
+    connection: "Connection"
+    number: int
+    client: str
+    opened_ns: int
+    conversation: Conversation | None = None
+
+
+class Wire:
+    """Every change takes effect at once: on connections that are followed with their next command, on others from
+    their next quiet moment on (see synchroniser)."""
+
+    def __init__(self, proxy: str, hub: Hub) -> None:
+        self.proxy = proxy
+        self.hub = hub
+        self.rules: list[Rule] = []
+        self.journal = hub.journal_everything
+        self._peers: dict[int, Peer] = {}
+        self._schedule = Schedule()
+        self._named = 0
+
+    # Connections.
+
+    def opened(self, connection: "Connection", number: int, client: str) -> None:
+        """A connection has been made and has not passed a byte yet."""
+        peer = self._peers[number] = Peer(connection, number, client, time.monotonic_ns())
+        self.hub.say("connection_opened", proxy=self.proxy, connection=number, client=client)
+        if self._wanted:
+            peer.conversation = Conversation(self, connection, number, fresh=True)
+
+    def closed(self, number: int) -> None:
+        """It is gone, and so is all that was held of it."""
+        peer = self._peers.pop(number)
+        talk = peer.conversation
+        if talk is not None:
+            talk.closed()
+            for rule in self.rules:
+                rule.forget(number)
+                rule.lose(talk.up)
+                rule.lose(talk.down)
+        name = talk.who.name if talk is not None else ""
+        self.hub.say("connection_closed", proxy=self.proxy, connection=number, name=name)
+
+    def left(self, talk: Conversation) -> None:
+        """The conversation has ended, and the connection goes on unread."""
+        self._peers[talk.number].conversation = None
+
+    def peers(self) -> list[dict[str, Any]]:
+        """The open connections, in order of their accepts."""
+        return [self._describe(peer) for peer in self._peers.values()]
+
+    def _describe(self, peer: Peer) -> dict[str, Any]:
+        talk = peer.conversation
+        up, down = peer.connection.received_bytes()
+        return {
+            "proxy": self.proxy,
+            "connection": peer.number,
+            "client": peer.client,
+            "opened_ns": peer.opened_ns,
+            "state": "unread" if talk is None else talk.state,
+            "name": "" if talk is None else talk.memory.name,
+            "first_command": None if talk is None else talk.memory.first,
+            "protocol": None if talk is None else talk.memory.protocol,
+            "commands": 0 if talk is None else talk.commands,
+            "outstanding": 0 if talk is None else len(talk.queue),
+            "upstream_bytes": up,
+            "downstream_bytes": down,
+        }
+
+    @property
+    def _wanted(self) -> bool:
+        return self.journal or bool(self.rules)
+
+    def _refresh(self) -> None:
+        """Follow the open connections if there is a reason to, and leave them if there is none any more."""
+        for peer in list(self._peers.values()):
+            if self._wanted:
+                if peer.conversation is None:
+                    fresh = sum(peer.connection.received_bytes()) == 0
+                    peer.conversation = Conversation(self, peer.connection, peer.number, fresh=fresh)
+                else:
+                    peer.conversation.stay()
+            elif peer.conversation is not None:
+                peer.conversation.leave()
+
+    def keep_journal(self, enabled: bool) -> None:
+        """Begin, or end, to write down the commands of all connections."""
+        self.journal = enabled
+        self._refresh()
+
+    def toxic_changed(self, kind: str, toxic: str) -> None:
+        """For the events: a toxic was added, changed or removed."""
+        self.hub.say(kind, proxy=self.proxy, toxic=toxic)
+
+    # Rules.
+
+    def get(self, name: str) -> Rule:
+        """Raises ApiError 404."""
+        for rule in self.rules:
+            if rule.spec.name == name:
+                return rule
+        raise rule_not_found()
+
+    def add(self, spec: RuleSpec) -> Rule:
+        """Raises ApiError 409. A rule without a name gets one."""
+        if not spec.name:
+            self._named += 1
+            spec = replace(spec, name=f"rule_{self._named}")
+        if any(rule.spec.name == spec.name for rule in self.rules):
+            raise ApiError("rule already exists", 409)
+        rule = Rule(spec, self.hub.join(spec.group) if spec.scope is Scope.GROUP else Tally())
+        self.rules.append(rule)
+        self._set_window(rule)
+        self._refresh()
+        self.hub.say("rule_added", proxy=self.proxy, rule=spec.name)
+        return rule
+
+    def update(self, rule: Rule, spec: RuleSpec) -> None:
+        """Counts and firings are kept; the window begins anew if it was given anew."""
+        moved = (spec.after_ms, spec.for_ms) != (rule.spec.after_ms, rule.spec.for_ms)
+        rule.become(spec)
+        if moved:
+            self._set_window(rule)
+        self.hub.say("rule_changed", proxy=self.proxy, rule=spec.name)
+
+    def remove(self, name: str) -> None:
+        """What it holds goes on; connections that it has muted are closed. Raises ApiError 404."""
+        rule = self.get(name)
+        self.rules.remove(rule)
+        self._schedule.cancel(name)
+        if rule.spec.scope is Scope.GROUP:
+            self.hub.leave(rule.spec.group)
+        self._retire(rule)
+        self._refresh()
+        self.hub.say("rule_removed", proxy=self.proxy, rule=name)
+
+    def clear(self) -> None:
+        """Remove all rules."""
+        for rule in list(self.rules):
+            self.remove(rule.spec.name)
+
+    def close(self) -> None:
+        """The proxy is gone."""
+        self._schedule.clear()
+        self.clear()
+
+    def fired(self, rule: Rule, exchange: Exchange) -> None:
+        """A rule acts on a command."""
+        now_ns = time.monotonic_ns()
+        who, spec = exchange.who, rule.spec
+        command = exchange.command.decode("utf-8", "backslashreplace")
+        rule.fired += 1
+        rule.firings.append(Firing(exchange.index, self.proxy, who.number, command, now_ns))
+        facts = {"proxy": self.proxy, "rule": spec.name, "at": spec.at.value, "action": spec.action.value}
+        facts |= {"name": who.name, "command": command}
+        self.hub.say("rule_fired", **facts, connection=who.number, command_index=exchange.index)
+
+    def _set_window(self, rule: Rule) -> None:
+        name, spec = rule.spec.name, rule.spec
+        rule.over = False
+        self._schedule.cancel(name)
+        if spec.after_ms:
+            rule.active = False
+            self._schedule.at(name, spec.after_ms, lambda: self._begin(rule))
+        else:
+            self._begin(rule)
+
+    def _begin(self, rule: Rule) -> None:
+        rule.active = True
+        if rule.spec.for_ms:
+            self._schedule.at(rule.spec.name, rule.spec.for_ms, lambda: self._end(rule))
+
+    def _end(self, rule: Rule) -> None:
+        rule.over = True
+        self._retire(rule)
+        self.hub.say("rule_over", proxy=self.proxy, rule=rule.spec.name)
+
+    def _retire(self, rule: Rule) -> None:
+        rule.active = False
+        rule.release()
+        for peer in list(self._peers.values()):
+            if peer.conversation is not None:
+                peer.conversation.disarm(rule)

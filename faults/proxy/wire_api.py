@@ -1,0 +1,134 @@
+"""The routes that Toxiproxy does not have: rules at Redis commands, the journal, events, connections, script names."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs
+
+from . import gojson
+from .api import Request, Response, Route
+from .collection import Collection
+from .errors import ApiError
+from .rule_body import members, read_rule, rule_json
+
+_JSON = "application/json"
+_LINES = "application/x-ndjson"
+_LINES_PER_TURN = 200  # of the event loop: the traffic goes on while someone reads a long journal
+
+
+class WireApi:
+    """Handlers for `Api`; what they refuse they refuse with an ApiError."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._hub = collection.hub
+
+    def routes(self) -> tuple[Route, ...]:
+        rule = {"GET": self._get_rule, "PATCH": self._change_rule, "POST": self._change_rule}
+        return (
+            Route(("proxies", "*", "rules"), {"GET": self._list_rules, "POST": self._add_rule}),
+            Route(("proxies", "*", "rules", "*"), {**rule, "DELETE": self._remove_rule}),
+            Route(("proxies", "*", "rules", "*", "release"), {"POST": self._release}),
+            Route(("proxies", "*", "journal"), {"GET": self._get_journaling, "POST": self._set_journaling}),
+            Route(("connections",), {"GET": self._connections}),
+            Route(("journal",), {"GET": self._journal}),
+            Route(("events",), {"GET": self._events}),
+            Route(("scripts",), {"GET": self._list_scripts, "POST": self._name_script}),
+        )
+
+    # Rules.
+
+    async def _list_rules(self, request: Request, arguments: list[str]) -> Response:
+        return _json(200, [rule_json(rule) for rule in self._collection.get(arguments[0]).wire.rules])
+
+    async def _add_rule(self, request: Request, arguments: list[str]) -> Response:
+        wire = self._collection.get(arguments[0]).wire
+        return _json(201, rule_json(wire.add(read_rule(members(request.body)))))
+
+    async def _get_rule(self, request: Request, arguments: list[str]) -> Response:
+        return _json(200, rule_json(self._collection.get(arguments[0]).wire.get(arguments[1])))
+
+    async def _change_rule(self, request: Request, arguments: list[str]) -> Response:
+        wire = self._collection.get(arguments[0]).wire
+        rule = wire.get(arguments[1])
+        wire.update(rule, read_rule(members(request.body), rule.spec))
+        return _json(200, rule_json(rule))
+
+    async def _remove_rule(self, request: Request, arguments: list[str]) -> Response:
+        self._collection.get(arguments[0]).wire.remove(arguments[1])
+        return Response(204)
+
+    async def _release(self, request: Request, arguments: list[str]) -> Response:
+        rule = self._collection.get(arguments[0]).wire.get(arguments[1])
+        return _json(200, {"released": rule.release()})
+
+    # What is seen.
+
+    async def _get_journaling(self, request: Request, arguments: list[str]) -> Response:
+        return _json(200, {"enabled": self._collection.get(arguments[0]).wire.journal})
+
+    async def _set_journaling(self, request: Request, arguments: list[str]) -> Response:
+        wire = self._collection.get(arguments[0]).wire
+        enabled = members(request.body).get("enabled")
+        if not isinstance(enabled, bool):
+            raise ApiError("enabled must be true or false", 400)
+        wire.keep_journal(enabled)
+        return _json(200, {"enabled": wire.journal})
+
+    async def _connections(self, request: Request, arguments: list[str]) -> Response:
+        return _json(200, [peer for proxy in self._collection.all() for peer in proxy.wire.peers()])
+
+    async def _journal(self, request: Request, arguments: list[str]) -> Response:
+        query = _query(request)
+        return Response(200, content_type=_LINES, stream=self._lines(_since(query) or 0, query.get("proxy", "")))
+
+    async def _lines(self, since: int, proxy: str) -> AsyncIterator[bytes]:
+        lines: list[str] = []
+        for entry in self._hub.journal.entries(since, proxy):
+            lines.append(entry.line())
+            if len(lines) == _LINES_PER_TURN:
+                yield "".join(lines).encode()
+                lines.clear()
+                await asyncio.sleep(0)
+        if lines:
+            yield "".join(lines).encode()
+
+    async def _events(self, request: Request, arguments: list[str]) -> Response:
+        query = _query(request)
+        since = _since(query)
+        if query.get("follow", "true") in ("false", "0"):
+            lines = b"".join([event.line() for event in self._hub.events(since or 0)])
+            return Response(200, lines, _LINES)
+        return Response(200, content_type=_LINES, stream=self._hub.follow(since))
+
+    # Script names.
+
+    async def _list_scripts(self, request: Request, arguments: list[str]) -> Response:
+        return _json(200, self._hub.scripts)
+
+    async def _name_script(self, request: Request, arguments: list[str]) -> Response:
+        given = members(request.body)
+        sha, name = given.get("sha"), given.get("name")
+        if not isinstance(sha, str) or len(sha) != 40 or not set(sha.lower()) <= set("0123456789abcdef"):
+            raise ApiError("sha must be the 40 hexadecimal digits of a script's SHA1", 400)
+        if not isinstance(name, str) or not name:
+            raise ApiError("name must be a text", 400)
+        self._hub.scripts[sha.lower()] = name
+        return _json(200, {"sha": sha.lower(), "name": name})
+
+
+def _query(request: Request) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(request.query, keep_blank_values=True).items()}
+
+
+def _since(query: dict[str, str]) -> int | None:
+    text = query.get("since")
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 18:
+        raise ApiError("since must be a whole number", 400)
+    return int(text)
+
+
+def _json(status: int, value: Any) -> Response:
+    return Response(status, gojson.encode(value), _JSON)
