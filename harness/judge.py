@@ -51,6 +51,7 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
         replay=replay_line(case, folder),
         folder=folder.name,
         nodeid=case.nodeid,
+        spec=case.subject,
         tries=tries,
     )
     rows = tuple(_row(w) for w in checker.series(history, WINDOW_S))
@@ -80,6 +81,7 @@ def failed_stack(case: Case, folder: Path, error: str, wall_s: float) -> CaseRes
         replay=replay_line(case, folder),
         folder=folder.name,
         nodeid=case.nodeid,
+        spec=case.subject,
         error=error,
     )
 

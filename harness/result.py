@@ -71,6 +71,7 @@ class CaseResult:
     folder: str = ""
     nodeid: str = ""
     error: str = ""
+    spec: str = ""  # what --subject takes for this subject
     tries: int = 1  # more than 1: run again, alone, because the load generator had been late
 
 

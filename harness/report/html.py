@@ -153,7 +153,7 @@ def headline(result: RunResult) -> str:
 def run_again(result: RunResult) -> str:
     """The command that runs the same cases."""
     suites = dict.fromkeys(c.suite for c in result.cases)
-    subjects = dict.fromkeys(c.subject for c in result.cases if not c.control)
+    subjects = dict.fromkeys(c.spec or c.subject for c in result.cases)
     words = ["taskchaos", "run", *suites]
     for subject in subjects:
         words += ["--subject", subject]

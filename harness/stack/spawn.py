@@ -87,8 +87,9 @@ class Spawned:
         self._ended = False
         self._polling = threading.Lock()
 
-    def wait_ready(self, deadline_s: float = READY_DEADLINE_S) -> None:
+    def wait_ready(self) -> None:
         """Wait until it says so. Raises StackError with the end of its log when it ends first or time runs out."""
+        deadline_s = READY_DEADLINE_S
         if self.poll_ready(deadline_s):
             return
         if self._ended:

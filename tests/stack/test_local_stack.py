@@ -17,7 +17,7 @@ from faults.process import alive
 from harness.errors import StackError, UsageError
 from harness.history import History
 from harness.history_io import LEDGER, read_ledger
-from harness.stack import redis_server
+from harness.stack import redis_server, spawn
 from harness.stack.base import Pool, WorkerStart
 from harness.stack.local import LocalStack
 from harness.stack.local_worker import children_of
@@ -186,3 +186,12 @@ def test_a_subject_that_breaks_in_the_worker_is_a_clear_error(tmp_path: Path, pr
     )
     with pytest.raises(StackError, match=r"producer-1 ended while starting: .*only in workers"):
         prefilled(subject=f"{path}:Breaks")
+
+
+def test_a_broker_that_refuses_is_a_clear_error(prefilled: Prefilled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spawn, "READY_DEADLINE_S", 1.5)
+    stack = prefilled()
+    link = stack.links["worker-1"]
+    link.api.set_enabled(link.name, False)
+    with pytest.raises(StackError, match=r"worker-1 was not ready within 1\.5 s: .*[Cc]onnection refused"):
+        stack.start_workers()
