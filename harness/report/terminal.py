@@ -131,8 +131,9 @@ class Terminal:
         own = versions.pop("taskchaos", "")
         target = "no target" if event.target_tps is None else f"target {figure(event.target_tps)}/s"
         facts = [f"seed {event.seed}", f"profile {event.profile}", f"stack {event.stack}", target]
-        facts += [f"{name} {version}" for name, version in sorted(versions.items())]
-        self._print([self._paint.bold(f"taskchaos {own}".strip()) + "  " + self._paint.safe_columns("  ".join(facts))])
+        with_ = "  ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+        head = self._paint.bold(f"taskchaos {own}".strip()) + "  " + self._paint.safe_columns("  ".join(facts))
+        self._print([head, *([self._paint.dim(self._paint.safe_columns(with_))] if with_ else [])])
 
     def _cases_collected(self, event: CasesCollected) -> None:
         self._planned = max(self._planned, event.count)
