@@ -14,8 +14,10 @@ from .chain import Entry
 from .collection import Collection, Populated
 from .errors import ApiError, ListenError, listen_failed
 from .gojson import Fields
+from .metrics import CONTENT_TYPE, Metrics
 from .proxy import Proxy
 
+_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _JSON = "application/json"
 _PLAIN = "text/plain; charset=utf-8"
 
@@ -65,9 +67,10 @@ class Route:
 class Api:
     """`handle` never raises; what a client did wrong is in the response."""
 
-    def __init__(self, collection: Collection, version: str) -> None:
+    def __init__(self, collection: Collection, version: str, metrics: Metrics | None = None) -> None:
         self._collection = collection
         self._version = version
+        self._metrics = metrics
         change_proxy, change_toxic = self._update_proxy, self._update_toxic
         self._routes: tuple[Route, ...] = (
             Route(("proxies",), {"GET": self._list_proxies, "POST": self._create_proxy}),
@@ -84,6 +87,8 @@ class Api:
             Route(("populate",), {"POST": self._populate}),
             Route(("version",), {"GET": self._get_version}),
         )
+        if metrics is not None:
+            self._routes += (Route(("metrics",), dict.fromkeys(_ANY_METHOD, self._get_metrics)),)
 
     def extend(self, routes: tuple[Route, ...]) -> None:
         """Serve more than Toxiproxy does."""
@@ -194,6 +199,11 @@ class Api:
         # Go prints an empty slice that was never made as null, and clients have come to expect it.
         answer["proxies"] = [proxy_json(proxy) for proxy in result.proxies] or None
         return _json(result.error.status if result.error is not None else 201, answer)
+
+    async def _get_metrics(self, request: Request, arguments: list[str]) -> Response:
+        assert self._metrics is not None, "the route is there only with them"
+        text = "" if request.method == "HEAD" else self._metrics.text()
+        return Response(200, text.encode(), CONTENT_TYPE)
 
     async def _get_version(self, request: Request, arguments: list[str]) -> Response:
         text = gojson.encode(self._version).decode()

@@ -7,6 +7,7 @@ from .chain import Entry
 from .dice import Dice
 from .errors import ApiError, ListenError, listen_failed, proxy_exists, proxy_not_found
 from .hub import Hub
+from .metrics import Traffic
 from .proxy import Proxy
 
 
@@ -36,6 +37,7 @@ class Collection:
         self.hub = hub or Hub()
         self._dice = dice
         self._dial_timeout_s = dial_timeout_s
+        self.traffic = Traffic()
         self._proxies: dict[str, Proxy] = {}
 
     def all(self) -> list[Proxy]:
@@ -118,6 +120,7 @@ class Collection:
         proxy = Proxy(
             spec.name, spec.listen, spec.upstream, self._dice, dial_timeout_s=self._dial_timeout_s, hub=self.hub
         )
+        proxy.traffic = self.traffic
         for entry in spec.toxics:  # before the first client can come
             proxy.add_toxic(entry)
         if address is not None:

@@ -128,6 +128,8 @@ class Link:
         self._sink: Outlet = _Sink(self)
         self._stages: list[Stage] = []
         self._gate: Gate | None = None
+        self._sent_bytes = 0
+        self._straight_from: int | None = None  # on the fast path: what the source had received when it began
         self._busy = False
         self._paused = False
         self._input_ended = False
@@ -137,10 +139,11 @@ class Link:
         """Build the chain and let through what arrived before."""
         for entry in entries:
             self._append(entry)
+        self._source.received_bytes = 0  # what came early is counted as it is let through
         self._rewire()
         early, self._source.early = self._source.early, []
         for data in early:
-            self._source.deliver(data)
+            self._source.data_received(data)
         if self._source.ended:
             self.source_ended()
 
@@ -193,7 +196,7 @@ class Link:
     def abandon(self) -> None:
         """Nobody is left to send to: drop what is held, and what still comes."""
         self._over = True
-        self._source.deliver = _discard
+        self._send_reads(_discard)
         stages, self._stages = self._stages, []
         for stage in stages:
             stage.cancel()
@@ -208,7 +211,7 @@ class Link:
         if self._input_ended:
             return
         self._input_ended = True
-        self._source.deliver = _discard
+        self._send_reads(_discard)
         if self._over:
             return
         if self._gate is not None:
@@ -238,6 +241,7 @@ class Link:
     def write(self, data: bytes) -> None:
         # A socket that has failed says so in the next turn of the loop only, and complains about writes until then.
         if not self._over and not self._destination.transport.is_closing():
+            self._sent_bytes += len(data)
             self._destination.transport.write(data)
 
     def drained(self) -> None:
@@ -246,6 +250,18 @@ class Link:
             return
         self.abandon()
         self._destination.close()
+
+    # What has passed.
+
+    @property
+    def received_bytes(self) -> int:
+        return self._source.received_bytes
+
+    @property
+    def sent_bytes(self) -> int:
+        """Handed to the destination's socket. The fast path has nobody who counts, so what it read is what it sent."""
+        straight = 0 if self._straight_from is None else self._source.received_bytes - self._straight_from
+        return self._sent_bytes + straight
 
     # What a stage may ask for (toxics.Host).
 
@@ -304,13 +320,19 @@ class Link:
     def _rewire(self) -> None:
         """Choose the fast path or the chain for what the source reads next."""
         if self._over or self._input_ended:
-            self._source.deliver = _discard
+            self._send_reads(_discard)
         elif self._gate is not None:
-            self._source.deliver = self._gate.feed
+            self._send_reads(self._gate.feed)
         elif self._stages:
-            self._source.deliver = self._receive
+            self._send_reads(self._receive)
         else:
-            self._source.deliver = self._destination.transport.write
+            self._send_reads(self._destination.transport.write)
+            self._straight_from = self._source.received_bytes
+
+    def _send_reads(self, target: Callable[[bytes], object]) -> None:
+        self._sent_bytes = self.sent_bytes
+        self._straight_from = None
+        self._source.deliver = target
 
     def _place(self, name: str) -> int:
         return next(place for place, stage in enumerate(self._stages) if stage.name == name)

@@ -13,6 +13,7 @@ from .dice import Dice
 from .errors import ListenError, proxy_not_found
 from .hub import Hub
 from .link import Connection, Endpoint
+from .metrics import Traffic
 from .port import Port
 from .schedule import Schedule
 from .wire import Wire
@@ -33,6 +34,7 @@ class Proxy:
         self.upstream = upstream
         self.enabled = False
         self.chain = Chain()
+        self.traffic = Traffic()
         self._dice = dice.of(name)
         self._dial_timeout_s = dial_timeout_s
         self._port = Port(self._on_client)
@@ -199,6 +201,7 @@ class Proxy:
 
         def closed(connection: Connection) -> None:
             self._connections.discard(connection)
+            self.traffic.closed(connection)
             self.wire.closed(number)
 
         try:
@@ -216,6 +219,7 @@ class Proxy:
             raise
         connection = Connection(client_end, server_end, self._dice.of(number), closed)
         self._connections.add(connection)
+        self.traffic.opened(connection, self.listen, self.name, self.upstream)
         self.wire.opened(connection, number, client_end.peer_address())
         connection.start(self.chain)
 

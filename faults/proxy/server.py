@@ -3,7 +3,6 @@
 Unlike the real server it says which port it got, and does not stay behind without an API when it could not get one.
 """
 
-import argparse
 import asyncio
 import os
 import signal
@@ -11,7 +10,6 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import gojson
@@ -22,9 +20,10 @@ from .dice import Dice
 from .errors import ApiError
 from .http import ApiProtocol
 from .hub import Hub
+from .metrics import Metrics
+from .options import Options, parse
 from .wire_api import WireApi
 
-COMPATIBLE_VERSION = "2.12.0"
 EXIT_FAILED = 1
 
 
@@ -32,27 +31,9 @@ class StartError(Exception):
     """Why the server cannot start, in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`seed` None means dice that differ in each run; `loop` is "auto", "uvloop" or "asyncio".
-
-    `journal` is the file, if there is to be one; `journal_everything`: all proxies keep a journal from the start.
-    """
-
-    host: str
-    port: int
-    config: Path | None
-    seed: int | None
-    dial_timeout_s: float
-    version: str
-    loop: str
-    journal: Path | None
-    journal_everything: bool
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
-    options = _parse(arguments)
+    options = parse(arguments)
     try:
         loop = _new_loop(options.loop)
         try:
@@ -78,7 +59,10 @@ async def _serve(options: Options) -> None:
     sock = _listen(options.host, options.port)
     if options.config is not None:
         await _load(options.config, collection)
-    api = Api(collection, options.version)
+    metrics = None
+    if options.proxy_metrics or options.runtime_metrics:
+        metrics = Metrics(collection.traffic, proxies=options.proxy_metrics, runtime=options.runtime_metrics)
+    api = Api(collection, options.version, metrics)
     api.extend(WireApi(collection).routes())
     server = await loop.create_server(lambda: ApiProtocol(api), sock=sock)
     host, port = sock.getsockname()[:2]
@@ -112,7 +96,9 @@ async def _load(path: Path, collection: Collection) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # As Go does: a host that has both is reached by IPv4.
+        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         sock = socket.socket(family, kind, protocol)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
@@ -134,38 +120,3 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
         else:
             return uvloop.new_event_loop()
     return asyncio.new_event_loop()
-
-
-def _parse(arguments: Sequence[str] | None) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="python -m faults.proxy",
-        description="A TCP proxy with Toxiproxy's REST API. Prints one line of JSON with its address when it listens.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8474, help="port of the API, 0 for any (default: %(default)s)")
-    parser.add_argument("--config", type=Path, help="proxies to create at start: a JSON array as for POST /populate")
-    parser.add_argument("--seed", type=int, help="seed of all dice: toxicity and jitter (default: random)")
-    parser.add_argument(
-        "--dial-timeout", type=float, default=10.0, metavar="S", help="seconds to reach an upstream (default: 10)"
-    )
-    parser.add_argument("--report-version", default=COMPATIBLE_VERSION, metavar="V", help="what GET /version answers")
-    parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop to run on")
-    parser.add_argument(
-        "--journal",
-        nargs="?",
-        const="",
-        metavar="FILE",
-        help="keep a journal of every Redis command, and append it to FILE",
-    )
-    given = parser.parse_args(arguments)
-    return Options(
-        host=given.host,
-        port=given.port,
-        config=given.config,
-        seed=given.seed,
-        dial_timeout_s=given.dial_timeout,
-        version=given.report_version,
-        loop=given.loop,
-        journal=Path(given.journal) if given.journal else None,
-        journal_everything=given.journal is not None,
-    )
