@@ -51,6 +51,7 @@ class KillFault(Fault):
         raise NotImplementedError
 
     def inject(self) -> None:
+        wait_for(self.worker.ready, self.proof_deadline_s)  # a schedule may begin before the workers do
         self._had_children = len(self.worker.children())
         self._victims = self.choose()
         if not self._victims:

@@ -194,9 +194,10 @@ def _prefill(stage: _Stage) -> None:
             raise StackError("the queue could not be filled within 60 s")
         stage.tail.follow()
         notes.append(f"{len(stage.tail.acknowledged)} queued")
+    # Before the workers: what is aimed at a worker's first command has to be in place when it is sent.
+    stage.nemesis.start(time.monotonic())
     stage.stack.start_workers()
     with _phase(stage, PhaseName.BASELINE, None, None):
-        stage.nemesis.start(time.monotonic())
         _sleep_until(stage, time.monotonic() + stage.case.drain_deadline_s, lambda: _all_done(stage.tail))
 
 

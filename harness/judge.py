@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from harness import checker, codec, events
@@ -32,26 +33,15 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
     )
     verdict = checker.check(history, contract)
     failed = verdict.failed
-    result = CaseResult(
-        id=case.id,
-        suite=case.suite,
-        scenario=case.scenario,
-        subject=case.subject_name,
-        seed=case.seed,
-        expected=str(case.expectation),
+    result = replace(
+        _unjudged(case, folder, wall_s),
         outcome=verdict.outcome,
         as_expected=case.expectation.met(verdict.outcome, failed),
-        control=bool(case.expectation.must),
         failed_rules=tuple(r.rule for r in verdict.rules if r.rule in failed),
         rules=verdict.rules,
         operations=verdict.operations,
         faults=fault_summaries(history),
         throughput=verdict.throughput,
-        wall_s=round(wall_s, 3),
-        replay=replay_line(case, folder),
-        folder=folder.name,
-        nodeid=case.nodeid,
-        spec=case.subject,
         tries=tries,
     )
     rows = tuple(_row(w) for w in checker.series(history, WINDOW_S))
@@ -62,6 +52,11 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
 
 def failed_stack(case: Case, folder: Path, error: str, wall_s: float) -> CaseResult:
     """The result of a case that could not be run or healed: unknown, with the error."""
+    return replace(_unjudged(case, folder, wall_s), error=error)
+
+
+def _unjudged(case: Case, folder: Path, wall_s: float) -> CaseResult:
+    """What is known of a case before it is judged."""
     return CaseResult(
         id=case.id,
         suite=case.suite,
@@ -82,7 +77,6 @@ def failed_stack(case: Case, folder: Path, error: str, wall_s: float) -> CaseRes
         folder=folder.name,
         nodeid=case.nodeid,
         spec=case.subject,
-        error=error,
     )
 
 

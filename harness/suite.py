@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,16 +194,20 @@ class Chaos:
         *,
         slo: Slo | None = None,
         visibility_timeout_s: int | None = None,
+        workers: int | None = None,
+        concurrency: int | None = None,
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or StackFailed unless it came out as expected.
 
         visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
-        default, so that a slow subject is not redelivered what it still holds.
+        default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
+        processes there are, and how many tasks each runs at a time (default 2 and 2).
         """
         scale = self._options.scale
-        stack = self._options.stack_options
-        if visibility_timeout_s is not None:
-            stack = with_settings(stack, visibility_timeout_s=visibility_timeout_s)
+        changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
+        stack = with_settings(self._options.stack_options, **{k: v for k, v in changes.items() if v is not None})
+        if workers is not None:
+            stack = replace(stack, workers=workers)
         case = Case(
             suite=self.suite,
             scenario=self.scenario,

@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from faults.base import wait_for
+from faults.base import FaultError, wait_for
 from faults.process import send
 from harness.runtime import RoleConfig
 from harness.stack.owned import log_tail
@@ -33,6 +33,8 @@ class LocalWorker:
 
     @property
     def pid(self) -> int:
+        if not self._all:
+            raise FaultError(f"{self.name} was never started")
         return self._all[-1].pid
 
     @property
