@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from faults.base import Fault, FaultError, Link, Worker
+from faults.command import CommandFault, CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
 from faults.process import KillChild, KillFault, KillParent, KillTree, Pause
 
@@ -16,30 +18,37 @@ LINK_FAULTS: Mapping[str, type[LinkFault]] = {
 WORKER_FAULTS: Mapping[str, type[KillFault] | type[Pause]] = {
     f.kind: f for f in (KillTree, KillParent, KillChild, Pause)
 }
+#: Faults of a link too, at exact Redis commands.
+COMMAND_FAULTS: Mapping[str, type[CommandFault]] = {
+    f.kind: f for f in (ReplyLost, CutBefore, ErrorReply, ReplyLate, RequestLate)
+}
 #: Every fault there is, by kind.
-FAULTS: Mapping[str, type[Fault]] = {**LINK_FAULTS, **WORKER_FAULTS}
+FAULTS: Mapping[str, type[Fault]] = {**LINK_FAULTS, **WORKER_FAULTS, **COMMAND_FAULTS}
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """One fault of a schedule. at_s counts from the begin of the fault phase; parameters are whole numbers."""
+    """One fault of a schedule. at_s counts from the begin of the fault phase; parameters are whole numbers and texts."""
 
     kind: str
     target: str
     at_s: float = 0.0
     hold_s: float = 0.0
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
 
     def make(self, links: Mapping[str, Link], workers: Mapping[str, Worker]) -> Fault:
         """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
         if self.kind not in FAULTS:
             raise FaultError(f"no fault {self.kind!r}; there are {', '.join(FAULTS)}")
         try:
+            parameters: Mapping[str, Any] = self.parameters
             if self.kind in LINK_FAULTS:
-                return LINK_FAULTS[self.kind](links[self.target], **self.parameters)
-            return WORKER_FAULTS[self.kind](workers[self.target], **self.parameters)
+                return LINK_FAULTS[self.kind](links[self.target], **parameters)
+            if self.kind in COMMAND_FAULTS:
+                return COMMAND_FAULTS[self.kind](links[self.target], **parameters)
+            return WORKER_FAULTS[self.kind](workers[self.target], **parameters)
         except KeyError:
-            there = ", ".join([*links] if self.kind in LINK_FAULTS else [*workers])
+            there = ", ".join([*workers] if self.kind in WORKER_FAULTS else [*links])
             raise FaultError(f"{self.kind}: no target {self.target!r}; there are {there}") from None
         except TypeError as error:
             raise FaultError(f"{self.kind}: {error}") from None

@@ -88,7 +88,9 @@ class ToxiproxyClient:
     """
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 3.0) -> None:
-        self._timeout_s = timeout_s
+        self.host = host
+        self.port = port
+        self.timeout_s = timeout_s
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         # The library keeps the address on the class, so each client has a class of its own.
         self._api: Any = type("Api", (APIConsumer,), {"host": self._address.rpartition(":")[0], "port": port})
@@ -159,9 +161,20 @@ class ToxiproxyClient:
 
     def _call(self, verb: Callable[..., requests.Response], path: str, body: object = None) -> object:
         """The JSON of a successful answer, None if it is empty."""
-        options: dict[str, object] = {"timeout": self._timeout_s, "proxies": _NO_PROXIES, "allow_redirects": False}
-        if body is not None:
-            options["json"] = body
+        response = self._send(verb, path) if body is None else self._send(verb, path, json=body)
+        if not response.content:
+            return None
+        try:
+            return json.loads(response.content)
+        except ValueError:
+            raise ToxiproxyError(
+                f"what answers at {self._address} is no Toxiproxy: {_excerpt(response.content)}", response.status_code
+            ) from None
+
+    def _send(self, verb: Callable[..., requests.Response], path: str, **given: object) -> requests.Response:
+        """A successful answer."""
+        options: dict[str, object] = {"timeout": self.timeout_s, "proxies": _NO_PROXIES, "allow_redirects": False}
+        options |= given
         try:
             response = verb(path, **options)
         except library.NotFound as error:
@@ -174,14 +187,7 @@ class ToxiproxyClient:
             raise Unreachable(f"Toxiproxy at {self._address} did not answer {path}: {error}") from error
         if not 200 <= response.status_code < 300:
             raise _refusal(response.status_code, response.content)
-        if not response.content:
-            return None
-        try:
-            return json.loads(response.content)
-        except ValueError:
-            raise ToxiproxyError(
-                f"what answers at {self._address} is no Toxiproxy: {_excerpt(response.content)}", response.status_code
-            ) from None
+        return response
 
 
 def _refusal(status: int, content: bytes) -> ToxiproxyError:

@@ -1,0 +1,154 @@
+"""The client of what the embedded proxy has beyond Toxiproxy: rules at Redis commands, journal, events, connections.
+
+A `CommandClient` is a `ToxiproxyClient`, so one object drives both. A real Toxiproxy answers these calls with NotFound.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+
+from faults.toxiproxy import ToxiproxyClient, ToxiproxyError, _mapping, _member, _path
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One time that a rule acted: on the command with this index in the journal. `time_ns` is CLOCK_MONOTONIC."""
+
+    index: int
+    connection: int
+    command: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """A rule as the server has it. `members` are those of its JSON; `state` is waiting, active or over."""
+
+    name: str
+    state: str
+    seen: int
+    fired: int
+    held: int
+    firings: tuple[Firing, ...] = ()
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CommandClient(ToxiproxyClient):
+    """Drives one embedded proxy server. See docs/reference/commands.md for the members of a rule."""
+
+    @classmethod
+    def beside(cls, client: ToxiproxyClient) -> CommandClient:
+        """One for the server that `client` drives."""
+        if isinstance(client, cls):
+            return client
+        return cls(client.host, client.port, timeout_s=client.timeout_s)
+
+    def add_rule(
+        self,
+        proxy: str,
+        *,
+        at: str,
+        action: str,
+        command: str | Sequence[str] = (),
+        script: str = "",
+        key: str = "",
+        argument: str = "",
+        connection: str = "",
+        name: str = "",
+        **members: int | str | bool,
+    ) -> RuleState:
+        """A new rule, in force when this returns.
+
+        `members`: delay, error, mute, nth, every, first, times, scope, group, after_ms, for_ms. Raises ToxiproxyError (400) with what is wrong with it.
+        """
+        commands = [command] if isinstance(command, str) else list(command)
+        match = {"command": commands, "script": script, "key": key, "argument": argument, "connection": connection}
+        for member, meant in (("after_ms", "after"), ("for_ms", "for")):
+            if member in members:
+                members[meant] = members.pop(member)
+        body = {"name": name, "match": match, "at": at, "action": action, **members}
+        return _rule(self._call(self._api.post, _path("proxies", proxy, "rules"), body))
+
+    def rules(self, proxy: str) -> tuple[RuleState, ...]:
+        """The rules of a proxy in the order in which they are asked."""
+        answer = self._call(self._api.get, _path("proxies", proxy, "rules"))
+        if not isinstance(answer, list):
+            raise ToxiproxyError(f"the server's rules are not a list: {answer!r:.200}")
+        return tuple(_rule(each) for each in answer)
+
+    def rule(self, proxy: str, name: str) -> RuleState:
+        """The state of one rule."""
+        return _rule(self._call(self._api.get, _path("proxies", proxy, "rules", name)))
+
+    def change_rule(self, proxy: str, name: str, **members: Any) -> RuleState:
+        """Change these members, named as in the JSON; counts and firings are kept."""
+        return _rule(self._call(self._api.post, _path("proxies", proxy, "rules", name), members))
+
+    def remove_rule(self, proxy: str, name: str) -> bool:
+        """Whether it was there; it is not any more. What it held goes on, connections that it muted are closed."""
+        return self._delete(_path("proxies", proxy, "rules", name))
+
+    def release(self, proxy: str, name: str) -> int:
+        """Let go of what the rule holds; how many requests and replies that was."""
+        answer = self._call(self._api.post, _path("proxies", proxy, "rules", name, "release"))
+        return int(_member(answer, "released"))  # type: ignore[call-overload, no-any-return]
+
+    def name_script(self, sha: str, name: str) -> None:
+        """Call the script of this SHA1 by a name, in rules and in the journal."""
+        self._call(self._api.post, "/scripts", {"sha": sha, "name": name})
+
+    def keep_journal(self, proxy: str, enabled: bool = True) -> None:
+        """Begin, or end, to note every command of a proxy."""
+        self._call(self._api.post, _path("proxies", proxy, "journal"), {"enabled": enabled})
+
+    def journal(self, proxy: str = "", since: int = 0) -> list[dict[str, Any]]:
+        """The kept entries from index `since` on, in the order of the requests; of one proxy if it is named."""
+        return list(self._lines("/journal?" + urlencode({"proxy": proxy, "since": since})))
+
+    def connections(self) -> list[dict[str, Any]]:
+        """The open connections of all proxies."""
+        answer = self._call(self._api.get, "/connections")
+        if not isinstance(answer, list):
+            raise ToxiproxyError(f"the server's connections are not a list: {answer!r:.200}")
+        return [dict(_mapping(each)) for each in answer]
+
+    def events(self, since: int = 0) -> list[dict[str, Any]]:
+        """The kept events from index `since` on."""
+        return list(self._lines("/events?" + urlencode({"since": since, "follow": "false"})))
+
+    def follow_events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
+        """Each event as it happens, until the server ends; first the kept ones from `since` on."""
+        return self._lines("/events" if since is None else f"/events?since={since}", endless=True)
+
+    def _lines(self, path: str, *, endless: bool = False) -> Iterator[dict[str, Any]]:
+        timeout = (self.timeout_s, None) if endless else self.timeout_s
+        with closing(self._send(self._api.get, path, stream=True, timeout=timeout)) as response:
+            try:
+                for line in response.iter_lines(chunk_size=65536):
+                    yield json.loads(line)
+            except (requests.RequestException, ValueError) as error:
+                raise ToxiproxyError(f"the answer to {path} broke off: {error}") from error
+
+
+def _rule(answer: object) -> RuleState:
+    members = _mapping(answer)
+    try:
+        firings = tuple(Firing(f["index"], f["connection"], f["command"], f["time_ns"]) for f in members["firings"])  # type: ignore[attr-defined]
+        return RuleState(
+            name=str(members["name"]),
+            state=str(members["state"]),
+            seen=int(members["seen"]),  # type: ignore[call-overload]
+            fired=int(members["fired"]),  # type: ignore[call-overload]
+            held=int(members["held"]),  # type: ignore[call-overload]
+            firings=firings,
+            members=members,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ToxiproxyError(f"the server's rule is none: {answer!r:.200}") from error
