@@ -134,7 +134,7 @@ class CutBefore(CommandFault):
 
 @dataclass
 class ErrorReply(CommandFault):
-    """The command is answered with an error. `at` before: it is not executed; after: it is, though the error says no."""
+    """The command is answered with an error. `at` before: it is not executed; after: it is, though told not."""
 
     kind: ClassVar[str] = "error_reply"
     summary: ClassVar[str] = "a command is answered with an error text (at: before or after its execution)"

@@ -64,9 +64,9 @@ class CommandClient(ToxiproxyClient):
         name: str = "",
         **members: int | str | bool,
     ) -> RuleState:
-        """A new rule, in force when this returns.
+        """A new rule, in force when this returns. Raises ToxiproxyError (400) with what is wrong with it.
 
-        `members`: delay, error, mute, nth, every, first, times, scope, group, after_ms, for_ms. Raises ToxiproxyError (400) with what is wrong with it.
+        `members`: delay, error, mute, nth, every, first, times, scope, group, after_ms, for_ms.
         """
         commands = [command] if isinstance(command, str) else list(command)
         match = {"command": commands, "script": script, "key": key, "argument": argument, "connection": connection}

@@ -28,7 +28,7 @@ FAULTS: Mapping[str, type[Fault]] = {**LINK_FAULTS, **WORKER_FAULTS, **COMMAND_F
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """One fault of a schedule. at_s counts from the begin of the fault phase; parameters are whole numbers and texts."""
+    """One fault of a schedule. at_s counts from the begin of the fault phase; parameters: whole numbers and texts."""
 
     kind: str
     target: str

@@ -165,6 +165,7 @@ class Conversation:
     def _requests_end(self) -> None:
         if not self.over:
             self.up.write(self._requests.rest())
+            self.down.open_all()  # there is no half-close: who has sent all gets nothing any more
 
     # Replies.
 
