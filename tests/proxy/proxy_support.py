@@ -52,6 +52,30 @@ def running_server(*arguments: str) -> Iterator[ProxyServer]:
             process.stdout.close()
 
 
+@contextmanager
+def running_toxiproxy(path: str, *arguments: str) -> Iterator[ProxyServer]:
+    """A real Toxiproxy. It says neither that it listens nor where: a port is found for it, and asked until it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [path, "-host", "127.0.0.1", "-port", str(port), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    try:
+        eventually(lambda: _answers(port) or process.poll() is not None, "a Toxiproxy that answers")
+        assert process.poll() is None, "the Toxiproxy has not started"
+        yield ProxyServer(process, "127.0.0.1", port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return Http("127.0.0.1", port)("GET", "/version").status == 200
+    except OSError:
+        return False
+
+
 @dataclass
 class Answer:
     status: int
