@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import cast
 
 import h11
@@ -156,7 +157,7 @@ class ApiProtocol(asyncio.Protocol):
         if response.status != 204 and response.stream is None:
             headers.append(("Content-Length", str(len(response.body))))
         headers.extend(response.headers)
-        self._send(h11.Response(status_code=response.status, headers=headers))
+        self._send(h11.Response(status_code=response.status, headers=headers, reason=_reason(response.status)))
 
     def _refuse(self, status: int) -> None:
         """Answer something that is not a request we can read, and close."""
@@ -164,7 +165,7 @@ class ApiProtocol(asyncio.Protocol):
             body = f"{status} Bad Request".encode()
             headers = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
             headers.append(("Content-Length", str(len(body))))
-            self._send(h11.Response(status_code=status, headers=headers))
+            self._send(h11.Response(status_code=status, headers=headers, reason=_reason(status)))
             self._send(h11.Data(data=body))
             self._send(h11.EndOfMessage())
         self._close()
@@ -185,6 +186,10 @@ class ApiProtocol(asyncio.Protocol):
         if self._limit is not None:
             self._limit.cancel()
         self._limit = None if seconds is None else self._loop.call_later(seconds, self._close)
+
+
+def _reason(status: int) -> str:
+    return HTTPStatus(status).phrase
 
 
 def _decoded_path(target: bytes) -> str | None:

@@ -34,6 +34,7 @@ class StartError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     options = parse(arguments)
+    _allow_connections()
     try:
         loop = _new_loop(options.loop)
         try:
@@ -108,6 +109,19 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(f"the API cannot listen on {host}:{port}: {reason.lower()}") from None
     sock.setblocking(False)
     return sock
+
+
+def _allow_connections() -> None:
+    """As many as the system lets us have: each takes two file descriptors, and shells tend to start with 1024."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        pass  # some systems name a limit that they do not grant
 
 
 def _new_loop(name: str) -> asyncio.AbstractEventLoop:

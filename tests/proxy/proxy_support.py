@@ -54,7 +54,7 @@ def running_server(*arguments: str) -> Iterator[ProxyServer]:
 
 @contextmanager
 def running_toxiproxy(path: str, *arguments: str) -> Iterator[ProxyServer]:
-    """A real Toxiproxy. It says neither that it listens nor where: a port is found for it, and asked until it answers."""
+    """A real Toxiproxy. It says neither that it listens nor where: a port is found for it, and asked until it does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
