@@ -109,14 +109,31 @@ def parts_of(name: bytes, arguments: list[bytes]) -> Parts:
     )
 
 
-def skeleton(name: bytes, parts: Parts, size: int) -> str:
-    """`HSET unacked #1c291ca3 #5d41402a`: what two occurrences of the same step have in common, and what differs."""
-    words = [name, *(b"#%08x" % part if isinstance(part, int) else part for part in parts)]
-    if size - 1 > len(parts):
-        words.append(b"+%d" % (size - 1 - len(parts)))
-    return text(b" ".join(words))
-
-
 def text(data: bytes) -> str:
     """Bytes for people and JSON; what is not UTF-8 is escaped."""
     return data.decode("utf-8", "backslashreplace")
+
+
+def inline_arguments(line: bytes) -> list[bytes]:
+    """The words of an inline command; quotes as the server reads them, near enough to name the command."""
+    if b'"' not in line and b"'" not in line:
+        return line.split()
+    words, word, quote = [], bytearray(), 0
+    begun = False
+    for byte in line.rstrip(b"\r"):
+        if quote:
+            if byte == quote:
+                quote = 0
+            else:
+                word.append(byte)
+        elif byte in b"\"'":
+            quote, begun = byte, True
+        elif byte in b" \t":
+            if word or begun:
+                words.append(bytes(word))
+            word, begun = bytearray(), False
+        else:
+            word.append(byte)
+    if word or begun:
+        words.append(bytes(word))
+    return words

@@ -14,7 +14,7 @@ from .chain import Direction
 from .commands import HANDSHAKE, STATEFUL, SUBSCRIBES, UNSUBSCRIBES, parts_of, text
 from .deeds import Deeds
 from .gate import Gate
-from .journal import CUT, NIL, NO_REPLY, OK, PENDING, QUEUED, Exchange, Who
+from .journal import CUT, NIL, NO_REPLY, OK, PENDING, QUEUED, Exchange, Who, outcome_of
 from .memory import Memory
 from .resp import ReplyFramer, RequestFramer
 from .rule import CUTS, Facts, Place, Rule
@@ -29,9 +29,11 @@ MOST_OUTSTANDING = 1 << 18
 
 _KIND = re.compile(rb"[>*]\d+\r\n[$+](?:\d+\r\n)?([a-z]+)\r\n")
 _MESSAGES = frozenset({b"message", b"pmessage", b"smessage"})
-_PUSH, _ERROR, _BULK_ERROR, _STRING = b">-!+"
+_PUSH, _ERROR, _STRING, _DOLLAR, _NULL, _MINUS = b">-+$_-"
+_PLAIN = frozenset(b"+:$_,#")
+_TELLING = frozenset(b"Q0123456789")  # +QUEUED, and what MONITOR prints
+_ENDS = frozenset({b"EXEC", b"DISCARD"})  # of a MULTI block
 _ARRAYS = frozenset(b">*")
-_NULLABLE = frozenset(b"$*_")
 
 
 class Conversation:
@@ -118,24 +120,27 @@ class Conversation:
         name = arguments[0].upper()
         memory = self.memory
         self.commands += 1
-        exchange = Exchange(self.hub.next_index(), self.who, name, now_ns)
+        hub, wire = self.hub, self.wire
+        hub.index += 1
+        exchange = Exchange(hub.index, self.who, name, now_ns)
         answered = True
         if memory.first is None and name not in HANDSHAKE:
             memory.first = text(name)
             self._rename()
+            exchange.who = self.who
         scripts: tuple[str, ...] = ()
         if memory.special or name in STATEFUL:
             answered, scripts = memory.take(exchange, arguments)
             if memory.called != self.who.name:
                 self._rename()
-        exchange.who = self.who
-        if scripts:
-            exchange.script = scripts[-1]
-        if self.wire.journal:
+            exchange.who = self.who
+            if scripts:
+                exchange.script = scripts[-1]
+        if wire.journal:
             exchange.parts = parts_of(name, arguments)
             exchange.size = len(arguments)
-            self.hub.journal.begin(exchange)
-        if self.wire.rules:
+            hub.journal.begin(exchange)
+        if name in wire.watched or wire.watches_all or (self._block and name in _ENDS):
             self._choose(exchange, Facts(name, arguments, scripts, memory.names(self.number), self.number))
         if answered:
             self.queue.append(exchange)
@@ -146,7 +151,7 @@ class Conversation:
     def _choose(self, exchange: Exchange, facts: Facts) -> None:
         """The rule that acts on this command: the first that is due. All rules count it."""
         name, block = facts.name, self.memory.in_block
-        chosen: dict[Place, Rule] = self._block if block or name in (b"EXEC", b"DISCARD") else {}
+        chosen: dict[Place, Rule] = self._block if block or name in _ENDS else {}
         for rule in self.wire.rules:
             if rule.due(facts):
                 chosen.setdefault(rule.spec.at, rule)
@@ -179,9 +184,15 @@ class Conversation:
         run = start = 0
         for end, first, last in pieces:
             kind = buffer[start] if first else 0
+            if kind in _PLAIN and queue and self._plainly(queue[0], kind, buffer[start + 1], now_ns):
+                queue.popleft()
+                if last and not (queue and queue[0].instead is not None):
+                    start = end
+                    continue
+                kind = 0
             action: Rule | None = None
-            if not first:
-                drop = self._large_reply_dropped
+            if kind == 0:
+                drop = self._large_reply_dropped and not first
             else:
                 drop = False
                 if not queue or (kind in _ARRAYS and memory.listens(queue[0], kind)):
@@ -197,7 +208,7 @@ class Conversation:
                         drop = self.deeds.reply(exchange, action, buffer[start:end])
                         if self.over:
                             return
-                self._large_reply_dropped = drop and not last
+            self._large_reply_dropped = drop and not last
             if drop and action is None:
                 if run < start:
                     self.down.write(buffer[run:start])
@@ -219,6 +230,16 @@ class Conversation:
             self._synchronise()
         if self._leaving:
             self.leave()
+
+    def _plainly(self, exchange: Exchange, kind: int, second: int, now_ns: int) -> bool:
+        """The way of most replies: one value, for a command that no rule has taken. Whether this was one."""
+        if exchange.action is not None or exchange.replies != 1 or (kind == _STRING and second in _TELLING):
+            return False
+        exchange.reply_ns = now_ns
+        exchange.outcome = NIL if (kind == _DOLLAR and second == _MINUS) or kind == _NULL else OK
+        if exchange.journaled and self.hub.journal.writes:
+            self.hub.journal.end(exchange)
+        return True
 
     def _out_of_turn(self, buffer: bytes, start: int, kind: int) -> Exchange | None:
         """The command that a frame belongs to after all: confirmations of subscriptions come as pushes."""
@@ -247,16 +268,9 @@ class Conversation:
         exchange.replies -= 1
         if exchange.replies <= 0 or kind == _ERROR:
             self.queue.popleft()
-        outcome = OK
-        if kind == _ERROR:
-            outcome = text(buffer[start + 1 : start + 65].split(None, 1)[0])
-        elif kind in _NULLABLE and buffer[start + 1 : start + 2] in (b"-", b"\r"):
-            outcome = NIL
-        elif kind == _STRING and buffer.startswith(b"+QUEUED\r\n", start):
-            outcome = QUEUED
+        outcome = outcome_of(buffer[start : start + 64])
+        if outcome == QUEUED:
             self.memory.in_block = self.memory.in_block or self._joined_late
-        elif kind == _BULK_ERROR:
-            outcome = "error"
         rule = exchange.action
         if repeated:
             return rule is not None and self.deeds.withholds(rule), None

@@ -8,7 +8,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
 from .gate import Barrier, Gate
-from .journal import CUT, SWALLOWED, Exchange
+from .journal import CUT, SWALLOWED, Exchange, outcome_of
 from .rule import CUTS, Action, Place, Rule
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Deeds:
             case Action.DELAY | Action.HOLD:
                 self._wait(rule, talk.down)
                 talk.down.write(frame)
-                talk.finished(exchange, "ok" if frame[:1] != b"-" else frame[1:65].split(None, 1)[0].decode("latin-1"))
+                talk.finished(exchange, outcome_of(frame[:64]))
                 return False
             case Action.ERROR:
                 reply = error_reply(spec.error)

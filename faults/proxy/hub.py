@@ -58,16 +58,11 @@ class Hub:
         self.journal_everything = journal_everything
         self.journal = Journal(journal_file)
         self.scripts: dict[str, str] = {}  # sha -> name
-        self._index = 0
+        self.index = 0  # of the last command, in the order of all followed commands
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._event_index = 0
         self._readers: set[asyncio.Queue[Event | None]] = set()
         self._groups: dict[str, Group] = {}
-
-    def next_index(self) -> int:
-        """The place of a command in the order of all followed commands, from 1."""
-        self._index += 1
-        return self._index
 
     # Scripts.
 

@@ -9,12 +9,13 @@ import os
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .commands import Parts, skeleton, text
+from .commands import Parts, text
 
 if TYPE_CHECKING:
     from .rule import Rule
@@ -25,6 +26,7 @@ _FLUSH_LINES = 2000
 
 PENDING = "pending"
 OK = "ok"
+_OK = '"ok"'
 NIL = "nil"
 QUEUED = "queued"
 SWALLOWED = "swallowed"  # by a rule: the request, or the reply
@@ -39,59 +41,59 @@ class Who:
     proxy: str
     number: int
     name: str
+    members: str = field(init=False, repr=False, compare=False)  # of the JSON of its entries
+
+    def __post_init__(self) -> None:
+        members = f'"proxy":{quote(self.proxy)},"connection":{self.number},"name":{quote(self.name)}'
+        object.__setattr__(self, "members", members)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(data: bytes) -> str:
+    """A command or a key as JSON; most come again and again."""
+    return quote(text(data))
 
 
 class Exchange:
     """One command and its reply. The journal keeps it; while it is outstanding, the connection's queue does as well.
 
     `index` counts the commands of all followed connections of the server. Times are CLOCK_MONOTONIC ns; 0 is none.
+    There is one for every command: what most of them do not need is set on the class, and on few instances only.
     """
 
-    __slots__ = (
-        "action",
-        "command",
-        "discarded",
-        "index",
-        "instead",
-        "journaled",
-        "outcome",
-        "parts",
-        "replies",
-        "reply_ns",
-        "request_ns",
-        "rule",
-        "script",
-        "size",
-        "who",
-    )
+    reply_ns = 0
+    outcome = PENDING
+    rule = ""  # the name of the one that fired
+    script = ""
+    parts: Parts = ()
+    size = 1  # arguments with the command itself
+    replies = 1  # that the server will give
+    instead: bytes | None = None  # the reply that the proxy gives, for a command that is not passed on
+    action: "Rule | None" = None  # what is to happen to the reply
+    discarded = False  # the server gets DISCARD in place of this EXEC
+    journaled = False
 
     def __init__(self, index: int, who: Who, command: bytes, request_ns: int) -> None:
         self.index = index
         self.who = who
         self.command = command
         self.request_ns = request_ns
-        self.reply_ns = 0
-        self.outcome = PENDING
-        self.rule = ""  # the name of the one that fired
-        self.script = ""
-        self.parts: Parts = ()
-        self.size = 1  # arguments with the command itself
-        self.replies = 1  # that the server will give
-        self.instead: bytes | None = None  # the reply that the proxy gives, for a command that is not passed on
-        self.action: Rule | None = None  # what is to happen to the reply
-        self.discarded = False  # the server gets DISCARD in place of this EXEC
-        self.journaled = False
 
     def line(self) -> str:
         """The entry as one line of JSON."""
-        who = self.who
-        keys = ",".join([quote(text(part)) for part in self.keys()])
+        parts, command = self.parts, _quoted(self.command)
+        if self.script:
+            keys = ",".join([_quoted(key) for key in self.keys()])
+        else:
+            keys = ",".join([_quoted(part) for part in parts if isinstance(part, bytes)])
+        words = "".join([f" #{part:08x}" if isinstance(part, int) else f" {_quoted(part)[1:-1]}" for part in parts])
+        if self.size - 1 > len(parts):
+            words += f" +{self.size - 1 - len(parts)}"
         return (
-            f'{{"index":{self.index},"proxy":{quote(who.proxy)},"connection":{who.number},"name":{quote(who.name)},'
-            f'"request_ns":{self.request_ns},"reply_ns":{self.reply_ns or "null"},'
-            f'"command":{quote(text(self.command))},"keys":[{keys}],'
-            f'"skeleton":{quote(skeleton(self.command, self.parts, self.size))},'
-            f'"script":{quote(self.script) if self.script else "null"},"outcome":{quote(self.outcome)},'
+            f'{{"index":{self.index},{self.who.members},"request_ns":{self.request_ns},'
+            f'"reply_ns":{self.reply_ns or "null"},"command":{command},"keys":[{keys}],'
+            f'"skeleton":"{command[1:-1]}{words}","script":{quote(self.script) if self.script else "null"},'
+            f'"outcome":{_OK if self.outcome is OK else quote(self.outcome)},'
             f'"rule":{quote(self.rule) if self.rule else "null"}}}\n'
         )
 
@@ -101,6 +103,23 @@ class Exchange:
         if not self.script:
             return shown
         return shown[1:] if self.command.startswith(b"EVAL") and not self.command.startswith(b"EVALSHA") else shown[2:]
+
+
+def outcome_of(reply: bytes) -> str:
+    """The outcome that the begin of a reply tells."""
+    match reply[:1]:
+        case b"-":
+            words = reply[1:].split(None, 1)
+            return text(words[0]) if words else "error"
+        case b"!":
+            return "error"
+        case b"+" if reply.startswith(b"+QUEUED\r\n"):
+            return QUEUED
+        case b"_":
+            return NIL
+        case b"$" | b"*" if reply[1:2] == b"-":
+            return NIL
+    return OK
 
 
 class Journal:
@@ -114,6 +133,11 @@ class Journal:
         self._file: int | None = None
         if path is not None:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is a file."""
+        return self._file is not None
 
     def begin(self, exchange: Exchange) -> None:
         """The request has arrived."""

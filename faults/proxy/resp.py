@@ -9,6 +9,8 @@ A stream that is not RESP sets `broken` to the reason. The pieces before the dam
 bytes from the damage on, and the framer must not be fed again.
 """
 
+from .commands import inline_arguments
+
 HOLD_BYTES = 1024 * 1024
 LINE_BYTES = 64 * 1024  # of an inline command, as in the server
 _HEADER_BYTES = 32
@@ -16,6 +18,8 @@ _MOST_ELEMENTS = 1 << 31
 _LARGEST_BULK = 1 << 32
 _CRLF = b"\r\n"
 _NUMBERS = {b"%d" % number: number for number in range(1024)}
+_COUNTS = {b"*%d" % number: number for number in range(1, 64)}
+_HEADS = [b"$%d" % number for number in range(1024)]
 
 #: Arguments and end of a request. Arguments None: a large request goes on. Empty: nothing that the server answers.
 #: The flag says that the frame ends with this piece; of a large one the first piece has the arguments seen so far.
@@ -108,8 +112,12 @@ class RequestFramer(_Framer):
         if self._large:
             start = position = self._go_on(pieces)
         size = len(self.buffer)
+        looked = False
         while not self.broken and not self._have and not self._large:
             if self._left == 0:
+                if not looked:
+                    looked = True
+                    start = position = self._plain(start, pieces)
                 if position == size:
                     break
                 position = self._begin(start, pieces)
@@ -126,6 +134,24 @@ class RequestFramer(_Framer):
             pieces.append((self._arguments, position, True))
             start = position
         return pieces
+
+    def _plain(self, start: int, pieces: list[RequestPiece]) -> int:
+        """Read the whole frames of short arguments from `start` on, at several times the speed; where they end."""
+        parts = (self.buffer[start:] if start else self.buffer).split(_CRLF)
+        last, index = len(parts) - 1, 0
+        counts, heads = _COUNTS, _HEADS
+        try:
+            while index < last:
+                end = index + 1 + 2 * counts[parts[index]]
+                arguments = parts[index + 2 : end : 2]
+                if end > last or parts[index + 1 : end : 2] != [heads[len(argument)] for argument in arguments]:
+                    break
+                start += len(b"  ".join(parts[index:end])) + 2
+                pieces.append((arguments, start, True))
+                index = end
+        except (KeyError, IndexError):
+            pass  # an inline command, a long argument, or one with a line end in it: those are read step by step
+        return start
 
     def _begin(self, start: int, pieces: list[RequestPiece]) -> int:
         """Read the head of an array, or an inline command, and return where it ends; `start` if it is not whole."""
@@ -357,28 +383,3 @@ def _elements(kind: int, count: int) -> int:
     if kind == _MAP:
         return 2 * count
     return 2 * count + 1 if kind == _ATTRIBUTE else -1
-
-
-def inline_arguments(line: bytes) -> list[bytes]:
-    """The words of an inline command; quotes as the server reads them, near enough to name the command."""
-    if b'"' not in line and b"'" not in line:
-        return line.split()
-    words, word, quote = [], bytearray(), 0
-    begun = False
-    for byte in line.rstrip(b"\r"):
-        if quote:
-            if byte == quote:
-                quote = 0
-            else:
-                word.append(byte)
-        elif byte in b"\"'":
-            quote, begun = byte, True
-        elif byte in b" \t":
-            if word or begun:
-                words.append(bytes(word))
-            word, begun = bytearray(), False
-        else:
-            word.append(byte)
-    if word or begun:
-        words.append(bytes(word))
-    return words

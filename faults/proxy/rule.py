@@ -117,6 +117,11 @@ class Matcher:
         self._argument = _glob(match.argument) if match.argument else None
         self._connection = _glob(match.connection) if match.connection else None
 
+    @property
+    def names(self) -> frozenset[bytes] | None:
+        """The commands that can match; None if that cannot be told beforehand."""
+        return None if self._any_command or self._globs else self._names
+
     def __call__(self, facts: Facts) -> bool:
         if not self._any_command and facts.name not in self._names and not self._named(facts.name):
             return False
@@ -151,20 +156,20 @@ class Rule:
     fired: int = 0
     firings: deque[Firing] = field(default_factory=lambda: deque(maxlen=KEPT_FIRINGS))
     held: list[Held] = field(default_factory=list)
-    _matches: Matcher = field(init=False)
+    matches: Matcher = field(init=False)
     _by_connection: dict[int, Tally] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._matches = Matcher(self.spec.match)
+        self.matches = Matcher(self.spec.match)
 
     def become(self, spec: RuleSpec) -> None:
         """Work with other settings; what has been counted stays counted."""
         self.spec = spec
-        self._matches = Matcher(spec.match)
+        self.matches = Matcher(spec.match)
 
     def due(self, facts: Facts) -> bool:
         """Count this command if it matches; whether it is one that the rule takes."""
-        if not self.active or not self._matches(facts):
+        if not self.active or not self.matches(facts):
             return False
         spec = self.spec
         self.tally.seen += 1

@@ -41,6 +41,8 @@ class Wire:
         self.proxy = proxy
         self.hub = hub
         self.rules: list[Rule] = []
+        self.watched: frozenset[bytes] = frozenset()  # commands that some rule may match
+        self.watches_all = False
         self.journal = hub.journal_everything
         self._peers: dict[int, Peer] = {}
         self._schedule = Schedule()
@@ -98,8 +100,15 @@ class Wire:
     def _wanted(self) -> bool:
         return self.journal or bool(self.rules)
 
+    def _watch(self) -> None:
+        """Know beforehand which commands no rule is about."""
+        names = [rule.matches.names for rule in self.rules]
+        self.watches_all = None in names
+        self.watched = frozenset().union(*[each for each in names if each is not None])
+
     def _refresh(self) -> None:
         """Follow the open connections if there is a reason to, and leave them if there is none any more."""
+        self._watch()
         for peer in list(self._peers.values()):
             if self._wanted:
                 if peer.conversation is None:
@@ -146,6 +155,7 @@ class Wire:
         """Counts and firings are kept; the window begins anew if it was given anew."""
         moved = (spec.after_ms, spec.for_ms) != (rule.spec.after_ms, rule.spec.for_ms)
         rule.become(spec)
+        self._watch()
         if moved:
             self._set_window(rule)
         self.hub.say("rule_changed", proxy=self.proxy, rule=spec.name)
