@@ -61,6 +61,18 @@ class Pending:
         return not self.operations and not self.opaque
 
 
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The Redis commands (names, separated by commas) with which a subject does what command faults aim at.
+
+    pop: takes a message off the queue. retry: hands a retry to Redis (empty: it never does). publish: sends a task.
+    """
+
+    pop: str = "BRPOP"
+    retry: str = "LPUSH"
+    publish: str = "LPUSH"
+
+
 class Refused(Exception):
     """Raised by a subject's `submit` when it is certain that nothing was sent."""
 
@@ -76,6 +88,7 @@ class Subject(Protocol):
     name: str
     contract: Contract
     longest_wait_s: float  # how long a task may rightly wait between two attempts
+    commands: Commands
 
     def install(self, app: Celery, settings: Settings) -> None:
         """Configure the application. Must not connect to anything."""
@@ -105,6 +118,8 @@ class CelerySubject:
     name = "unnamed"
     contract = Contract(frozenset({Claim.NO_LOSS, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}))
     longest_wait_s = 4.0
+    #: What command faults aim at; these are kombu's.
+    commands = Commands()
     #: Expectations by "suite" or "suite.scenario" (the longer one wins); everything else is expected to pass.
     expectations: Mapping[str, Expectation] = {}
 
@@ -264,6 +279,8 @@ def conformance(subject: Any) -> tuple[str, ...]:
         problems.append("lacks a `contract` (harness.contract.Contract)")
     if not isinstance(getattr(subject, "longest_wait_s", None), (int, float)):
         problems.append("lacks `longest_wait_s` (seconds)")
+    if not isinstance(getattr(subject, "commands", None), Commands):
+        problems.append("lacks `commands` (harness.subject.Commands)")
     return tuple(problems)
 
 

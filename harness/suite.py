@@ -27,7 +27,7 @@ from harness.run import RunOptions
 from harness.stack.base import Pool, WorkerStart, with_settings
 from harness.stack.redis_server import find_binary
 from harness.stack.spawn import stop_zygote
-from harness.subject import absolute_spec, resolve
+from harness.subject import Commands, absolute_spec, resolve
 from harness.turnstile import turn
 from harness.verdict import SLO_RULES, Outcome
 from harness.workload import Workload
@@ -181,6 +181,11 @@ class Chaos:
     def seed(self) -> int:
         """The seed of the run, for schedules that are drawn."""
         return self._options.seed
+
+    @property
+    def commands(self) -> Commands:
+        """The Redis commands that the subject's steps are made of, for command faults."""
+        return self._subject.commands
 
     @property
     def target_tps(self) -> float:

@@ -14,7 +14,7 @@ from celery import Celery
 from redis import Redis
 
 from harness.result import Expectation
-from harness.subject import CelerySubject, Settings, TaskBody
+from harness.subject import CelerySubject, Commands, Settings, TaskBody
 from harness.verdict import Rule
 
 LOCK_EXPIRY_S = 60
@@ -50,6 +50,8 @@ class Interview(CelerySubject):
         "partition.worker_refused": MAY_LOSE_REPLIES,
         "partition.worker_reset": MAY_LOSE_REPLIES,
         "latency": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+        "command.pop_reply_lost": LOSES_REPLIES,
+        "command.retry_publish_cut": LOSES_RETRIES,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
@@ -118,6 +120,7 @@ class SleepBackoff(Interview):
     """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
 
     name = "interview_sleep"
+    commands = Commands(retry="")
     expectations = {
         **Interview.expectations,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),

@@ -13,6 +13,8 @@ from harness.verdict import Rule
 LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS, Rule.THROUGHPUT, Rule.RECOVERY}))
 #: The same race, but whether a reply is under way when the connection breaks is chance.
 MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
+#: The pop has removed the message, and a retry whose publish fails twice is rejected for good (celery/app/task.py).
+LOSES_ONE = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS, Rule.FALSE_FAILURE}))
 #: Three serial round trips per message: 1 / (2 RTT + 1 ms) tasks per second and worker.
 SLOW_AT_DISTANCE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY}))
 #: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
@@ -25,6 +27,8 @@ ON_REDIS = {
     "partition.worker_refused": MAY_LOSE_REPLIES,
     "partition.worker_reset": MAY_LOSE_REPLIES,
     "latency": SLOW_AT_DISTANCE,
+    "command.pop_reply_lost": LOSES_ONE,
+    "command.retry_publish_cut": LOSES_ONE,
 }
 
 

@@ -119,3 +119,23 @@ def test_a_subject_of_ones_own_is_judged(tmp_path: Path) -> None:
     done = taskchaos("run", "transient_error", "-s", "my_retry.py:Subject", "-n", "1", cwd=tmp_path)
     assert done.code == 0, done.out + done.err
     assert "my_retry" in done.out and "pass" in done.out
+
+
+@pytest.mark.parametrize(
+    ("scenario", "last_seen"),
+    [
+        ("pop_reply_lost", "never delivered, never attempted"),
+        ("retry_publish_cut", "attempt at worker-1 ended transient, subject said failure"),
+    ],
+)
+def test_a_fault_at_one_command_loses_exactly_that_task(tmp_path: Path, scenario: str, last_seen: str) -> None:
+    out = tmp_path / "run"
+    arguments = ("command", "-s", "stock_best", "-k", scenario, "--profile", "default", "-n", "1", "--out", str(out))
+    done = taskchaos("run", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    (case,) = verdict(out)["cases"]
+    lost = rule(case, "lost")
+    assert lost["observed"] == 1
+    (sample,) = lost["samples"]
+    assert last_seen in sample["note"]
+    assert f"op {sample['op']}" in done.out

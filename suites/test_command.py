@@ -1,0 +1,63 @@
+"""Faults at exact Redis commands: the pop whose reply is lost, the retry whose publish is cut; one task at stake."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.schedule import PlannedFault, Schedule
+from harness.contract import Slo
+from harness.profile import Profile
+from harness.suite import Chaos
+from harness.verdict import Rule
+from harness.workload import Workload
+
+pytestmark = [pytest.mark.chaos(cost_s=7), pytest.mark.depth("default")]
+
+OFFERED_TPS = 20
+
+
+def _one_worker(chaos: Chaos, profile: Profile, *faults: PlannedFault, failures: int = 0) -> None:
+    """One worker that runs one task at a time, so that the nth command is always the same step of a task.
+
+    One command is hit, so one task at the most may be lost: more would mean that the instrument is not exact.
+    """
+    workload = Workload(
+        rate_tps=OFFERED_TPS,
+        baseline_s=profile.baseline_s,
+        fault_s=profile.fault_s,
+        healed_s=profile.healed_s,
+        failures=failures,
+    )
+    result = chaos(workload, Schedule.of(*faults), slo=Slo(target_tps=None), workers=1, concurrency=1)
+    lost = next(rule for rule in result.rules if rule.rule is Rule.LOST)
+    assert (lost.observed or 0) == len(lost.samples) <= 1
+
+
+def _fault(kind: str, profile: Profile, **parameters: int | str) -> PlannedFault:
+    return PlannedFault(kind, "worker-1", 0.0, hold_s=round(0.8 * profile.fault_s, 3), parameters=parameters)
+
+
+def test_pop_reply_lost(chaos: Chaos, profile: Profile) -> None:
+    """The command that takes a message off the queue is executed, and the connection is reset instead of the reply."""
+    _one_worker(chaos, profile, _fault("reply_lost", profile, command=chaos.commands.pop, nth=3, how="reset"))
+
+
+def test_retry_publish_cut(chaos: Chaos, profile: Profile) -> None:
+    """Every task fails once; the command that hands a retry to Redis is reset twice, before it is executed."""
+    if not chaos.commands.retry:
+        pytest.skip("this subject hands no retry to Redis")
+    _one_worker(
+        chaos, profile, _fault("cut_before", profile, command=chaos.commands.retry, first=2, how="reset"), failures=1
+    )
+
+
+def test_publish_reply_lost(chaos: Chaos, profile: Profile) -> None:
+    """The command that publishes a task is executed and its reply lost: whoever sends it again publishes twice."""
+    fault = PlannedFault(
+        "reply_lost",
+        "producer-1",
+        0.0,
+        hold_s=round(0.8 * profile.fault_s, 3),
+        parameters={"command": chaos.commands.publish, "nth": 3, "how": "reset"},
+    )
+    _one_worker(chaos, profile, fault)
