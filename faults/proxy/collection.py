@@ -1,5 +1,6 @@
 """All proxies of the server, by name, and the operations that concern several of them."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from .address import Address, resolve
@@ -72,6 +73,7 @@ class Collection:
         """Create or replace, in order, up to the first that fails. One that is the same already is left as it is."""
         result = Populated()
         for spec in specs:
+            await asyncio.sleep(0)  # the traffic goes on during a long list
             try:
                 result.proxies.append(await self._put(spec))
             except ApiError as error:
@@ -118,9 +120,14 @@ class Collection:
 
     def _add(self, spec: ProxySpec, address: Address | None) -> Proxy:
         proxy = Proxy(
-            spec.name, spec.listen, spec.upstream, self._dice, dial_timeout_s=self._dial_timeout_s, hub=self.hub
+            spec.name,
+            spec.listen,
+            spec.upstream,
+            self._dice,
+            dial_timeout_s=self._dial_timeout_s,
+            hub=self.hub,
+            traffic=self.traffic,
         )
-        proxy.traffic = self.traffic
         for entry in spec.toxics:  # before the first client can come
             proxy.add_toxic(entry)
         if address is not None:

@@ -27,15 +27,25 @@ class Proxy:
     """Changes take effect at once. `stop` and what calls it leave sockets that close in the next turn of the event
     loop: await `settled` before telling anyone that they are closed."""
 
-    def __init__(self, name: str, listen: str, upstream: str, dice: Dice, *, dial_timeout_s: float, hub: Hub) -> None:
+    def __init__(
+        self,
+        name: str,
+        listen: str,
+        upstream: str,
+        dice: Dice,
+        *,
+        dial_timeout_s: float,
+        hub: Hub,
+        traffic: Traffic,
+    ) -> None:
         self.name = name
         self.wire = Wire(name, hub)
         self.listen = listen
         self.upstream = upstream
         self.enabled = False
         self.chain = Chain()
-        self.traffic = Traffic()
         self._dice = dice.of(name)
+        self._traffic = traffic
         self._dial_timeout_s = dial_timeout_s
         self._port = Port(self._on_client)
         self._connections: set[Connection] = set()
@@ -201,7 +211,7 @@ class Proxy:
 
         def closed(connection: Connection) -> None:
             self._connections.discard(connection)
-            self.traffic.closed(connection)
+            self._traffic.closed(connection)
             self.wire.closed(number)
 
         try:
@@ -219,7 +229,7 @@ class Proxy:
             raise
         connection = Connection(client_end, server_end, self._dice.of(number), closed)
         self._connections.add(connection)
-        self.traffic.opened(connection, self.listen, self.name, self.upstream)
+        self._traffic.opened(connection, self.listen, self.name, self.upstream)
         self.wire.opened(connection, number, client_end.peer_address())
         connection.start(self.chain)
 

@@ -25,6 +25,7 @@ from .options import Options, parse
 from .wire_api import WireApi
 
 EXIT_FAILED = 1
+_SWITCH_S = 0.0005  # the only threads read long bodies and look up names; the traffic must not wait for them
 
 
 class StartError(Exception):
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     options = parse(arguments)
     _allow_connections()
+    sys.setswitchinterval(_SWITCH_S)
     try:
         loop = _new_loop(options.loop)
         try:
