@@ -188,6 +188,12 @@ class Chaos:
         return self._subject.commands
 
     @property
+    def slots(self) -> int:
+        """How many tasks the workers run at the same time, unless the test asks for another stack."""
+        stack = self._options.stack_options
+        return stack.workers * (1 if stack.pool is Pool.SOLO else stack.settings.concurrency)
+
+    @property
     def target_tps(self) -> float:
         """The throughput to keep, in tasks per second."""
         return self._options.target_tps or self._options.scale.target_tps

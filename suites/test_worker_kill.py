@@ -12,11 +12,10 @@ from harness.workload import Workload
 
 pytestmark = pytest.mark.chaos(cost_s=8)
 
-#: Two workers of two processes each do 20 such tasks a second; 30 are offered, so a kill meets busy processes and a
-#: queue that is never empty. (An idle worker of stock Celery blocks in BRPOP and takes one more message to its grave.)
-WORK_MS = 200
-OFFERED_TPS = 30
+#: The work of a task is as long as it takes for the workers to do 20 a second; 30 are offered. So a kill meets busy
+#: processes and a queue that is never empty. (An idle worker of stock Celery takes one more message to its grave.)
 CAPACITY_TPS = 20
+OFFERED_TPS = 30
 
 
 def _busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
@@ -26,7 +25,7 @@ def _busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
         baseline_s=profile.baseline_s,
         fault_s=profile.fault_s,
         healed_s=profile.healed_s,
-        work_ms=WORK_MS,
+        work_ms=1000 * chaos.slots // CAPACITY_TPS,
     )
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
     chaos(workload, schedule, slo=slo)
