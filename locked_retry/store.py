@@ -1,0 +1,184 @@
+"""What is in Redis, and the one call that changes it: key names, the scripts, a turn's request and its answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+class Kind(StrEnum):
+    """How a delivery ended. Only RETRY costs an attempt, only CRASH a crash."""
+
+    OK = "ok"  # done, or rightly ignored: the row goes, a completion record stays
+    RETRY = "retry"  # again after a delay
+    DEAD = "dead"  # given up: kept as a dead letter
+    REQUEUE = "requeue"  # back to the front of its queue
+    SNOOZE = "snooze"  # later, at no cost (an ETA, a breaker)
+    CRASH = "crash"  # its process died: again after a delay, or dead at the limit
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The end of one delivery. `message` replaces the stored one (a retry's next generation); "" keeps it."""
+
+    row: str
+    fence: str
+    kind: Kind
+    delay_ms: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease to be extended, and whether the task has started (a crash then counts as one)."""
+
+    row: str
+    fence: str
+    lease_ms: int
+    started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message that is now held. `key_number` counts from 1 among the queue lists of the request."""
+
+    row: str
+    fence: str
+    crashes: int
+    returns: int
+    key_number: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The request of one turn. The same worker token and number again is a repeat, and is answered as the first was."""
+
+    worker: str
+    number: int
+    queue_keys: Sequence[str]  # for each priority, best first, every queue
+    queues: int
+    want: int
+    want_bytes: int
+    lease_ms: int
+    done_ms: int
+    first_queue: int = 0
+    batch: int = 200
+    max_crashes: int = 3
+    settles: Sequence[Settle] = ()
+    renewals: Sequence[Renewal] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply of one turn. `due_ms`: until a lease ends or a retry is due; None when nothing waits."""
+
+    now_ms: int
+    due_ms: int | None
+    codes: str
+    lost: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    promoted: int = 0
+    reaped: int = 0
+    dropped: int = 0
+    parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of everything in Redis. `prefix` includes kombu's global_keyprefix and ends in a colon."""
+
+    prefix: str = "lr:"
+
+    def indexes(self, worker: str = "-") -> list[str]:
+        """KEYS 1 to 7 of every script."""
+        names = ("lease", "delay", "dead", "fence", f"w:{worker}", "stats", "stale")
+        return [self.prefix + name for name in names]
+
+    def row(self, row: str) -> str:
+        """The state row of a message."""
+        return f"{self.prefix}t:{row}"
+
+    def done(self, row: str) -> str:
+        """The completion record that drops late duplicates."""
+        return f"{self.prefix}done:{row}"
+
+    def lock(self, name: str) -> str:
+        """The holder of a business key."""
+        return f"{self.prefix}lock:{name}"
+
+    def wait(self, name: str) -> str:
+        """The rows parked for a business key, longest first."""
+        return f"{self.prefix}wait:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and the hash by which Redis knows it."""
+
+    text: str
+    sha: str = field(default="")
+
+    @classmethod
+    @cache
+    def load(cls, name: str) -> Script:
+        """The script of this name, with lib.lua in front."""
+        folder = Path(__file__).parent / "scripts"
+        text = (folder / "lib.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+        return cls(text, hashlib.sha1(text.encode()).hexdigest())
+
+
+def turn_arguments(keys: Keys, turn: Turn) -> list[Any]:
+    """KEYS count, KEYS and ARGV of turn.lua, as they follow the script's hash on the wire."""
+    names = [*keys.indexes(turn.worker), *turn.queue_keys]
+    arguments: list[Any] = [
+        *(len(names), *names, keys.prefix, turn.worker, turn.number, turn.want, turn.want_bytes, turn.lease_ms),
+        *(turn.done_ms, turn.batch, turn.queues, turn.first_queue, turn.max_crashes),
+        *(len(turn.settles), len(turn.renewals)),
+    ]
+    for s in turn.settles:
+        arguments += (s.row, s.fence, s.kind.value, s.delay_ms, s.reason, s.message)
+    for r in turn.renewals:
+        arguments += (r.row, r.fence, r.lease_ms, int(r.started))
+    return arguments
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def read_answer(reply: Any) -> Answer:
+    """The reply of turn.lua."""
+    now_ms, due_ms, codes, lost, claims, seen = reply
+    return Answer(
+        now_ms=int(now_ms),
+        due_ms=None if due_ms < 0 else int(due_ms),
+        codes=_text(codes),
+        lost=tuple(_text(row) for row in lost),
+        claims=tuple(Claim(_text(c[0]), _text(c[1]), int(c[2]), int(c[3]), int(c[4]), c[5]) for c in claims),
+        promoted=seen[0],
+        reaped=seen[1],
+        dropped=seen[2],
+        parked=seen[3],
+    )
+
+
+def call(redis: Any, script: Script, arguments: Sequence[Any]) -> Any:
+    """Run a script by its hash, by its text if the server does not know it (after a flush or a restart)."""
+    from redis.exceptions import NoScriptError
+
+    try:
+        return redis.execute_command("EVALSHA", script.sha, *arguments)
+    except NoScriptError:
+        return redis.execute_command("EVAL", script.text, *arguments)
+
+
+def run_turn(redis: Any, keys: Keys, turn: Turn) -> Answer:
+    """One turn, waiting for its answer (tests and tools; the transport sends and reads separately)."""
+    return read_answer(call(redis, Script.load("turn"), turn_arguments(keys, turn)))

