@@ -87,7 +87,7 @@ class CommandClient(ToxiproxyClient):
         """The state of one rule."""
         return _rule(self._call(self._api.get, _path("proxies", proxy, "rules", name)))
 
-    def change_rule(self, proxy: str, name: str, **members: Any) -> RuleState:
+    def change_rule(self, proxy: str, name: str, /, **members: Any) -> RuleState:
         """Change these members, named as in the JSON; counts and firings are kept."""
         return _rule(self._call(self._api.post, _path("proxies", proxy, "rules", name), members))
 

@@ -15,9 +15,8 @@ from .journal import Journal
 
 KEPT_EVENTS = 10_000
 _READER_LIMIT = 10_000  # events that a slow reader may be behind before it misses some
-_NAMED = re.compile(
-    rb"\A(?:#!lua\s+(?:\S+\s+)*?name=|--+\s*(?:name\s*[:=]\s*)?)([A-Za-z_][\w.-]*?)(?:\.lua)?(?=[\s:]|\Z)"
-)
+# `-- name: claim`, `-- claim.lua`, `-- claim: what it does`, or `-- claim` alone.
+_NAMED = re.compile(rb"\A--+\s*(?:name\s*[:=]\s*)?(?!KEYS|ARGV)([A-Za-z_][\w.-]*?)(?:\.lua)?(?=:|[ \t\r]*(?:\n|\Z))")
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,8 @@ class RequestFramer(_Framer):
         if end < 0:
             return self._short(start, start)
         count = _number(buffer[start + 1 : end])
-        if count == -2 or count > _MOST_ELEMENTS:
+        negative = buffer[start + 1 : start + 2] == b"-" and buffer[start + 2 : end].isdigit()  # the server skips it
+        if (count == -2 and not negative) or count > _MOST_ELEMENTS:
             self._break(start, "invalid multibulk length")
             return start
         if count <= 0:

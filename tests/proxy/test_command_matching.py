@@ -66,7 +66,7 @@ def test_match(wire: Wire, match: dict[str, Any], hit: tuple[str, ...], miss: tu
 
 @pytest.mark.parametrize("how", ["sha", "registered", "learned", "eval"])
 def test_script(wire: Wire, how: str) -> None:
-    source = f"#!lua name=claim_{how}\nreturn 7" if how == "learned" else f"return 7 -- {how}"
+    source = f"-- claim_{how}.lua\nreturn 7" if how == "learned" else f"return 7 -- {how}"
     sha = hashlib.sha1(source.encode()).hexdigest()
     client = wire.client()
     pattern = {"sha": sha, "registered": "claim_r*", "learned": "claim_learned", "eval": sha[:12] + "*"}[how]
