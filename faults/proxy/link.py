@@ -9,99 +9,16 @@ ends the other direction.
 """
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from random import Random
-from typing import cast
 
 from .chain import Chain, Direction, Entry
 from .dice import Dice
+from .endpoint import Endpoint, discard
 from .gate import Gate
 from .toxics import CHUNK_BYTES, Chunk, Outlet, Stage, monotonic
 
-_WATERMARK_BYTES = 256 * 1024
 _LONGEST_TIMER_S = 86_400.0 * 30  # the loops refuse absurd delays; stages look at the clock again when a timer fires
-_RST_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-def _discard(data: bytes) -> None:
-    """Where data goes that arrives after the end of its link."""
-
-
-class Endpoint(asyncio.Protocol):
-    """One socket of a connection. `deliver` is where its data goes; until the link starts, it is kept."""
-
-    def __init__(self) -> None:
-        self.early: list[bytes] = []
-        self.deliver: Callable[[bytes], object] = self.early.append
-        self.received_bytes = 0
-        self.lost = False
-        self.ended = False
-        self.connection: Connection | None = None
-        self.outgoing: Link | None = None  # this socket is its source
-        self.incoming: Link | None = None  # this socket is its destination
-        self._transport: asyncio.Transport | None = None
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        assert self._transport is not None, "used before connection_made"
-        return self._transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_WATERMARK_BYTES)
-        raw = transport.get_extra_info("socket")
-        try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            pass  # the peer has reset already; connection_lost follows
-
-    def data_received(self, data: bytes) -> None:
-        self.received_bytes += len(data)
-        self.deliver(data)
-
-    def eof_received(self) -> bool:
-        self.ended = True
-        if self.outgoing is not None:
-            self.outgoing.source_ended()
-        return True  # the link closes the socket when its data has passed, not the event loop
-
-    def pause_writing(self) -> None:
-        if self.incoming is not None:
-            self.incoming.destination_busy(True)
-
-    def resume_writing(self) -> None:
-        if self.incoming is not None:
-            self.incoming.destination_busy(False)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = self.ended = True
-        if self.connection is not None:
-            self.connection.endpoint_lost(self)
-
-    def peer_address(self) -> str:
-        """Who is at the other end, as host:port."""
-        address = self.transport.get_extra_info("peername")
-        return f"{address[0]}:{address[1]}" if address else ""
-
-    def close(self) -> None:
-        """Write what has been handed over, then close; what it would still read is not wanted any more."""
-        self.transport.close()
-        if self.outgoing is not None:
-            self.outgoing.source_ended()
-
-    def abort(self, *, reset: bool = False) -> None:
-        """Close at once, with RST if `reset`."""
-        self.deliver = _discard
-        if self.lost:
-            return
-        if reset:
-            try:
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-            except OSError:
-                pass  # closed by the other side a moment ago; nobody is left to be reset
-        self.transport.abort()
 
 
 class _Sink:
@@ -196,7 +113,7 @@ class Link:
     def abandon(self) -> None:
         """Nobody is left to send to: drop what is held, and what still comes."""
         self._over = True
-        self._send_reads(_discard)
+        self._send_reads(discard)
         stages, self._stages = self._stages, []
         for stage in stages:
             stage.cancel()
@@ -211,7 +128,7 @@ class Link:
         if self._input_ended:
             return
         self._input_ended = True
-        self._send_reads(_discard)
+        self._send_reads(discard)
         if self._over:
             return
         if self._gate is not None:
@@ -320,7 +237,7 @@ class Link:
     def _rewire(self) -> None:
         """Choose the fast path or the chain for what the source reads next."""
         if self._over or self._input_ended:
-            self._send_reads(_discard)
+            self._send_reads(discard)
         elif self._gate is not None:
             self._send_reads(self._gate.feed)
         elif self._stages:

@@ -10,9 +10,10 @@ from typing import Any
 from .address import Address, port_number, resolve, split
 from .chain import Chain, Entry
 from .dice import Dice
+from .endpoint import Endpoint
 from .errors import ListenError, proxy_not_found
 from .hub import Hub
-from .link import Connection, Endpoint
+from .link import Connection
 from .metrics import Traffic
 from .port import Port
 from .schedule import Schedule
