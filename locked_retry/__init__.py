@@ -1,4 +1,45 @@
 """locked_retry: the reference retry implementation for Celery on Redis.
 
+    app = Celery("shop", broker="redis://...", task_cls=LockedTask)
+    locked_retry.install(app)
+
 The package stands alone: it imports nothing of the harness, the faults or the suites.
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, signals
+
+from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
+from locked_retry.lease import Lease, new_board
+from locked_retry.options import Options
+from locked_retry.task import LockedTask
+
+__all__ = ["Backoff", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options", "install"]
+
+#: Celery's default; whoever set something else keeps it.
+_CELERY_PREFETCH_MULTIPLIER = 4
+#: The most that may be held per pool process. How much is held follows the measured rate (see session.py).
+PREFETCH_MULTIPLIER = 512
+
+
+def install(app: Celery, **options: Any) -> None:
+    """Make an application's workers take turns. `options` are those of `Options`.
+
+    Call it when broker_url and broker_transport_options are set. Raises ValueError for an unknown option.
+    """
+    conf = app.conf
+    sentinel = str(conf.broker_url or "").startswith("sentinel://")
+    conf.broker_transport = f"locked_retry.transport:{'SentinelTransport' if sentinel else 'Transport'}"
+    given = dict(conf.broker_transport_options or {})
+    given["locked_retry"] = {**given.get("locked_retry", {}), **options}
+    Options.read(given)
+    conf.broker_transport_options = given
+    if conf.worker_prefetch_multiplier == _CELERY_PREFETCH_MULTIPLIER:
+        conf.worker_prefetch_multiplier = PREFETCH_MULTIPLIER
+    conf.broker_channel_error_retry = True
+    if conf.broker_connection_retry_on_startup is None:
+        conf.broker_connection_retry_on_startup = True
+    signals.worker_init.connect(new_board, dispatch_uid="locked_retry.board")

@@ -1,0 +1,87 @@
+"""Whether a lease is still good, asked in the process that runs the task.
+
+Only the worker's main process talks to Redis. It writes into one page of memory that its pool processes inherit: when
+it last sent a renewal that Redis confirmed, and the fences that were lost or given up. A lease is valid until
+`lease_s` after that moment (or after its own claim was sent), less a margin; both read from CLOCK_MONOTONIC, which all
+processes of a machine share. So nobody's wall clock matters, and a holder knows by itself when it has to stop.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from dataclasses import dataclass
+
+_SLOTS = 500
+_HEAD = struct.Struct("=dQ")  # renewed_at_s, how many fences were ever written
+_FENCE = struct.Struct("=Q")
+#: What a lease is shortened by, for clocks that run at different speeds and for the time between check and effect.
+MARGIN_SHARE = 0.01
+MARGIN_LEAST_S = 0.002
+
+
+class Board:
+    """The page. One writer (the main process), any number of readers."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, _HEAD.size + _SLOTS * _FENCE.size)
+
+    def renewed(self, sent_at_s: float) -> None:
+        """All leases that are held and not struck off were renewed by a request sent at this (monotonic) time."""
+        _, written = _HEAD.unpack_from(self._page)
+        _HEAD.pack_into(self._page, 0, sent_at_s, written)
+
+    def strike(self, fence: str) -> None:
+        """The lease with this fence is no longer held or renewed."""
+        renewed_at_s, written = _HEAD.unpack_from(self._page)
+        _FENCE.pack_into(self._page, _HEAD.size + written % _SLOTS * _FENCE.size, int(fence))
+        _HEAD.pack_into(self._page, 0, renewed_at_s, written + 1)
+
+    @property
+    def renewed_at_s(self) -> float:
+        """When the last confirmed renewal was sent."""
+        return float(_HEAD.unpack_from(self._page)[0])
+
+    def struck(self, fence: int) -> bool:
+        """Whether the fence was struck off."""
+        _, written = _HEAD.unpack_from(self._page)
+        used = min(written, _SLOTS)
+        fences = struct.unpack_from(f"={used}Q", self._page, _HEAD.size)
+        return fence in fences
+
+
+#: The board of this worker; replaced when a worker begins, before it has pool processes.
+board = Board()
+
+
+def new_board(**_: object) -> None:
+    """A board of this worker's own (several workers may be forked from one process)."""
+    global board
+    board = Board()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease of one delivery. `claimed_at_s` is the monotonic time at which its claim was sent."""
+
+    fence: int
+    claimed_at_s: float
+    lease_s: float
+
+    @property
+    def left_s(self) -> float:
+        """Seconds for which it is certainly held; 0 when it may have been lost."""
+        if board.struck(self.fence):
+            return 0.0
+        margin_s = max(MARGIN_SHARE * self.lease_s, MARGIN_LEAST_S)
+        since_s = max(self.claimed_at_s, board.renewed_at_s)
+        return max(0.0, since_s + self.lease_s - margin_s - time.monotonic())
+
+    def valid(self) -> bool:
+        """Whether it is certainly still held."""
+        return self.left_s > 0.0
+
+
+#: The lease of a task that runs eagerly or outside a locked_retry worker: nobody competes.
+UNLIMITED = Lease(0, float("inf"), float("inf"))

@@ -1,0 +1,180 @@
+"""How the end of an execution reaches the script: hooks that Celery calls in the worker's main process.
+
+The pool process never publishes a retry. `LockedTask.retry` raises `PlannedRetry`; Celery carries the exception to the
+main process, where `LockedRequest.on_retry` decides how the delivery ends ("retry, with this delay and this message")
+and then acknowledges, as Celery always does. The acknowledgement is what sends the decision, with the next turn.
+`create_request_cls` replaces `on_success`, so success is what an acknowledgement means when nothing was decided.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import Ignore, Reject, Retry, Terminated, WorkerLostError
+from celery.utils.time import maybe_iso8601
+from celery.worker.request import Request
+from celery.worker.strategy import default as default_strategy
+from kombu import serialization
+
+from locked_retry.session import Held, Session
+from locked_retry.store import Kind
+
+#: After a crash the next try waits 0.1 s, 0.2 s, 0.4 s, ...: what kills its process must not kill it in a hot loop.
+CRASH_PAUSE_MS = 100
+#: An ETA nearer than this is left to Celery's own timer.
+NEAR_S = 0.05
+
+
+class LeaseLost(Ignore):  # type: ignore[misc]
+    """The task was not begun: its lease ended while it waited in this worker. It is offered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a retry changes: the wait, drawn once by the client, and the body if arguments were replaced."""
+
+    delay_s: float
+    body: str | None = None  # base64
+    content_type: str = ""
+    content_encoding: str = ""
+
+
+class PlannedRetry(Retry):  # type: ignore[misc]
+    """`Retry`, with the plan that the main process settles."""
+
+    def __init__(self, message: Any = None, exc: Any = None, when: Any = None, plan: Plan | None = None) -> None:
+        self.plan = plan or Plan(0.0)
+        super().__init__(message, exc=exc, when=when)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.exc, self.when, self.plan)
+
+
+def next_generation(held: Held, plan: Plan) -> str:
+    """The message of the next attempt: the stored one, one retry older, under the same row."""
+    payload = json.loads(held.claim.raw)
+    headers, properties = payload["headers"], payload["properties"]
+    retries = int(headers.get("retries") or 0) + 1
+    nesting = int(headers.get("replaced_task_nesting") or 0)
+    headers.update(retries=retries, eta=None, lr=f"{retries}~{nesting}~{held.claim.row}", lr_previous_s=plan.delay_s)
+    if plan.body is not None:
+        payload["body"] = plan.body
+        payload["content-type"], payload["content-encoding"] = plan.content_type, plan.content_encoding
+        properties["body_encoding"] = "base64"
+        headers.pop("compression", None)
+    return json.dumps(payload)
+
+
+def _unwrap(exc_info: Any) -> Any:
+    exc: Any = exc_info.exception
+    return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+
+
+class LockedRequest(Request):  # type: ignore[misc]
+    """A request whose end is decided in one place. Everything Celery does at an end, it still does."""
+
+    def _decide(self, kind: Kind, delay_ms: int = 0, reason: str = "", message: str = "") -> None:
+        session = self._locked_session
+        if session is not None:
+            session.decide(self._message.delivery_tag, kind, delay_ms, reason, message)
+
+    @property
+    def _locked_session(self) -> Session | None:
+        return getattr(self._message.channel, "turn_session", None)
+
+    @property
+    def _held(self) -> Held | None:
+        session = self._locked_session
+        return session.held.get(self._message.delivery_tag) if session is not None else None
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A pool process took it: from now on its worker's death is a crash."""
+        session = self._locked_session
+        if session is not None:
+            session.started(self._message.delivery_tag)
+        super().on_accepted(pid, time_accepted)
+
+    def on_retry(self, exc_info: Any) -> None:
+        exc, held = _unwrap(exc_info), self._held
+        if isinstance(exc, PlannedRetry) and held is not None:
+            message = next_generation(held, exc.plan)
+            self._decide(Kind.RETRY, round(exc.plan.delay_s * 1000), str(exc.excs or exc), message)
+        super().on_retry(exc_info)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        exc = _unwrap(exc_info)
+        if isinstance(exc, LeaseLost):
+            self._decide(Kind.REQUEUE, reason="its lease ended before it began")
+        elif isinstance(exc, Reject):
+            self._decide(Kind.REQUEUE if exc.requeue else Kind.DEAD, reason=f"rejected: {exc.reason}")
+        elif isinstance(exc, WorkerLostError | SystemExit | KeyboardInterrupt):
+            self._crashed(f"{type(exc).__name__}: {exc}", self.task.reject_on_worker_lost)
+        elif not isinstance(exc, Ignore | Retry | Terminated):
+            self._decide(Kind.DEAD, reason=f"{type(exc).__name__}: {exc}")
+        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        if not soft:
+            self._crashed(f"hard time limit of {timeout} s", not self.task.acks_on_timeout)
+        super().on_timeout(soft, timeout)
+
+    def _crashed(self, reason: str, again: bool) -> None:
+        held = self._held
+        if held is None:
+            return
+        if again:
+            pause_ms = CRASH_PAUSE_MS * 2 ** min(held.claim.crashes, 9)
+            self._decide(Kind.CRASH, pause_ms, f"{held.max_crashes} {reason}")
+        else:
+            self._decide(Kind.DEAD, reason=reason)
+
+
+def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Celery's own strategy, after what has to be seen to when a message arrives: options, ETA, a missing lock."""
+    handle = default_strategy(task, app, consumer, **options)
+
+    def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
+        session: Session | None = getattr(message.channel, "turn_session", None)
+        held = session.held.get(message.delivery_tag) if session is not None else None
+        if session is not None and held is not None and _put_off(task, message, session, held):
+            message.ack()
+            return None
+        return handle(message, body, ack, reject, callbacks, **more)
+
+    return on_message
+
+
+def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
+    """Whether the delivery ends here: it is not due yet, or was published without the lock that its task needs."""
+    tag, headers = message.delivery_tag, message.headers
+    session.set_task(tag, task.lease_s or session.options.lease_s, task.max_crashes or session.options.max_crashes)
+    eta = headers.get("eta")
+    if eta:
+        due = maybe_iso8601(eta)
+        due = due if due.tzinfo else due.replace(tzinfo=UTC)
+        left_s = (due - datetime.now(UTC)).total_seconds()
+        if left_s > NEAR_S:
+            session.decide(tag, Kind.SNOOZE, round(left_s * 1000), "ETA")
+            return True
+    if task.lock is not None and "lr_lock" not in headers:
+        payload = json.loads(held.claim.raw)
+        args, kwargs, _ = message.payload
+        payload["headers"]["lr_lock"] = task.lock_name(args, kwargs)
+        session.decide(tag, Kind.REQUEUE, 0, "published without its lock", json.dumps(payload))
+        return True
+    return False
+
+
+def body_of(args: Any, kwargs: Any, embed: Any, serializer: str) -> tuple[str, str, str]:
+    """A message body with new arguments: base64, content type, content encoding."""
+    content_type, content_encoding, data = serialization.dumps(  # type: ignore[no-untyped-call]
+        (args, kwargs, embed), serializer=serializer
+    )
+    raw = data.encode() if isinstance(data, str) else data
+    return base64.b64encode(raw).decode(), content_type, content_encoding

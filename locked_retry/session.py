@@ -1,0 +1,245 @@
+"""What a worker holds and owes, and what its next turn says. No I/O: the engine sends and reads.
+
+A session outlives connections and channels. While a turn is unanswered it stays `pending` and is repeated, word for
+word, until an answer comes; a worker therefore never loses track of what it claimed, and never settles twice.
+Methods that finish a delivery may be called from any thread; the others belong to the thread of the loop.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from locked_retry import lease
+from locked_retry.options import Options
+from locked_retry.store import Answer, Claim, Kind, Renewal, Settle, Turn
+
+#: Messages held beyond what runs, at least: so that a pool process never waits for the network with work queued.
+BASE_ROOM = 4
+#: How far ahead of the measured rate to claim. Above 1 the batch grows until the rate does not.
+GROWTH = 4.0
+
+
+@dataclass(slots=True)
+class Held:
+    """A delivery that this worker has not settled."""
+
+    claim: Claim
+    lease_s: float
+    max_crashes: int
+    started: bool = False
+    told_started: bool = False
+    settle: Settle | None = None  # decided, to be sent when Celery acknowledges
+
+
+@dataclass
+class Metrics:
+    """Counters of this worker since it began; `turn_s` is the duration of the last answered turn."""
+
+    turns: int = 0
+    replays: int = 0
+    failures: int = 0
+    claimed: int = 0
+    settled: int = 0
+    stale: int = 0
+    lost: int = 0
+    promoted: int = 0
+    reaped: int = 0
+    dropped: int = 0
+    parked: int = 0
+    turn_s: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers by name."""
+        return dict(self.__dict__)
+
+
+@dataclass
+class Session:
+    """See the module. `wake` is called, from any thread, when there is something to settle."""
+
+    options: Options
+    wake: Callable[[], None] = lambda: None
+    worker: str = field(default_factory=lambda: uuid.uuid4().hex)
+    held: dict[str, Held] = field(default_factory=dict)  # by delivery tag, which is the fence
+    outbox: deque[Settle] = field(default_factory=deque)
+    pending: Turn | None = None
+    sent_at_s: float = 0.0  # first sending of the pending turn: leases run from then, however often it is repeated
+    resent_at_s: float = 0.0
+    hungry: bool = True  # there may be messages: ask
+    metrics: Metrics = field(default_factory=Metrics)
+    rate_per_s: float = 0.0
+    _number: int = 0
+    _rotation: int = 0
+    _renew_at_s: float = 0.0
+    _maintain_at_s: float = 0.0
+    _flush_at_s: float | None = None
+    _counted: int = 0
+    _counted_since_s: float = 0.0
+    _slowest_s: float = 0.0
+
+    # --- ends of deliveries: any thread
+
+    def decide(self, tag: str, kind: Kind, delay_ms: int = 0, reason: str = "", message: str = "") -> None:
+        """How this delivery ends, sent once Celery acknowledges or rejects it. The first decision stands."""
+        held = self.held.get(tag)
+        if held is not None and held.settle is None:
+            held.settle = Settle(held.claim.row, held.claim.fence, kind, delay_ms, reason[:500], message)
+
+    def end(self, tag: str, kind: Kind, reason: str = "") -> bool:
+        """Settle as decided, else as `kind`. False if this session does not hold it."""
+        held = self.held.pop(tag, None)
+        if held is None:
+            return False
+        self.outbox.append(held.settle or Settle(held.claim.row, held.claim.fence, kind, 0, reason[:500]))
+        self.wake()
+        return True
+
+    def end_now(self, tag: str, kind: Kind, delay_ms: int = 0, reason: str = "", message: str = "") -> bool:
+        """Decide and settle at once."""
+        self.decide(tag, kind, delay_ms, reason, message)
+        return self.end(tag, kind)
+
+    def started(self, tag: str) -> None:
+        """The task's code may run from now on: if the worker dies, that is a crash."""
+        held = self.held.get(tag)
+        if held is not None:
+            held.started = True
+
+    # --- the loop
+
+    def limit(self, prefetch: int) -> int:
+        """How many messages to hold: enough to work through two round trips at the measured rate."""
+        ahead = self.rate_per_s * (self._slowest_s + self.options.flush_s) * GROWTH
+        wanted = BASE_ROOM + int(ahead)
+        return min(wanted, prefetch) if prefetch else wanted
+
+    def next_turn(self, now_s: float, room: int, queue_keys: Sequence[str], queues: int) -> Turn | None:
+        """The turn to send now, which becomes `pending`; None when nothing is worth one yet."""
+        if self.outbox and self._flush_at_s is None:
+            self._flush_at_s = now_s + self.options.flush_s
+        renew = bool(self.held) and now_s >= self._renew_at_s
+        claim = self.hungry and room > 0 and queues > 0
+        flush = self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= 100)
+        eager = claim and (not self.outbox or len(self.held) <= room)
+        if not (renew or flush or eager or now_s >= self._maintain_at_s):
+            return None
+        self._number += 1
+        self._rotation += 1
+        settles = [self.outbox.popleft() for _ in range(len(self.outbox))]
+        self._flush_at_s = None
+        self.pending = Turn(
+            worker=self.worker,
+            number=self._number,
+            queue_keys=queue_keys,
+            queues=queues,
+            want=min(max(room, 0), self.options.most_claims) if queues else 0,
+            want_bytes=self.options.most_bytes,
+            lease_ms=round(self.options.lease_s * 1000),
+            done_ms=round(self.options.done_s * 1000),
+            first_queue=self._rotation % max(queues, 1),
+            max_crashes=self.options.max_crashes,
+            settles=settles,
+            renewals=self._renewals(renew),
+        )
+        return self.pending
+
+    def _renewals(self, everything: bool) -> list[Renewal]:
+        found = []
+        for held in list(self.held.values()):
+            news = held.started and not held.told_started
+            if everything or news:
+                held.told_started = held.started
+                ms = round(held.lease_s * 1000)
+                found.append(Renewal(held.claim.row, held.claim.fence, ms, held.started))
+        self._renewing = everything
+        return found
+
+    def answered(self, answer: Answer, now_s: float) -> list[Claim]:
+        """Take an answer in. Returns the claims to deliver; each is already held."""
+        turn = self.pending
+        assert turn is not None, "an answer without a question"
+        self.pending = None
+        self._count(answer, turn, now_s)
+        shortest_s = min((h.lease_s for h in self.held.values()), default=self.options.lease_s)
+        if self._renewing:
+            lease.board.renewed(self.sent_at_s)
+            self._renew_at_s = self.sent_at_s + shortest_s / 3
+        elif not self.held:
+            self._renew_at_s = self.sent_at_s + self.options.lease_s / 3
+        lost = set(answer.lost)
+        for tag, held in list(self.held.items()):
+            if held.claim.row in lost and any(r.fence == held.claim.fence for r in turn.renewals):
+                self.held.pop(tag, None)
+                lease.board.strike(held.claim.fence)
+        self.hungry = bool(turn.want) and len(answer.claims) + answer.dropped + answer.parked >= turn.want
+        self.hungry = self.hungry or bool(answer.promoted or answer.reaped)
+        self.hungry = self.hungry or not turn.want  # nobody asked: there may be some
+        for claim in answer.claims:
+            self.held[claim.fence] = Held(claim, self.options.lease_s, self.options.max_crashes)
+        due_s = self.options.idle_s if answer.due_ms is None else answer.due_ms / 1000
+        self._maintain_at_s = now_s + min(self.options.idle_s, max(due_s, 0.001))
+        return list(answer.claims)
+
+    _renewing = False
+
+    def _count(self, answer: Answer, turn: Turn, now_s: float) -> None:
+        m = self.metrics
+        m.turns += 1
+        m.turn_s = now_s - self.resent_at_s
+        m.claimed += len(answer.claims)
+        m.settled += len(turn.settles)
+        m.stale += answer.codes.count("s")
+        m.lost += len(answer.lost)
+        m.promoted += answer.promoted
+        m.reaped += answer.reaped
+        m.dropped += answer.dropped
+        m.parked += answer.parked
+        self._slowest_s = max(m.turn_s, 0.9 * self._slowest_s)
+        self._counted += len(turn.settles)
+        elapsed_s = now_s - self._counted_since_s
+        if elapsed_s >= max(0.05, 2 * m.turn_s):
+            rate = self._counted / elapsed_s
+            self.rate_per_s = rate if rate > self.rate_per_s else 0.7 * self.rate_per_s + 0.3 * rate
+            self._counted, self._counted_since_s = 0, now_s
+
+    def wait_s(self, now_s: float) -> float:
+        """How long the loop may sleep if nothing happens."""
+        at_s = self._maintain_at_s
+        if self.held:
+            at_s = min(at_s, self._renew_at_s)
+        if self.outbox:
+            at_s = min(at_s, self._flush_at_s or now_s + self.options.flush_s)
+        return max(0.0, at_s - now_s)
+
+    def ring(self) -> None:
+        """The doorbell rang: a message may have arrived."""
+        self.hungry = True
+
+    def set_task(self, tag: str, lease_s: float, max_crashes: int) -> None:
+        """What the task of this delivery wants; its lease is renewed in the next turn if that differs."""
+        held = self.held.get(tag)
+        if held is not None:
+            held.max_crashes = max_crashes
+            if held.lease_s != lease_s:
+                held.lease_s = lease_s
+                self._renew_at_s = 0.0
+
+    def forget_unstarted(self) -> None:
+        """Celery dropped what had not started (it rebuilt its consumer): leave it to the lease's end."""
+        for tag, held in list(self.held.items()):
+            if not held.started and held.settle is None:
+                self.held.pop(tag, None)
+                lease.board.strike(held.claim.fence)
+
+    def give_back_all(self) -> None:
+        """The worker ends: everything it still holds goes back to the front of its queue."""
+        for tag in reversed(list(self.held)):
+            self.end(tag, Kind.REQUEUE, "worker shutdown")
+
+    def stats(self) -> dict[str, Any]:
+        """Metrics and present state."""
+        return {**self.metrics.as_dict(), "held": len(self.held), "rate_per_s": self.rate_per_s}

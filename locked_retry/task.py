@@ -1,0 +1,157 @@
+"""`LockedTask`: a Celery task whose retries, crashes and locks are kept by the worker's turns. Celery's API stays."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Retry
+
+from locked_retry.backoff import Backoff, Exponential
+from locked_retry.lease import UNLIMITED, Lease
+from locked_retry.request import LeaseLost, Plan, PlannedRetry, body_of
+
+
+@dataclass
+class _Unsent:
+    """Stands for the signature that Celery's `retry` would publish: it only remembers what was asked."""
+
+    args: Any
+    kwargs: Any
+
+    def apply_async(self) -> None:
+        """Nothing: the main process settles the retry."""
+
+
+_planning: ContextVar[bool] = ContextVar("locked_retry_planning", default=False)
+
+
+class LockedTask(Task):  # type: ignore[misc]
+    """Options beside Celery's own:
+
+    lock: business key, a template over the arguments ("order:{order_id}") or a function of them. Messages with the
+        same key run one at a time; the others wait in Redis and it costs them no retry.
+    lease_s: after how long without a sign of life the message is offered again. None: the transport's.
+    backoff: the law of waiting when `retry()` is given neither countdown nor eta. A task that sets Celery's
+        `default_retry_delay` keeps that. `retry_backoff` of autoretry works as ever.
+    max_crashes: how many executions may kill their process. None: the transport's.
+
+    `acks_late` and `reject_on_worker_lost` are on. A task that sets `acks_late=False` has Celery's at-most-once:
+    settled when it begins, its retries published by Celery.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    Request = "locked_retry.request:LockedRequest"
+    Strategy = "locked_retry.request:strategy"
+
+    lock: str | Callable[..., str] | None = None
+    lease_s: float | None = None
+    backoff: Backoff | None = Exponential()
+    max_crashes: int | None = None
+    _rng = random.SystemRandom()
+
+    # --- in the task
+
+    @property
+    def lease(self) -> Lease:
+        """The lease of the running delivery; `self.lease.valid()` says whether it is certainly still held."""
+        request = self.request
+        fence = request.get("lr_fence")
+        if fence is None:
+            return UNLIMITED
+        lease_s = self.lease_s or float(request.get("lr_lease_s") or 30.0)
+        return Lease(int(fence), float(request.get("lr_claimed_at_s") or 0.0), lease_s)
+
+    @property
+    def fence(self) -> int:
+        """The fencing token: grows with every claim of anything. 0 when run outside a locked_retry worker."""
+        return self.lease.fence
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Not begun when the lease has ended meanwhile. Overriding it? Call super()."""
+        if not self.lease.valid():
+            raise LeaseLost(f"{task_id}: the lease ended before the task began")
+
+    # --- retry
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """As Celery's. The retry is settled by the worker, not published: it cannot get lost or doubled.
+
+        With `throw=False` or with options for another publish (queue=..., priority=...), Celery's own retry is used.
+        """
+        request = self.request
+        ours = throw and not options and self.acks_late and request.get("lr_fence") and not request.is_eager
+        if countdown is None and eta is None and self._uses_backoff():
+            assert self.backoff is not None
+            previous_s = float(request.get("lr_previous_s") or 0.0)
+            countdown = self.backoff.delay_s(request.retries or 0, previous_s, self._rng)
+        settings = dict(exc=exc, throw=throw, eta=eta, countdown=countdown, max_retries=max_retries, **options)
+        if not ours:
+            return super().retry(args, kwargs, **settings)
+        token = _planning.set(True)
+        try:
+            super().retry(args, kwargs, **settings)
+        except Retry as planned:
+            plan = self._plan(planned, args, kwargs)
+            raise PlannedRetry(planned.message, planned.exc or exc, planned.when, plan) from None
+        finally:
+            _planning.reset(token)
+        raise AssertionError("Task.retry returned although it was told to raise")
+
+    def _uses_backoff(self) -> bool:
+        return self.backoff is not None and self.default_retry_delay == Task.default_retry_delay
+
+    def signature_from_request(self, request: Any = None, args: Any = None, kwargs: Any = None, **more: Any) -> Any:
+        """Celery's; while a retry is planned, one that is never sent."""
+        if _planning.get():
+            request = request or self.request
+            return _Unsent(request.args if args is None else args, request.kwargs if kwargs is None else kwargs)
+        return super().signature_from_request(request, args, kwargs, **more)
+
+    def _plan(self, planned: Retry, args: Any, kwargs: Any) -> Plan:
+        when = planned.when
+        delay_s = (when - datetime.now(when.tzinfo or UTC)).total_seconds() if isinstance(when, datetime) else when
+        delay_s = max(0.0, float(delay_s or 0.0))
+        unsent = planned.sig
+        if (args is None and kwargs is None) or not isinstance(unsent, _Unsent):
+            return Plan(delay_s)
+        request = self.request
+        embed = {name: request.get(name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        serializer = self.serializer or self.app.conf.task_serializer
+        return Plan(delay_s, *body_of(unsent.args, unsent.kwargs, embed, serializer))
+
+    # --- lock
+
+    def lock_name(self, args: Any, kwargs: Any) -> str:
+        """The business key of these arguments; "" for none. Raises TypeError or KeyError when it does not fit."""
+        if self.lock is None:
+            return ""
+        bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
+        bound.apply_defaults()
+        if callable(self.lock):
+            return self.lock(**bound.arguments)
+        return self.lock.format(**bound.arguments)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """As Celery's, with the lock's name in the message (a worker adds it to messages that lack it)."""
+        if self.lock is not None:
+            options["headers"] = {**(options.get("headers") or {}), "lr_lock": self.lock_name(args, kwargs)}
+        return super().apply_async(args, kwargs, **options)

@@ -1,0 +1,371 @@
+"""The kombu transport: kombu's own Redis transport, except that queues with acknowledgements are fetched by turns.
+
+What stays kombu's: connecting (URLs, TLS, Sentinel, database numbers, global_keyprefix), publishing, fanout, remote
+control, events, and queues consumed without acknowledgement (reply queues). What is replaced: BRPOP, the `unacked`
+bookkeeping and the restore at shutdown. `driver_type` stays "redis".
+"""
+
+# kombu is partly annotated, and not for being subclassed: what does not fit its annotations is let pass in this file.
+# mypy: disable-error-code="misc,assignment,union-attr,no-untyped-call,no-any-return,attr-defined"
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from kombu.utils.json import loads
+
+from locked_retry.engine import FAILURES, Engine
+from locked_retry.options import Options
+from locked_retry.session import Session
+from locked_retry.store import Claim, Keys, Kind
+
+logger = logging.getLogger("locked_retry")
+
+#: How often the messages that plain Celery workers left in `unacked` are looked for, at most.
+FOREIGN_SWEEP_S = 30.0
+
+#: Sessions whose channel closed while Celery goes on (it rebuilds its consumer): the next channel takes them over.
+_left: dict[str, list[Session]] = {}
+_left_lock = threading.Lock()
+
+
+def _stopping() -> bool:
+    from celery.worker import state
+
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
+
+
+class QoS(kombu_redis.QoS):
+    """Deliveries of a turn are settled by the session; the rest (basic_get) is kombu's."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        engine = self.channel.engine
+        if engine is not None and delivery_tag in engine.session.held:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        if self.channel.session_end(delivery_tag, Kind.OK):
+            virtual.QoS.ack(self, delivery_tag)  # the slot is free whatever becomes of the connection
+        else:
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if self.channel.session_end(delivery_tag, Kind.REQUEUE if requeue else Kind.DEAD, "rejected"):
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().reject(delivery_tag, requeue=requeue)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """The session gives back what it holds; here only what basic_get fetched is kombu's to restore."""
+        if self.channel.took_turns:
+            self._delivered.clear()
+        else:
+            super().restore_unacked(client)
+
+    def restore_visible(self, start: int = 0, num: Any = 10, interval: int = 10) -> None:
+        """What plain workers left behind. Rare, as leases end by themselves; one look if none."""
+        now_s = time.monotonic()
+        if now_s < getattr(self, "_foreign_at_s", 0.0):
+            return
+        self._foreign_at_s = now_s + FOREIGN_SWEEP_S
+        with self.channel.conn_or_acquire() as client:
+            ceiling = time.time() - self.visibility_timeout
+            overdue = client.zrange(self.unacked_index_key, 0, ceiling, byscore=True, offset=0, num=1)
+        if overdue:
+            super().restore_visible(start, num, 1)
+
+
+class Poller(kombu_redis.MultiChannelPoller):
+    """Adds three kinds of file descriptors per channel: TURN, BELL and WAKE. They are read whatever the prefetch."""
+
+    hub: Any = None
+    _alarm: Any = None
+
+    def _engine_of(self, fileno: int) -> tuple[Engine, str] | None:
+        found = self._fd_to_chan.get(fileno)
+        if found is not None and found[1] in ("TURN", "BELL", "WAKE") and found[0].engine is not None:
+            return found[0].engine, found[1]
+        return None
+
+    def _dispatch(self, engine: Engine, kind: str) -> None:
+        {"TURN": engine.on_turn_readable, "BELL": engine.on_bell_readable, "WAKE": engine.on_wake}[kind]()
+        engine.pump()
+
+    def on_readable(self, fileno: int) -> Any:
+        found = self._engine_of(fileno)
+        if found is None:
+            return super().on_readable(fileno)
+        self._dispatch(*found)
+        return True
+
+    def handle_event(self, fileno: int, event: int) -> Any:
+        found = self._engine_of(fileno)
+        if found is None:
+            return super().handle_event(fileno, event)
+        self._dispatch(*found)
+        return None  # not "a message was delivered": the caller goes on polling until its own time is up
+
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        wait_s = None
+        for channel in list(self._channels):
+            if channel.engine is not None:
+                channel.engine.pump()
+                one_s = channel.engine.wait_s()
+                wait_s = one_s if wait_s is None else min(wait_s, one_s)
+        self.wait_s = wait_s
+        if self.hub is not None and wait_s is not None:
+            self._wake_hub_in(wait_s)
+
+    wait_s: float | None = None
+    _alarm_at_s = 0.0
+
+    def _wake_hub_in(self, wait_s: float) -> None:
+        """The hub sleeps until a socket is readable or a timer is due: have one due."""
+        at_s = time.monotonic() + wait_s
+        now_s = time.monotonic()
+        pending = self._alarm is not None and not self._alarm.canceled and self._alarm_at_s > now_s
+        if pending and self._alarm_at_s <= at_s + 0.001:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self.hub.call_later(wait_s, _nothing)
+        self._alarm_at_s = at_s
+
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        """Without an event loop: sleep no longer than the next turn may be put off."""
+        for channel in list(self._channels):
+            if channel.engine is not None:
+                channel.engine.pump()
+                wait_s = channel.engine.wait_s()
+                timeout = wait_s if timeout is None else min(timeout, wait_s)
+        return super().get(callback, timeout)
+
+    def watch(self, channel: Any) -> None:
+        """Listen to the engine's wake-up pipe."""
+        fd = channel.engine.wake_fd
+        self._fd_to_chan[fd] = (channel, "WAKE")
+        self.poller.register(fd, self.eventflags)
+
+    def watch_line(self, channel: Any, line: Any, kind: str) -> None:
+        """Listen to a connection that was just made."""
+        sock = line.connection._sock
+        self._fd_to_chan[sock.fileno()] = (channel, kind)
+        self._chan_to_sock[(channel, line, kind)] = sock
+        self.poller.register(sock, self.eventflags)
+
+    def unwatch(self, channel: Any, engine: Engine) -> None:
+        """Forget an engine."""
+        if self.hub is not None:
+            self.hub.remove(engine.wake_fd)
+        else:
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self.poller.unregister(engine.wake_fd)
+        self._fd_to_chan.pop(engine.wake_fd, None)
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        for key in list(self._chan_to_sock):
+            _, line, kind = key
+            if kind in ("TURN", "BELL") and line.connection is connection:
+                sock = self._chan_to_sock.pop(key)
+                for fd, (_, one) in list(self._fd_to_chan.items()):
+                    if one == kind and (sock.fileno() in (-1, fd)):
+                        del self._fd_to_chan[fd]
+        super()._on_connection_disconnect(connection)
+
+    def _register_LISTEN(self, channel: Any) -> None:
+        """Subscribing again after a failure must not take the worker down: it is tried again a second later."""
+        if time.monotonic() < channel.listen_after_s:
+            return
+        try:
+            super()._register_LISTEN(channel)
+        except FAILURES as error:
+            channel.listen_failed(error)
+
+
+def _nothing() -> None:
+    """What the alarm calls: that the hub wakes is all."""
+
+
+class ChannelMixin:
+    """What a turn-taking channel adds to kombu's, with or without Sentinel."""
+
+    QoS = QoS
+    engine: Engine | None = None
+    took_turns = False
+    listen_after_s = 0.0
+    socket_timeout = 5.0
+    socket_connect_timeout = 2.0
+    socket_keepalive = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._turn_queues: list[str] = []
+        super().__init__(*args, **kwargs)
+
+    # --- consuming
+
+    def basic_consume(self: Any, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> Any:
+        fanout = queue in self._fanout_queues
+        result = super().basic_consume(queue, no_ack=no_ack, callback=callback, consumer_tag=consumer_tag, **kwargs)
+        if not no_ack and not fanout and self.ack_emulation and queue not in self._turn_queues:
+            self._turn_queues.append(queue)
+            self._update_queue_cycle()
+            if self.engine is None:
+                self._begin()
+        return result
+
+    def _begin(self: Any) -> None:
+        options = Options.read(self.connection.client.transport_options)
+        keys = Keys(self.global_keyprefix + options.namespace)
+        with _left_lock:
+            waiting = _left.get(self._place(), [])
+            session = waiting.pop() if waiting else Session(options)
+        self.took_turns = True
+        self.engine = Engine(self, session, keys, options)
+        self.connection.cycle.watch(self)
+
+    def _place(self: Any) -> str:
+        client = self.connection.client
+        return f"{client.hostname}:{client.port}/{client.virtual_host}:{self.global_keyprefix}"
+
+    def _basic_cancel(self: Any, consumer_tag: str) -> Any:
+        queue = self._tag_to_queue.get(consumer_tag)
+        result = super()._basic_cancel(consumer_tag)
+        if queue in self._turn_queues and queue not in self._active_queues:
+            self._turn_queues.remove(queue)
+        return result
+
+    @property
+    def active_queues(self: Any) -> list[str]:
+        """The queues left to kombu's BRPOP: those without acknowledgements."""
+        return [q for q in super().active_queues if q not in self._turn_queues]
+
+    def turn_queue_keys(self: Any) -> tuple[list[str], tuple[str, ...]]:
+        """The lists to claim from (for each priority every queue), and the queues' names."""
+        queues = tuple(self._turn_queues)
+        keys = [self.global_keyprefix + self._q_for_pri(q, pri) for pri in self.priority_steps for q in queues]
+        return keys, queues
+
+    def cycle_connect(self: Any, line: Any, kind: str) -> Any:
+        """The line's connection, connected and watched."""
+        if line.connection is None:
+            line.connection = self.async_pool.get_connection()
+            self.connection.cycle.watch_line(self, line, kind)
+        elif line.connection._sock is None:
+            line.connection.connect()
+            self.connection.cycle.watch_line(self, line, kind)
+        return line.connection
+
+    def deliver(self: Any, claim: Claim, queue: str, claimed_at_s: float) -> None:
+        """Hand a claimed message to its consumer. What cannot be handed over goes back, or is kept as dead."""
+        assert self.engine is not None
+        session = self.engine.session
+        try:
+            payload = loads(claim.raw.decode())
+            payload["properties"]["delivery_tag"] = claim.fence  # one tag per delivery: nobody acks another's
+            info = payload["properties"].setdefault("delivery_info", {})
+            info["redelivered"] = bool(claim.crashes or claim.returns)
+            headers = payload["headers"]
+            headers.update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s)
+            headers["lr_lease_s"] = session.options.lease_s
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            logger.error("locked_retry: %s is no Celery message (%r): kept as a dead letter", claim.row, error)
+            session.end_now(claim.fence, Kind.DEAD, reason=f"no Celery message: {error!r}")
+            return
+        if queue not in self.connection._callbacks:
+            session.end_now(claim.fence, Kind.REQUEUE, reason="no longer consumed here")
+            return
+        self.connection._deliver(payload, queue)
+
+    def session_end(self: Any, tag: str, kind: Kind, reason: str = "") -> bool:
+        """Settle a delivery of this channel; True also if its lease was lost meanwhile (nothing is left to do)."""
+        session = self.turn_session
+        if session is None:
+            return False
+        return session.end(tag, kind, reason) or tag.isdigit()
+
+    @property
+    def turn_session(self: Any) -> Session | None:
+        if self.engine is not None:
+            self._kept_session = self.engine.session
+        return getattr(self, "_kept_session", None)
+
+    # --- failing and closing
+
+    def _receive(self: Any) -> Any:
+        """Broadcasts are best effort: a broken subscription is made anew instead of taking the consumer down."""
+        try:
+            return super()._receive()
+        except FAILURES as error:
+            self.listen_failed(error)
+            return None
+
+    def listen_failed(self: Any, error: BaseException) -> None:
+        """Drop the subscription; the poller subscribes again in a second."""
+        logger.warning("locked_retry: remote control connection lost (%s); subscribing again", error)
+        self._in_listen = None
+        self.listen_after_s = time.monotonic() + 1.0
+        connection = getattr(self.subclient, "connection", None)
+        if connection is not None:
+            with contextlib.suppress(*FAILURES):
+                connection.disconnect()
+
+    def close(self: Any) -> None:
+        """Give back what is held when the worker ends; keep it when Celery only rebuilds its consumer. Never raises."""
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            self._kept_session = engine.session
+            self.connection.cycle.unwatch(self, engine)
+            stopping = _stopping()
+            engine.finish(give_back=stopping)
+            if not stopping:
+                with _left_lock:
+                    _left.setdefault(self._place(), []).append(engine.session)
+        try:
+            super().close()
+        except FAILURES as error:
+            logger.warning("locked_retry: closing the channel: %s", error)
+            with contextlib.suppress(*FAILURES):
+                super().close()
+
+    def _connparams(self: Any, asynchronous: bool = False) -> Any:
+        params = super()._connparams(asynchronous=asynchronous)
+        params.setdefault("protocol", 3)  # the doorbell needs push messages
+        return params
+
+
+class Channel(ChannelMixin, kombu_redis.Channel):
+    """A channel of redis:// and rediss:// URLs."""
+
+
+class Transport(kombu_redis.Transport):
+    """`broker_transport = "locked_retry.transport:Transport"`."""
+
+    Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        self.cycle.hub = loop
+        super().register_with_event_loop(connection, loop)
+
+
+class SentinelChannel(ChannelMixin, kombu_redis.SentinelChannel):
+    """A channel of sentinel:// URLs."""
+
+
+class SentinelTransport(Transport):
+    """`broker_transport = "locked_retry.transport:SentinelTransport"`: the primary that the Sentinels name."""
+
+    default_port = 26379
+    Channel = SentinelChannel

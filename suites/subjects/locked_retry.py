@@ -1,0 +1,94 @@
+"""The reference implementation as a subject: `locked_retry`, with its lease scaled down like everybody's time-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from celery import Celery
+from redis import Redis
+
+import locked_retry
+from harness.contract import Claim, Contract
+from harness.subject import CelerySubject, Pending, Settings, TaskBody, celery_pending
+from harness.workload import TransientError, operation_number
+from locked_retry import Exponential, LockedTask
+
+ROW = "lr:t:"
+#: Kept on purpose: completion records, counters, the highest fence, each worker's last turn, refused settles.
+KEPT = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead")
+
+
+class LockedRetry(CelerySubject):
+    """Two lines beside plain Celery. It does not claim EFFECTIVELY_ONCE: a killed worker's running task runs again."""
+
+    name = "locked_retry"
+    contract = Contract(frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}))
+    longest_wait_s = 2.0
+
+    def install(self, app: Celery, settings: Settings) -> None:
+        """Install the transport; the lease stands where others have a visibility time-out."""
+        app.conf.task_ignore_result = True
+        locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=20)
+
+    def register(self, app: Celery, body: TaskBody) -> Any:
+        """A task that retries TransientError with the back-off of LockedTask."""
+
+        def task(self: LockedTask, payload: Mapping[str, Any]) -> Any:
+            try:
+                return body(payload)
+            except TransientError as error:
+                raise self.retry(exc=error) from error
+
+        return app.task(
+            base=LockedTask,
+            bind=True,
+            name="taskchaos.task",
+            max_retries=3,
+            backoff=Exponential(base_s=0.2, cap_s=2.0),
+        )(task)
+
+    def pending(self, redis: Redis) -> Pending:
+        """Rows that are queued, running, delayed or parked, and messages in the queues."""
+        queued = celery_pending(cast(Redis, _WithoutOwnLists(redis)))
+        rows = [operation_number(name) for name, state in _rows(redis) if state != b"x"]
+        named = frozenset(n for n in rows if n is not None)
+        return Pending(queued.operations | named, queued.opaque + rows.count(None))
+
+    def dead_letters(self, redis: Redis) -> frozenset[int]:
+        """Rows in the index of dead letters whose message is kept."""
+        found = {operation_number(name) for name, state in _rows(redis) if state == b"x"}
+        return frozenset(n for n in found if n is not None)
+
+    def leftovers(self, redis: Redis) -> tuple[str, ...]:
+        """Locks, waiters and index entries that outlived their rows."""
+        dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == b"x"}
+        return tuple(k for k in super().leftovers(redis) if not k.startswith(KEPT) and k not in dead)
+
+
+def _rows(redis: Redis) -> Iterator[tuple[str, bytes | None]]:
+    keys = list(redis.scan_iter(match=f"{ROW}*", count=1000))
+    for begin in range(0, len(keys), 500):
+        part = keys[begin : begin + 500]
+        pipe = redis.pipeline(transaction=False)
+        for key in part:
+            pipe.hget(key, "st")
+        for key, state in zip(part, pipe.execute(), strict=True):
+            if state is not None:
+                yield key.decode(errors="replace")[len(ROW) :], state
+
+
+class _WithoutOwnLists:
+    """Redis without the lists of locked_retry (refused settles, waiters), which hold no messages."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def hvals(self, name: str) -> Any:
+        return self._redis.hvals(name)
+
+    def scan_iter(self, **options: Any) -> Iterator[bytes]:
+        return (k for k in cast(Iterator[bytes], self._redis.scan_iter(**options)) if not k.startswith(b"lr:"))
+
+    def lrange(self, name: bytes, start: int, end: int) -> Any:
+        return self._redis.lrange(name, start, end)
