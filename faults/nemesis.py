@@ -54,6 +54,8 @@ class Nemesis:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._active: dict[int, Fault] = {}
+        self._why_not: dict[int, str] = {}
+        self._abandoned = False
         self._threads: list[threading.Thread] = []
 
     def start(self, at_monotonic_s: float) -> None:
@@ -72,13 +74,25 @@ class Nemesis:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(t.is_alive() for t in self._threads)
 
+    def abandon(self) -> None:
+        """End the schedule without healing: the stack is gone, and with it whatever was broken in it."""
+        self._abandoned = True
+        self._stop.set()
+
     def heal_all(self, timeout_s: float = 15.0) -> bool:
         """End the schedule now and heal what is in force. Idempotent; True when every heal was verified."""
         self._stop.set()
+        if self._abandoned:
+            return False
         finished = self.join(timeout_s)
         for index in list(self._active):
             self._heal(index, self._plan[index][0])
         return finished and not self._active
+
+    @property
+    def unhealed(self) -> tuple[str, ...]:
+        """What could not be healed, and why."""
+        return tuple(f"{self._plan[i][0].kind} on {self._plan[i][0].target}: {why}" for i, why in self._why_not.items())
 
     def _live(self, index: int, planned: PlannedFault, fault: Fault, start_s: float) -> None:
         """One fault's life: wait, note the undo, inject, prove, hold, heal, verify."""
@@ -122,8 +136,11 @@ class Nemesis:
         if whole:
             with self._lock:
                 self._active.pop(index, None)
+                self._why_not.pop(index, None)
             self._say(index, planned, FaultState.HEALED, Evidence(""))
         else:
+            with self._lock:
+                self._why_not[index] = why
             self._say(index, planned, FaultState.HEAL_FAILED, Evidence(why))
 
     def _say(self, index: int, planned: PlannedFault, state: FaultState, evidence: Evidence) -> None:

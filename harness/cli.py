@@ -118,9 +118,10 @@ def _run_pytest(options: Any, arguments: list[str], *, verbose: bool) -> int:
     """Run pytest on the options, show the event stream, and return the run's exit code."""
     import pytest
 
-    from harness.run import open_run
+    from harness.run import open_run, reserve
     from harness.watch import Watch
 
+    options = reserve(options)
     folder = options.folder
     stream = open_run(options)
     (folder / "logs").mkdir(exist_ok=True)

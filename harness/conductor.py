@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,11 @@ class _Stage:
     tail: LedgerTail
 
     def tick(self) -> None:
-        """Look after the world: revive workers that crashed by themselves, and say that they did."""
+        """Look after the world: revive workers that crashed by themselves, and say that they did.
+
+        Raises StackError when what everything rests on is gone.
+        """
+        self.stack.check()
         for role, how in self.stack.revive():
             self.log.emit(events.WorkerDied(case=self.case.id, role=role, detail=how))
 
@@ -59,6 +64,7 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseR
     """
     subject = resolve(case.subject)
     case.save(folder)
+    (folder / "logs").mkdir(exist_ok=True)
     log = events.Log(folder / EVENTS, run_log)
     began = time.monotonic()
     try:
@@ -78,8 +84,13 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseR
             result = judge.judge(case, subject.contract, folder, time.monotonic() - began, tries=tries)
         except UsageError:
             raise
-        except (TaskchaosError, FaultError) as error:
-            result = judge.failed_stack(case, folder, str(error), time.monotonic() - began)
+        except Exception as error:
+            # Whatever broke (Redis gone, proxy gone, a bug of ours): no verdict, one line for the person, the rest in
+            # the case's logs.
+            (folder / "logs" / "harness.log").write_text(traceback.format_exc())
+            known = isinstance(error, (TaskchaosError, FaultError))
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            result = judge.failed_stack(case, folder, " ".join(text.split()), time.monotonic() - began)
         log.emit(events.CaseJudged(case=case.id, result=result))
         return result
     finally:
@@ -99,6 +110,9 @@ def _run(case: Case, subject: Subject, folder: Path, log: events.Log) -> None:
                 _open_load(stage)
             else:
                 _prefill(stage)
+        except StackError:
+            nemesis.abandon()
+            raise
         finally:
             healed = nemesis.heal_all()
         _finish(stage, healed)
@@ -208,7 +222,7 @@ def _all_done(tail: LedgerTail) -> bool:
 
 def _finish(stage: _Stage, healed: bool) -> None:
     """Prove that the world is whole, wait for convergence, read what is left, write it down."""
-    why_not = "" if healed else "a heal could not be verified"
+    why_not = "" if healed else "; ".join(stage.nemesis.unhealed) or "a fault did not end in time"
     whole = ""
     until = time.monotonic() + 5.0
     while not why_not and (whole := stage.stack.whole()) and time.monotonic() < until:
@@ -222,4 +236,4 @@ def _finish(stage: _Stage, healed: bool) -> None:
     final = settling.read(settled, not why_not, why_not)
     (stage.folder / FINAL).write_text(json.dumps(codec.encode(final)) + "\n")
     if not healed:
-        raise StackError(f"{why_not}; see {stage.folder.name}/{UNDO}")
+        raise StackError(f"not healed: {why_not}; how to undo it by hand is in {stage.folder.name}/{UNDO}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.history import History
 from harness.history_io import EVENTS, load
 from harness.report import story
 from harness.result import CaseResult, FaultSummary, WindowRow
+from harness.run import at_home
 from harness.verdict import OperationCounts, Outcome, Throughput
 
 VERDICT = "verdict.json"
@@ -82,7 +84,10 @@ def _unjudged(case: Case, folder: Path, wall_s: float) -> CaseResult:
 
 def replay_line(case: Case, folder: Path) -> str:
     """The command that runs the case again with the same plan."""
-    return f"taskchaos replay {folder.parent.parent.name}/{case.id}"
+    place = folder.parent.parent
+    return (
+        f"taskchaos replay {place.name}/{case.id}" if at_home(place) else f"taskchaos replay {shlex.quote(str(folder))}"
+    )
 
 
 def fault_summaries(history: History) -> tuple[FaultSummary, ...]:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import codec, events
@@ -76,6 +76,24 @@ def new_folder(seed: int) -> Path:
     return folder.resolve()
 
 
+def at_home(folder: Path) -> bool:
+    """Whether a run folder is one of the working directory's own runs (not one given by --out)."""
+    return folder.resolve().parent == (HOME / RUNS).resolve()
+
+
+def reserve(options: RunOptions) -> RunOptions:
+    """Take the run folder for this process alone: two runs that begin in the same second must not share one."""
+    while at_home(options.folder):
+        try:
+            options.folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            options = replace(options, out=str(new_folder(options.seed)))
+        except OSError as error:
+            raise UsageError(f"{options.folder}: {error.strerror}; use --out for another place") from error
+    return options
+
+
 def open_run(options: RunOptions) -> Path:
     """Create the run folder if this process is the first to need it, and return the run's event log.
 
@@ -120,7 +138,9 @@ def versions() -> dict[str, str]:
 
 
 def link_latest(folder: Path) -> None:
-    """Point `latest` beside the run folder at it; atomic, and silent where links cannot be made."""
+    """Point `latest` among the working directory's runs at this one; atomic, silent where links cannot be made."""
+    if not at_home(folder):
+        return
     link = folder.parent / LATEST
     fresh = folder.parent / f".latest-{os.getpid()}"
     try:

@@ -85,6 +85,9 @@ class Stack(Protocol):
     def end_load(self) -> None:
         """End producers that still run; what they had begun stays pending in the ledger, that is unknown."""
 
+    def check(self) -> None:
+        """Raises StackError when Redis or the proxy ended by itself: nothing that follows could prove anything."""
+
     def revive(self) -> list[tuple[str, str]]:
         """Start again workers that died although no fault ended them: (role, how it ended)."""
 

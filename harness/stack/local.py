@@ -143,6 +143,12 @@ class LocalStack:
         for producer in self._producers.values():
             producer.end()
 
+    def check(self) -> None:
+        """Raises StackError when Redis or the proxy ended by itself."""
+        for server in (self._redis, self._proxy):
+            if server is not None and (status := server.process.exit_status()) is not None:
+                raise StackError(f"{server.process.name} ended with status {status}: {server.process.tail(3)}")
+
     def revive(self) -> list[tuple[str, str]]:
         """Start again, as a supervisor would, workers that died although no fault ended them: (role, how it ended).
 

@@ -24,6 +24,7 @@ class LocalWorker:
         self._log = log
         self._zygote = zygote_
         self._expected_death = False
+        self._stopped = False
         self._starting = threading.Lock()
         self._all: list[Spawned] = []
 
@@ -45,6 +46,8 @@ class LocalWorker:
     def start(self) -> None:
         """Fork the process; `wait_ready` has to follow."""
         with self._starting:
+            if self._stopped:
+                raise FaultError(f"{self.name}: the stack has stopped")
             self._all.append(self._zygote.spawn(self._what, self._config, self._log))
             self._expected_death = False  # last: until here the old process's end is still the fault's doing
 
@@ -77,6 +80,8 @@ class LocalWorker:
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to the parent when there is a grace, then SIGKILL to every group this worker ever had."""
+        with self._starting:
+            self._stopped = True  # a heal that is still under way must not start it again
         if self._all and grace_s > 0:
             send(self.pid, signal.SIGTERM)
             wait_for(lambda: not self._all[-1].alive(), grace_s)
