@@ -30,7 +30,7 @@ from harness.stack.spawn import stop_zygote
 from harness.subject import Commands, absolute_spec, resolve
 from harness.turnstile import turn
 from harness.verdict import SLO_RULES, Outcome
-from harness.workload import Workload
+from harness.workload import LoadModel, Workload
 
 log = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ class Chaos:
         if self._options.replay:
             case = Case.load(Path(self._options.replay))
         result = self._conduct(case, alone=self._item.get_closest_marker("alone") is not None)
-        if load_was_late(result):
+        if case.workload.model is LoadModel.OPEN and load_was_late(result):
             # The machine was too busy to offer the load: no finding about the subject. Once more, alone.
             folder = self._options.folder / run.CASES / case.id
             folder.rename(folder.with_name(f"{case.id}~1"))
