@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
 
-from faults.toxiproxy import ToxiproxyClient, ToxiproxyError, _mapping, _member, _path
+from faults.toxiproxy import _NO_PROXIES, ToxiproxyClient, ToxiproxyError, Unreachable, _mapping, _member, _path
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +124,20 @@ class CommandClient(ToxiproxyClient):
 
     def follow_events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
         """Each event as it happens, until the server ends; first the kept ones from `since` on."""
-        return self._lines("/events" if since is None else f"/events?since={since}", endless=True)
-
-    def _lines(self, path: str, *, endless: bool = False) -> Iterator[dict[str, Any]]:
-        timeout = (self.timeout_s, None) if endless else self.timeout_s
-        with closing(self._send(self._api.get, path, stream=True, timeout=timeout)) as response:
-            try:
+        query = "" if since is None else f"?since={since}"
+        # Not through the library, which would read to the end before it gives anything.
+        no_proxies: Any = _NO_PROXIES
+        url, timeout = f"http://{self._address}/events{query}", (self.timeout_s, None)
+        try:
+            with requests.get(url, stream=True, timeout=timeout, proxies=no_proxies) as response:
                 for line in response.iter_lines(chunk_size=65536):
                     yield json.loads(line)
-            except (requests.RequestException, ValueError) as error:
-                raise ToxiproxyError(f"the answer to {path} broke off: {error}") from error
+        except requests.RequestException as error:
+            raise Unreachable(f"the events of {self._address} broke off: {error}") from error
+
+    def _lines(self, path: str) -> Iterator[dict[str, Any]]:
+        for line in self._send(self._api.get, path).iter_lines():
+            yield json.loads(line)
 
 
 def _rule(answer: object) -> RuleState:

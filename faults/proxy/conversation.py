@@ -399,7 +399,8 @@ class Conversation:
         self.state = "followed"
         self._requests, self._replies = RequestFramer(), ReplyFramer()
         self.up.feed, self.down.feed = self._on_requests, self._on_replies
-        self.memory.late()
+        self.memory.late(self.connection.opening())
+        self._rename()
         self.guard()
         if kept:
             self._on_requests(kept)

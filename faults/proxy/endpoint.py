@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .link import Connection, Link
 
 _WATERMARK_BYTES = 256 * 1024
+OPENING_BYTES = 1024
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -24,6 +25,7 @@ class Endpoint(asyncio.Protocol):
         self.early: list[bytes] = []
         self.deliver: Callable[[bytes], object] = self.early.append
         self.received_bytes = 0
+        self.opening = b""  # the first bytes: who follows a connection later can tell from them what it is
         self.lost = False
         self.ended = False
         self.connection: Connection | None = None
@@ -46,6 +48,8 @@ class Endpoint(asyncio.Protocol):
             pass  # the peer has reset already; connection_lost follows
 
     def data_received(self, data: bytes) -> None:
+        if self.received_bytes < OPENING_BYTES:
+            self.opening += data[: OPENING_BYTES - self.received_bytes]
         self.received_bytes += len(data)
         self.deliver(data)
 

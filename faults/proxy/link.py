@@ -56,7 +56,7 @@ class Link:
         """Build the chain and let through what arrived before."""
         for entry in entries:
             self._append(entry)
-        self._source.received_bytes = 0  # what came early is counted as it is let through
+        self._source.received_bytes, self._source.opening = 0, b""  # what came early counts as it is let through
         self._rewire()
         early, self._source.early = self._source.early, []
         for data in early:
@@ -302,6 +302,10 @@ class Connection:
             self.links[Direction.UPSTREAM].source_ended()
         else:
             self.links[Direction.DOWNSTREAM].finish()
+
+    def opening(self) -> bytes:
+        """The first bytes of the client."""
+        return self._client.opening
 
     def received_bytes(self) -> tuple[int, int]:
         """From the client, and from the server."""

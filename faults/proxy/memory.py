@@ -1,8 +1,9 @@
 """What earlier commands of a connection mean for the later ones: names, MULTI, subscriptions, CLIENT REPLY."""
 
-from .commands import SCRIPTS, SUBSCRIBES, UNSUBSCRIBES, text
+from .commands import HANDSHAKE, SCRIPTS, SUBSCRIBES, UNSUBSCRIBES, text
 from .hub import Hub
-from .journal import Exchange
+from .journal import Exchange, Who
+from .resp import RequestFramer
 
 _PUSH = ord(">")
 
@@ -37,9 +38,16 @@ class Memory:
         """By what a rule may call the connection."""
         return self.name, self.first or "", f"#{number}"
 
-    def late(self) -> None:
-        """What came before is not known."""
+    def late(self, opening: bytes) -> None:
+        """What came before is not known, except for the opening: it mostly tells the names and the protocol."""
         self._maybe_subscribed = True
+        for arguments, _, _ in RequestFramer().feed(opening):
+            if arguments:
+                name = arguments[0].upper()
+                if self.first is None and name not in HANDSHAKE:
+                    self.first = text(name)
+                if name in (b"CLIENT", b"HELLO"):
+                    self.take(Exchange(0, Who("", 0, ""), name, 0), arguments)
 
     def listens(self, head: Exchange, kind: int) -> bool:
         """Whether a frame of this kind (push or array) may be something else than the reply to `head`."""

@@ -110,7 +110,7 @@ def test_the_seventh_evalsha_of_worker_2_in_100_of_100_runs(wire: Wire) -> None:
     wire.api.name_script(sha, "claim")
     workers = [wire.client(client_name=f"worker-{number}/{each}") for number in (1, 2) for each in "ab"]
     for run in range(100):
-        rule = wire.rule("after", "error", error="LOADING x", script="claim", connection="worker-2/*", nth=7)
+        rule = wire.rule("after", "error", error="BUSY x", script="claim", connection="worker-2/*", nth=7)
         hits: list[tuple[int, str]] = []
 
         def turn(number: int, run: int = run, hits: list[tuple[int, str]] = hits) -> None:

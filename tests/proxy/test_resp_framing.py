@@ -133,6 +133,8 @@ def test_arguments(stream: list[list[bytes]], sizes: list[int]) -> None:
 @given(st.lists(replies, max_size=5))
 @settings(deadline=None)
 def test_hiredis_counts_the_same_frames(stream: list[bytes]) -> None:
+    if b"|1\r\n" in b"".join(stream):
+        return  # hiredis knows no attributes
     oracle = hiredis.Reader(notEnoughData=Ellipsis)
     oracle.feed(b"".join(stream))
     count = 0
@@ -140,7 +142,7 @@ def test_hiredis_counts_the_same_frames(stream: list[bytes]) -> None:
         while oracle.gets() is not Ellipsis:
             count += 1
     except (hiredis.ProtocolError, TypeError):
-        return  # attributes, and maps with keys that Python cannot hash, are not for hiredis
+        return  # maps with keys that Python cannot hash are not for hiredis
     assert len(frames_of(ReplyFramer(), [b"".join(stream)])[0]) == count
 
 
