@@ -74,9 +74,15 @@ class LocalWorker:
 
     def died(self) -> str | None:
         """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started anew."""
-        if self._starting.locked() or self._expected_death or not self._all or self._all[-1].alive():
+        if not self._all:
             return None
-        return f"ended with status {self._all[-1].exit_status()}: {log_tail(self._log, 3)}"
+        process = self._all[-1]
+        if process.alive():
+            return None
+        # In this order: a fault announces the death before it kills, and a new start takes the announcement back last.
+        if self._starting.locked() or self._expected_death or self._all[-1] is not process:
+            return None
+        return f"ended with status {process.exit_status()}: {log_tail(self._log, 3)}"
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to the parent when there is a grace, then SIGKILL to every group this worker ever had."""

@@ -120,6 +120,26 @@ def test_an_expected_death_is_no_finding(prefilled: Prefilled) -> None:
     assert worker.ready() and worker.pid != dead
 
 
+def test_a_death_that_a_fault_causes_while_it_is_looked_for_is_no_finding(
+    prefilled: Prefilled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill falls between the two looks that a check consists of: it must not count as a crash."""
+    stack = prefilled()
+    stack.start_workers()
+    worker = stack.workers["worker-1"]
+    looks = worker._all[-1]
+    alive_before = looks.alive
+
+    def killed_meanwhile() -> bool:
+        worker.expect_death()
+        os.kill(worker.pid, 9)
+        until(lambda: not alive_before())
+        return alive_before()
+
+    monkeypatch.setattr(looks, "alive", killed_meanwhile)
+    assert worker.died() is None
+
+
 def test_children_are_found_oldest_first(prefilled: Prefilled) -> None:
     stack = prefilled(pool=Pool.PREFORK)
     stack.start_workers()
