@@ -17,6 +17,8 @@ from harness.history import NEVER, Phase
 #: Anything shorter, or with fewer operations, has no rate.
 SHORTEST_NS = 200 * NS_PER_MS
 FEWEST_OPERATIONS = 20
+#: So many effects of a drained queue are enough, however short the drain: being fast must not make it unmeasurable.
+ENOUGH_EFFECTS = 500
 #: This share of a drained baseline's effects is warm-up.
 WARM_UP_PERCENT = 5
 #: Recovery is seen in this many windows in a row at this share of the baseline rate.
@@ -84,6 +86,7 @@ class Paces:
         work = len(times) - low + self._never_done if self.drained else phase.offered
         span_ns = end_ns - begin_ns
         enough = span_ns >= SHORTEST_NS and work >= FEWEST_OPERATIONS
+        enough = enough or (self.drained and effects >= ENOUGH_EFFECTS and span_ns > 0)
         return Pace(phase, effects / seconds(span_ns) if enough else None, effects, span_ns)
 
     def _recovery(self) -> Recovery:

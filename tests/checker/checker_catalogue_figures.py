@@ -199,6 +199,30 @@ def _drain(tps: float = 400, *, target: float = 300, until: float = 3000, lost: 
 _DRAINED = "effects/s >= 300"
 
 
+@known(
+    "so many that a blink is enough",
+    Rule.THROUGHPUT,
+    PASS,
+    5000.0,
+    "baseline 5000.0/s >= 300.0/s",
+    expression=_DRAINED,
+)
+def _() -> H:
+    return _drain(5000, operations=600)
+
+
+@known(
+    "few in a blink",
+    Rule.THROUGHPUT,
+    UNKNOWN,
+    None,
+    f"baseline {_TOO_LITTLE}",
+    expression=_DRAINED,
+)
+def _() -> H:
+    return _drain(5000, operations=500)
+
+
 @known("drained", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
 def _() -> H:
     return _drain(until=4000)
