@@ -15,6 +15,7 @@ from celery import Celery, signals
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
 from locked_retry.lease import Lease, new_board
 from locked_retry.options import Options
+from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.task import LockedTask
 
 __all__ = ["Backoff", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options", "install"]
@@ -43,3 +44,5 @@ def install(app: Celery, **options: Any) -> None:
     if conf.broker_connection_retry_on_startup is None:
         conf.broker_connection_retry_on_startup = True
     signals.worker_init.connect(new_board, dispatch_uid="locked_retry.board")
+    signals.worker_init.connect(remember_parent, dispatch_uid="locked_retry.parent")
+    signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

@@ -1,8 +1,8 @@
 """The two connections of a worker: one for turns, one for the doorbell. Sends, reads, reconnects; decides nothing.
 
-Doorbell: Redis tells a client that has `CLIENT TRACKING` on when a key that it has read changes. Asking `EXISTS` for
-all queue lists therefore either finds messages or arms one push for the first message to arrive in any of them, from any
-producer, at any priority. Nothing is popped, so a lost push loses no message (a turn every `idle_s` finds it).
+Doorbell: Redis tells a client that has `CLIENT TRACKING` on when a key changes that it has read. Asking `EXISTS` for
+all queue lists either finds messages or arms one push for the first message to arrive in any of them, from whatever
+producer, at whatever priority. Nothing is popped, so a lost push loses nothing (a turn every `idle_s` finds it).
 
 A failure of either connection stays here. It is not raised into Celery, whose 5.7 consumer would be rebuilt, forget
 what it has queued, or exit (celery#9054 and its series). The turn that has no answer is repeated, after a pause, until

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Ignore, Reject, Retry, Terminated, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.time import maybe_iso8601
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
@@ -115,6 +115,8 @@ class LockedRequest(Request):  # type: ignore[misc]
             self._decide(Kind.REQUEUE if exc.requeue else Kind.DEAD, reason=f"rejected: {exc.reason}")
         elif isinstance(exc, WorkerLostError | SystemExit | KeyboardInterrupt):
             self._crashed(f"{type(exc).__name__}: {exc}", self.task.reject_on_worker_lost)
+        elif isinstance(exc, TimeLimitExceeded):
+            self._crashed(f"hard time limit of {exc} s", not self.task.acks_on_timeout)
         elif not isinstance(exc, Ignore | Retry | Terminated):
             self._decide(Kind.DEAD, reason=f"{type(exc).__name__}: {exc}")
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)

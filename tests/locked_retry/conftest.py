@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+# pytest puts tests/ on the path, where this folder would be taken for the package of the same name.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+if getattr(sys.modules.get("locked_retry"), "__file__", "") is None:
+    del sys.modules["locked_retry"]
 
 import pytest
 from redis import Redis

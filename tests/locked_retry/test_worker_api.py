@@ -1,0 +1,114 @@
+"""Celery's own API on locked_retry, with real workers of both kinds: every end of a task comes out as Celery says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from table_support import row, stat, until
+from worker_support import Tested, settled, surroundings
+
+
+@pytest.fixture(params=["prefork", "threads"])
+def tested(request: pytest.FixtureRequest, redis: Redis, shared_server: object, tmp_path: Path) -> Iterator[Tested]:
+    with surroundings(shared_server.url, tmp_path) as one:  # type: ignore[attr-defined]
+        one.pool = request.param
+        one.worker(pool=one.pool, options='{"lease_s": 2.0}')
+        yield one
+
+
+def test_ends_of_a_task(tested: Tested, redis: Redis) -> None:
+    """One worker, many tasks: retries, changed arguments, autoretry, Ignore, Reject, replace, errors, early ack."""
+    tested.send("flaky", "a", task_id="flaky")
+    tested.send("changing", 1)
+    tested.send("auto", "x", task_id="auto")
+    for how in ("ignore", "reject", "requeue", "error", "replace"):
+        tested.send("ends", how, task_id=how)
+    tested.send("early")
+    tested.send("plain")
+    until(lambda: tested.notes("end", "a") and len(tested.notes("plain")) == 3, "retries end")
+    until(lambda: len(tested.notes("auto")) == 3 and tested.notes("end", "replaced"), "autoretry ends")
+    until(lambda: len(tested.notes("early")) == 2 and settled(redis), "all is settled")
+    assert [t[2] for t in tested.notes("try", "a")] == ["0", "1", "2"]
+    fences = [int(t[3]) for t in tested.notes("try", "a")]
+    assert fences == sorted(set(fences))
+    assert [n[1] for n in tested.notes("number")] == ["1", "2", "3"]
+    assert len(tested.notes("ends", "requeue")) == 2
+    dead = {d.decode(): row(redis, d.decode())["err"] for d in redis.zrange("lr:dead", 0, -1)}  # type: ignore[union-attr]
+    assert set(dead) == {"reject", "error", "auto"}
+    assert "for good" in dead["error"] and "KeyError" in dead["auto"]
+    assert stat(redis, "stale") == 0
+    assert not list(redis.scan_iter("lr:lock:*")) and redis.zcard("lr:lease") == 0
+
+
+def test_one_business_key_runs_one_at_a_time(tested: Tested, redis: Redis) -> None:
+    """Also for producers that do not know the lock: the worker puts it into the message."""
+    for number in range(6):
+        tested.send("locked", number % 2, 0.05, f"t{number}")
+    until(lambda: len(tested.notes("end")) == 6 and settled(redis), "all ran", 20)
+    for order in ("0", "1"):
+        kinds = [line[0] for line in tested.notes() if line[1] == order]
+        assert kinds == ["begin", "end"] * 3
+    assert stat(redis, "retry") == 0
+    assert not list(redis.scan_iter("lr:lock:*")) + list(redis.scan_iter("lr:wait:*"))
+
+
+def test_an_eta_waits_in_redis_not_in_the_worker(tested: Tested, redis: Redis) -> None:
+    begun = time.time()
+    tested.send("note", "later", countdown=1.5, task_id="later")
+    tested.send("note", "eta", eta=datetime.now(UTC) + timedelta(seconds=1.5))
+    until(lambda: redis.zcard("lr:delay") == 2, "both wait in Redis")
+    until(lambda: len(tested.notes("end")) == 2, "they run")
+    assert 1.4 < time.time() - begun < 5.0
+    assert all(n[3] == "True" for n in tested.notes("begin"))
+
+
+def test_a_hard_time_limit_leaves_a_dead_letter(tested: Tested, redis: Redis) -> None:
+    if tested.pool == "threads":
+        pytest.skip("threads cannot be limited")
+    tested.send("limited", task_id="limited")
+    until(lambda: redis.zscore("lr:dead", "limited"), "dead letter")
+    assert "time limit" in row(redis, "limited")["err"]
+
+
+def test_a_task_that_kills_its_process_ends_as_a_dead_letter(tested: Tested, redis: Redis) -> None:
+    if tested.pool == "threads":
+        pytest.skip("it would take the worker along")
+    tested.send("ends", "exit", task_id="exit")
+    until(lambda: redis.zscore("lr:dead", "exit"), "dead letter", 20)
+    assert len(tested.notes("ends", "exit")) == 3
+    assert row(redis, "exit")["c"] == "3" and "a" not in row(redis, "exit")
+    tested.send("note", "after")
+    until(lambda: tested.notes("end", "after"), "the worker goes on")
+
+
+def test_a_warm_shutdown_gives_back_what_has_not_begun(tested: Tested, redis: Redis) -> None:
+    for number in range(12):
+        tested.send("note", f"n{number}", 0.4)
+    until(lambda: len(tested.notes("begin")) >= 2, "two run")
+    os.kill(tested.workers[0].pid, signal.SIGTERM)
+    tested.workers[0].wait(20)
+    assert len(tested.notes("begin")) == len(tested.notes("end"))
+    assert redis.zcard("lr:lease") == 0
+    tested.worker()
+    until(lambda: len(tested.notes("end")) == 12 and settled(redis), "the rest runs", 20)
+    assert len({n[1] for n in tested.notes("begin")}) == len(tested.notes("begin")) == 12
+
+
+def test_any_list_of_any_queue_wakes_an_idle_worker(redis: Redis, shared_server: object, tmp_path: Path) -> None:
+    """The doorbell, with the safety net out of reach: idle turns are 30 s apart."""
+    with surroundings(shared_server.url, tmp_path) as one:  # type: ignore[attr-defined]
+        one.worker(options='{"idle_s": 30.0, "lease_s": 100.0}', more=("-Qa,b",))
+        waits = []
+        for number in range(8):
+            sent = time.monotonic()
+            one.send("note", f"n{number}", queue="ab"[number % 2], priority=(0, 3, 6, 9)[number // 2])
+            until(lambda number=number: one.notes("end", f"n{number}"), f"n{number} runs")  # type: ignore[misc]
+            waits.append(time.monotonic() - sent)
+        assert max(waits) < 2.0, waits
