@@ -11,13 +11,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from .chain import Direction
-from .commands import HANDSHAKE, STATEFUL, SUBSCRIBES, UNSUBSCRIBES, parts_of, text
+from .commands import ENDS, HANDSHAKE, STATEFUL, SUBSCRIBES, UNSUBSCRIBES, parts_of, text
 from .deeds import Deeds
 from .gate import Gate
 from .journal import CUT, NIL, NO_REPLY, OK, PENDING, QUEUED, Exchange, Who, outcome_of
 from .memory import Memory
 from .resp import ReplyFramer, RequestFramer
-from .rule import CUTS, Facts, Place, Rule
+from .rule import CUTS, Facts, Rule
 from .synchroniser import Synchroniser
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _MESSAGES = frozenset({b"message", b"pmessage", b"smessage"})
 _PUSH, _ERROR, _STRING, _DOLLAR, _NULL, _MINUS = b">-+$_-"
 _PLAIN = frozenset(b"+:$_,#")
 _TELLING = frozenset(b"Q0123456789")  # +QUEUED, and what MONITOR prints
-_ENDS = frozenset({b"EXEC", b"DISCARD"})  # of a MULTI block
 _ARRAYS = frozenset(b">*")
 
 
@@ -57,7 +56,6 @@ class Conversation:
         self._replies = ReplyFramer()
         self._large_request_dropped = False
         self._large_reply_dropped = False
-        self._block: dict[Place, Rule] = {}  # what is to happen to the MULTI block that is being built
         self._leaving = False
         self._synchroniser: Synchroniser | None = None
         self._joined_late = not fresh
@@ -140,29 +138,14 @@ class Conversation:
             exchange.parts = parts_of(name, arguments)
             exchange.size = len(arguments)
             hub.journal.begin(exchange)
-        if name in wire.watched or wire.watches_all or (self._block and name in _ENDS):
-            self._choose(exchange, Facts(name, arguments, scripts, memory.names(self.number), self.number))
+        if name in wire.watched or wire.watches_all or (self.deeds.block and name in ENDS):
+            facts = Facts(name, arguments, scripts, memory.names(self.number), self.number)
+            self.deeds.choose(exchange, facts, wire.rules, in_block=memory.in_block)
         if answered:
             self.queue.append(exchange)
         elif exchange.action is None:
             self.finished(exchange, NO_REPLY)
         return exchange, answered
-
-    def _choose(self, exchange: Exchange, facts: Facts) -> None:
-        """The rule that acts on this command: the first that is due. All rules count it."""
-        name, block = facts.name, self.memory.in_block
-        chosen: dict[Place, Rule] = self._block if block or name in _ENDS else {}
-        for rule in self.wire.rules:
-            if rule.due(facts):
-                chosen.setdefault(rule.spec.at, rule)
-        if name == b"DISCARD":
-            chosen.clear()
-        if not chosen or (block and name != b"EXEC"):
-            return
-        exchange.action = chosen.get(Place.BEFORE) or chosen[Place.AFTER]
-        if Place.BEFORE in chosen and Place.AFTER in chosen and not self.deeds.prevents(chosen[Place.BEFORE]):
-            self.deeds.then_after[exchange.index] = chosen[Place.AFTER]
-        self._block = {}
 
     def _rename(self) -> None:
         self.who = Who(self.who.proxy, self.number, self.memory.called)
@@ -313,8 +296,6 @@ class Conversation:
         for exchange in self.queue:
             if exchange.action is rule and exchange.instead is None and not exchange.discarded:
                 exchange.action = None
-        for place in [place for place, armed in self._block.items() if armed is rule]:
-            del self._block[place]
         self.deeds.disarm(rule)
 
     def leave(self) -> None:

@@ -7,9 +7,10 @@ the server. A request that is withheld keeps its place among the replies.
 from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
+from .commands import ENDS
 from .gate import Barrier, Gate
 from .journal import CUT, SWALLOWED, Exchange, outcome_of
-from .rule import CUTS, Action, Place, Rule
+from .rule import CUTS, Action, Facts, Place, Rule
 
 if TYPE_CHECKING:
     from .conversation import Conversation
@@ -23,11 +24,28 @@ class Deeds:
     def __init__(self, conversation: "Conversation") -> None:
         self.then_after: dict[int, Rule] = {}  # commands that a second rule waits for, by index
         self.muted_by: Rule | None = None
+        self.block: dict[Place, Rule] = {}  # what is to happen to the MULTI block that is being built
         self._talk = conversation
         self._fence: Barrier | None = None
         self._fenced_by: Rule | None = None
         self._fence_follows: Rule | None = None  # a fence is due at the end of the large request that passes
         self._timers: set[TimerHandle] = set()
+
+    def choose(self, exchange: Exchange, facts: Facts, rules: list[Rule], *, in_block: bool) -> None:
+        """Let the first rule that is due act on this command, or on the EXEC of its block. All rules count it."""
+        chosen = self.block if in_block or facts.name in ENDS else {}
+        for rule in rules:
+            if rule.due(facts):
+                chosen.setdefault(rule.spec.at, rule)
+        if facts.name == b"DISCARD":
+            chosen.clear()
+        if in_block or not chosen:
+            return
+        self.block = {}
+        before, after = chosen.get(Place.BEFORE), chosen.get(Place.AFTER)
+        exchange.action = before or after
+        if before is not None and after is not None and not self.prevents(before):
+            self.then_after[exchange.index] = after
 
     @staticmethod
     def prevents(rule: Rule) -> bool:
@@ -172,6 +190,7 @@ class Deeds:
             self._fence = None
         if self._fence_follows is rule:
             self._fence_follows = None
+        self.block = {place: other for place, other in self.block.items() if other is not rule}
         self.then_after = {index: other for index, other in self.then_after.items() if other is not rule}
         if self.muted_by is rule:
             self._cut(reset=False)

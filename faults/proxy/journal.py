@@ -1,11 +1,12 @@
 """The wire journal: one entry for each command, with its reply, in the order in which the requests arrived.
 
-The newest entries are kept in memory; with a file, each is appended to it once its outcome is known, at most
-FLUSH_S later. Values are never kept, only their checksums: a journal may be shown to others.
+The newest entries are kept in memory; with a file, each is appended to it once its outcome is known, a few
+milliseconds later. Values are never kept, only their checksums: a journal may be shown to others.
 """
 
 import asyncio
 import os
+import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from .rule import Rule
 
 KEPT_ENTRIES = 65_536
-FLUSH_S = 0.1
-_FLUSH_LINES = 2000
+WRITE_S = 0.002
+_SLICE_LINES = 64
 
 PENDING = "pending"
 OK = "ok"
@@ -128,8 +129,8 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         """Raises OSError when the file cannot be opened for appending."""
         self._entries: deque[Exchange] = deque(maxlen=KEPT_ENTRIES)
-        self._done: list[Exchange] = []
-        self._flushing: asyncio.TimerHandle | None = None
+        self._done: deque[Exchange] = deque()
+        self._writing: asyncio.TimerHandle | None = None
         self._file: int | None = None
         if path is not None:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -149,27 +150,29 @@ class Journal:
         if self._file is None:
             return
         self._done.append(exchange)
-        if len(self._done) >= _FLUSH_LINES:
-            self.flush()
-        elif self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_some)
 
-    def flush(self) -> None:
-        """Write to the file what is not there yet."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
-        done, self._done = self._done, []
-        if self._file is None or not done:
-            return
-        data = "".join([exchange.line() for exchange in done]).encode()
+    def _write_some(self) -> None:
+        """A slice at a time, between the traffic: its clients are busy with the replies meanwhile."""
+        self._writing = None
+        self._write(max(_SLICE_LINES, len(self._done) // 16))
+        if self._done:
+            self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_some)
+
+    def _write(self, most: int) -> None:
+        done = self._done
+        lines = [done.popleft().line() for _ in range(min(most, len(done)))]
+        data = "".join(lines).encode()
         try:
-            while data:
+            while data and self._file is not None:
                 data = data[os.write(self._file, data) :]
-        except OSError:
+        except OSError as error:
             # A full disk must not stop the traffic; the entries in memory still tell.
-            os.close(self._file)
+            print(f"the journal ends here: {error.strerror}", file=sys.stderr)  # noqa: T201
+            os.close(self._file or 0)
             self._file = None
+            done.clear()
 
     def entries(self, since: int = 0, proxy: str = "") -> Iterator[Exchange]:
         """Those in memory from index `since` on, in order; of one proxy if it is named."""
@@ -180,7 +183,11 @@ class Journal:
                 yield entry
 
     def close(self) -> None:
-        self.flush()
+        """Write to the file what is not there yet."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        self._write(len(self._done))
         if self._file is not None:
             os.close(self._file)
             self._file = None
