@@ -97,9 +97,14 @@ class WireApi:
         query = _query(request)
         since = _since(query)
         if query.get("follow", "true") in ("false", "0"):
-            lines = b"".join([event.line() for event in self._hub.events(since or 0)])
-            return Response(200, lines, _LINES)
+            return Response(200, content_type=_LINES, stream=self._kept_events(since or 0))
         return Response(200, content_type=_LINES, stream=self._hub.follow(since))
+
+    async def _kept_events(self, since: int) -> AsyncIterator[bytes]:
+        events = self._hub.events(since)
+        for first in range(0, len(events), _LINES_PER_TURN):
+            yield b"".join([event.line() for event in events[first : first + _LINES_PER_TURN]])
+            await asyncio.sleep(0)
 
     # Script names.
 

@@ -85,7 +85,7 @@ def test_mute_silences_what_follows_too(wire: Wire, at: str, executed: bool) -> 
 
 @pytest.mark.parametrize("at", ["before", "after"])
 def test_delay(wire: Wire, at: str) -> None:
-    wire.rule(at, "delay", delay=150, command="SET", nth=1)
+    rule = wire.rule(at, "delay", delay=150, command="SET", nth=1)
     client = wire.client()
     begin = time.monotonic()
     seen: list[bool] = []
@@ -101,11 +101,10 @@ def test_delay(wire: Wire, at: str) -> None:
     assert client.set("d", "1") is True
     took_s = time.monotonic() - begin
     looker.join()
-    assert 0.145 < took_s < 2
+    assert took_s > 0.145
     assert any(seen) is (at == "after"), "executed at once, or late"
-    begin = time.monotonic()
     client.set("d", "2")
-    assert time.monotonic() - begin < 0.14
+    assert wire.state(rule).fired == 1
 
 
 @pytest.mark.parametrize("at", ["before", "after"])

@@ -136,7 +136,7 @@ def test_the_first_rule_that_is_due_acts_and_all_count(wire: Wire) -> None:
 
 class TestWindow:
     def test_after(self, wire: Wire) -> None:
-        rule = wire.rule("before", "error", error="ERR x", command="GET", after_ms=100)
+        rule = wire.rule("before", "error", error="ERR x", command="GET", after_ms=800)
         client = wire.client()
         assert outcomes(client, 1, "GET", "k") == "."
         assert wire.state(rule).state == "waiting"
@@ -145,7 +145,7 @@ class TestWindow:
         assert outcomes(client, 1, "GET", "k") == "x"
 
     def test_for(self, wire: Wire) -> None:
-        rule = wire.rule("before", "error", error="ERR x", command="GET", for_ms=200)
+        rule = wire.rule("before", "error", error="ERR x", command="GET", for_ms=800)
         client = wire.client()
         assert outcomes(client, 1, "GET", "k") == "x"
         eventually(lambda: wire.state(rule).state == "over", "its end")
