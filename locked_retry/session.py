@@ -80,6 +80,7 @@ class Session:
     _counted: int = 0
     _counted_since_s: float = 0.0
     _slowest_s: float = 0.0
+    _base: float = float(BASE_ROOM)
 
     # --- ends of deliveries: any thread
 
@@ -114,7 +115,7 @@ class Session:
     def limit(self, prefetch: int) -> int:
         """How many messages to hold: enough to work through two round trips at the measured rate."""
         ahead = self.rate_per_s * (self._slowest_s + self.options.flush_s) * GROWTH
-        wanted = BASE_ROOM + int(ahead)
+        wanted = int(self._base + ahead)
         return min(wanted, prefetch) if prefetch else wanted
 
     def next_turn(self, now_s: float, room: int, queue_keys: Sequence[str], queues: int) -> Turn | None:
@@ -164,6 +165,7 @@ class Session:
         assert turn is not None, "an answer without a question"
         self.pending = None
         self._count(answer, turn, now_s)
+        self._adapt(turn, answer)
         shortest_s = min((h.lease_s for h in self.held.values()), default=self.options.lease_s)
         if self._renewing:
             lease.board.renewed(self.sent_at_s)
@@ -185,6 +187,14 @@ class Session:
         return list(answer.claims)
 
     _renewing = False
+
+    def _adapt(self, turn: Turn, answer: Answer) -> None:
+        """Everything was done before the answer came although the queue had more: hold more, at once."""
+        starved = bool(turn.want) and not self.held and len(answer.claims) >= turn.want
+        if starved:
+            self._base = min(self._base * GROWTH, float(self.options.most_claims))
+        elif len(self.held) > self._base / 2:
+            self._base = max(float(BASE_ROOM), self._base * 0.9)
 
     def _count(self, answer: Answer, turn: Turn, now_s: float) -> None:
         m = self.metrics

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
 
 class Kind(StrEnum):
     """How a delivery ended. Only RETRY costs an attempt, only CRASH a crash."""
@@ -128,9 +130,10 @@ class Script:
     @classmethod
     @cache
     def load(cls, name: str) -> Script:
-        """The script of this name, with lib.lua in front."""
+        """The script of this name, with lib.lua in front (restore.lua, which knows no rows, stands alone)."""
         folder = Path(__file__).parent / "scripts"
-        text = (folder / "lib.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+        library = "" if name == "restore" else (folder / "lib.lua").read_text("utf-8")
+        text = library + (folder / f"{name}.lua").read_text("utf-8")
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
 
 
@@ -169,10 +172,13 @@ def read_answer(reply: Any) -> Answer:
     )
 
 
-def call(redis: Any, script: Script, arguments: Sequence[Any]) -> Any:
-    """Run a script by its hash, by its text if the server does not know it (after a flush or a restart)."""
-    from redis.exceptions import NoScriptError
+def call(redis: Any, script: Script, arguments: Sequence[Any], prefixed: bool = False) -> Any:
+    """Run a script by its hash, by its text if the server does not know it (after a flush or a restart).
 
+    `prefixed`: the client is kombu's for global_keyprefix, which would prefix the first key of EVALSHA (only).
+    """
+    if prefixed:
+        return redis.execute_command("EVAL", script.text, *arguments)
     try:
         return redis.execute_command("EVALSHA", script.sha, *arguments)
     except NoScriptError:

@@ -18,12 +18,12 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 
 from locked_retry.engine import FAILURES, Engine
 from locked_retry.options import Options
 from locked_retry.session import Session
-from locked_retry.store import Claim, Keys, Kind
+from locked_retry.store import Claim, Keys, Kind, Script, call
 
 logger = logging.getLogger("locked_retry")
 
@@ -81,6 +81,24 @@ class QoS(kombu_redis.QoS):
             overdue = client.zrange(self.unacked_index_key, 0, ceiling, byscore=True, offset=0, num=1)
         if overdue:
             super().restore_visible(start, num, 1)
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """One script call where kombu WATCHes the whole `unacked` hash until nobody else writes to it."""
+        channel, prefix = self.channel, self.channel.global_keyprefix
+        name = tag.decode() if isinstance(tag, bytes) else tag
+        with channel.conn_or_acquire(client) as redis:
+            record = redis.hget(self.unacked_key, name)
+            if record is None:
+                redis.zrem(self.unacked_index_key, name)
+                return
+            message, exchange, routing_key = loads(record.decode() if isinstance(record, bytes) else record)
+            message["headers"]["redelivered"] = True
+            message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+            pri = channel._get_message_priority(message, reverse=False)
+            lists = [prefix + channel._q_for_pri(q, pri) for q in channel._lookup(exchange, routing_key)]
+            keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, *lists]
+            bodies = [dumps(message)] * len(lists)
+            call(redis, Script.load("restore"), [len(keys), *keys, name, record, *bodies], prefixed=bool(prefix))
 
 
 class Poller(kombu_redis.MultiChannelPoller):

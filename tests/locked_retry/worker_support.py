@@ -23,6 +23,7 @@ APP = """
 import os, time
 from celery import Celery
 from celery.exceptions import Ignore, Reject
+from celery.worker.control import control_command
 import locked_retry
 from locked_retry import LockedTask, Exponential
 
@@ -93,6 +94,15 @@ def locked(self, order, work_s=0.0, name=""):
     note("end", order, name)
 
 
+@control_command()
+def rebuild(state):
+    # what an error of another connection does to Celery's consumer: it is torn down and built anew
+    def fail():
+        raise ConnectionError("made by the test")
+
+    state.consumer.hub.call_soon(fail)
+
+
 @app.task(name="early", acks_late=False, max_retries=1, bind=True)
 def early(self):
     note("early", self.request.retries)
@@ -115,11 +125,11 @@ def plain(self):
 
 
 class Tested:
-    __test__ = False
-
     """A worker's surroundings: its URL, what it noted, the processes that were started."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    __test__ = False
+
+    def __init__(self, url: str, folder: Path, **options: Any) -> None:
         self.url = url
         self.pool = "prefork"
         self.folder = folder
@@ -127,8 +137,8 @@ class Tested:
         (folder / "tested_app.py").write_text(APP)
         self.workers: list[subprocess.Popen[bytes]] = []
         self.app = Celery("producer", broker=url, task_cls=LockedTask, set_as_current=False)
+        self.app.conf.broker_transport_options = {"socket_timeout": 5, **options}
         locked_retry.install(self.app)
-        self.app.conf.broker_transport_options["socket_timeout"] = 5
 
     def worker(
         self, *, pool: str = "prefork", conf: str = "{}", options: str = "{}", more: tuple[str, ...] = ()
@@ -188,8 +198,8 @@ def settled(redis: Redis) -> bool:
 
 
 @contextlib.contextmanager
-def surroundings(url: str, folder: Path) -> Iterator[Tested]:
-    tested = Tested(url, folder)
+def surroundings(url: str, folder: Path, **options: Any) -> Iterator[Tested]:
+    tested = Tested(url, folder, **options)
     try:
         yield tested
     finally:

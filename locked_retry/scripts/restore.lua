@@ -1,0 +1,12 @@
+-- restore.lua: a message that a plain Celery worker left in `unacked` goes back to its queues. One call, no WATCH:
+-- kombu's loop of WATCH on the whole hash never ends beside busy workers (kombu#1568).
+--
+-- KEYS  1 unacked  2 unacked_index  3.. the lists to put it on     ARGV  1 delivery tag, 2 its record as it was read,
+-- then one message per list
+-- Reply 1 restored, 0 it was acknowledged or restored meanwhile. A repeat answers 0.
+
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+for number = 3, #KEYS do redis.call('RPUSH', KEYS[number], ARGV[number]) end
+return 1
