@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 
 from faults.base import Evidence, FaultError, PingResult, Undo
 from faults.nemesis import Change, FaultState, Nemesis
 from faults.network import Latency, LinkFault
 from faults.process import KillTree, alive
-from faults.schedule import LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
+from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
 from harness.stack.base import StackOptions
 from harness.stack.local import LocalStack
 from harness.workload import LoadModel, Workload
@@ -64,8 +65,6 @@ def test_a_link_fault_bites_and_heals(stack: LocalStack, kind: str) -> None:
 
 def test_a_one_way_black_hole_executes_what_it_hides(stack: LocalStack) -> None:
     """Requests arrive and replies vanish, or the other way round: Redis knows which."""
-    import redis as redis_py
-
     link, server = stack.links["producer-1"], stack.redis.client
     for kind, executed in (("black_hole_replies", True), ("black_hole_requests", False)):
         client = redis_py.Redis(host=link.host, port=link.port, socket_timeout=0.3)
@@ -80,6 +79,49 @@ def test_a_one_way_black_hole_executes_what_it_hides(stack: LocalStack) -> None:
         assert fault.verify_healed()
         assert bool(server.exists(f"seen-{kind}")) is executed
         client.close()
+
+
+#: By kind of command fault: its parameters, what the client meets, and whether Redis has executed the command.
+AT_A_COMMAND: dict[str, tuple[dict[str, int | str], type[Exception] | None, bool]] = {
+    "reply_lost": ({"how": "reset"}, redis_py.ConnectionError, True),
+    "cut_before": ({"how": "reset"}, redis_py.ConnectionError, False),
+    "error_reply": ({"error": "READONLY for a test"}, redis_py.exceptions.ReadOnlyError, False),
+    "reply_late": ({"delay_ms": 50}, None, True),
+    "request_late": ({"delay_ms": 50}, None, True),
+}
+
+
+@pytest.mark.parametrize("kind", list(COMMAND_FAULTS))
+def test_a_command_fault_bites_once_and_heals(stack: LocalStack, kind: str) -> None:
+    """The second INCR of a key is hit, and no other command."""
+    parameters, met, executed = AT_A_COMMAND[kind]
+    key = f"hit-by-{kind}"
+    where: dict[str, int | str] = {"command": "INCR", "key": key, "nth": 2}
+    fault = PlannedFault(kind, "producer-1", parameters={**where, **parameters}).make(stack.links, stack.workers)
+    link = stack.links["producer-1"]
+    client = redis_py.Redis(host=link.host, port=link.port, socket_timeout=5, retry=None)
+    fault.inject()
+    try:
+        assert client.execute_command("INCR", key) == 1
+        assert fault.prove() is None, "the first one is not it"
+        began = time.monotonic()
+        if met is None:
+            client.execute_command("INCR", key)
+            assert time.monotonic() - began >= 0.05
+        else:
+            with pytest.raises(met):
+                client.execute_command("INCR", key)
+        evidence = fault.prove()
+        assert evidence is not None
+        assert "INCR" in evidence.seen
+        assert int(stack.redis.client.get(key)) == (2 if executed else 1)
+        client.execute_command("INCR", key)
+    finally:
+        fault.heal()
+        client.close()
+    assert fault.verify_healed()
+    fault.heal()
+    assert fault.verify_healed()
 
 
 @pytest.mark.parametrize("kind", list(WORKER_FAULTS))
