@@ -10,7 +10,7 @@ from redis import Redis
 
 import locked_retry
 from harness.contract import Claim, Contract
-from harness.subject import CelerySubject, Pending, Settings, TaskBody, celery_pending
+from harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
 from harness.workload import TransientError, operation_number
 from locked_retry import Exponential, LockedTask
 
@@ -25,6 +25,8 @@ class LockedRetry(CelerySubject):
     name = "locked_retry"
     contract = Contract(frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}))
     longest_wait_s = 2.0
+    #: Fetching and retrying are both part of the turn script.
+    commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="LPUSH")
 
     def install(self, app: Celery, settings: Settings) -> None:
         """Install the transport; the lease stands where others have a visibility time-out."""
