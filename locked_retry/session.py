@@ -32,6 +32,7 @@ class Held:
     max_crashes: int
     started: bool = False
     told_started: bool = False
+    lost: bool = False  # no longer ours; its settle is sent all the same, to be refused and recorded
     settle: Settle | None = None  # decided, to be sent when Celery acknowledges
 
 
@@ -152,7 +153,7 @@ class Session:
         found = []
         for held in list(self.held.values()):
             news = held.started and not held.told_started
-            if everything or news:
+            if not held.lost and (everything or news):
                 held.told_started = held.started
                 ms = round(held.lease_s * 1000)
                 found.append(Renewal(held.claim.row, held.claim.fence, ms, held.started))
@@ -173,9 +174,9 @@ class Session:
         elif not self.held:
             self._renew_at_s = self.sent_at_s + self.options.lease_s / 3
         lost = set(answer.lost)
-        for tag, held in list(self.held.items()):
+        for held in list(self.held.values()):
             if held.claim.row in lost and any(r.fence == held.claim.fence for r in turn.renewals):
-                self.held.pop(tag, None)
+                held.lost = True
                 lease.board.strike(held.claim.fence)
         self.hungry = bool(turn.want) and len(answer.claims) + answer.dropped + answer.parked >= turn.want
         self.hungry = self.hungry or bool(answer.promoted or answer.reaped)
