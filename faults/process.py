@@ -14,6 +14,10 @@ from typing import ClassVar
 from faults.base import Evidence, Fault, FaultError, Undo, Worker, wait_for
 
 
+#: How long orphans get to end with their parent, before they count as living on.
+ORPHANS_END_S = 0.3
+
+
 def alive(pid: int) -> bool:
     """Whether a process with this pid exists and is no zombie."""
     try:
@@ -91,8 +95,21 @@ class KillParent(KillFault):
     kind: ClassVar[str] = "kill_parent"
     summary: ClassVar[str] = "SIGKILL to a worker's parent only; its pool children are orphaned"
 
+    _orphans: tuple[int, ...] = field(default=(), init=False)
+
     def choose(self) -> tuple[int, ...]:
+        self._orphans = self.worker.children()
         return (self.worker.pid,)
+
+    def prove(self) -> Evidence | None:
+        """Orphans that end with their parent count as killed too: what they were doing ended there."""
+        evidence = super().prove()
+        if evidence is None:
+            return None
+        wait_for(lambda: not any(map(alive, self._orphans)), ORPHANS_END_S)
+        gone = tuple(pid for pid in self._orphans if not alive(pid))
+        left = len(self._orphans) - len(gone)
+        return Evidence(f"{evidence.seen}; {left} orphan(s) live on", evidence.killed_pids + gone)
 
 
 @dataclass
