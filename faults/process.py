@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from faults.base import Evidence, Fault, FaultError, Undo, Worker, wait_for
 
-
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
 
