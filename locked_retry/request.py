@@ -24,6 +24,7 @@ from kombu import serialization
 
 from locked_retry.session import Held, Session
 from locked_retry.store import Kind
+from locked_retry.transport import consumers
 
 #: After a crash the next try waits 0.1 s, 0.2 s, 0.4 s, ...: what kills its process must not kill it in a hot loop.
 CRASH_PAUSE_MS = 100
@@ -139,6 +140,7 @@ class LockedRequest(Request):  # type: ignore[misc]
 
 def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's own strategy, after what has to be seen to when a message arrives: options, ETA, a missing lock."""
+    consumers.add(consumer)
     handle = default_strategy(task, app, consumer, **options)
 
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:

@@ -14,8 +14,11 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from typing import Any
 
+from celery import bootsteps
+from celery.worker import state
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
@@ -35,10 +38,13 @@ _left: dict[str, list[Session]] = {}
 _left_lock = threading.Lock()
 
 
-def _stopping() -> bool:
-    from celery.worker import state
+#: Celery's consumers in this process: they know whether their worker is ending or only rebuilds its connection.
+consumers: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
+
+def _stopping() -> bool:
+    signalled = any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
+    return signalled or any(c.controller.blueprint.state in (bootsteps.CLOSE, bootsteps.TERMINATE) for c in consumers)
 
 
 class QoS(kombu_redis.QoS):

@@ -88,11 +88,15 @@ def test_a_task_that_kills_its_process_ends_as_a_dead_letter(tested: Tested, red
     until(lambda: tested.notes("end", "after"), "the worker goes on")
 
 
-def test_a_warm_shutdown_gives_back_what_has_not_begun(tested: Tested, redis: Redis) -> None:
+@pytest.mark.parametrize("how", ["SIGTERM", "remote control"])
+def test_a_warm_shutdown_gives_back_what_has_not_begun(tested: Tested, redis: Redis, how: str) -> None:
     for number in range(12):
         tested.send("note", f"n{number}", 0.4)
     until(lambda: len(tested.notes("begin")) >= 2, "two run")
-    os.kill(tested.workers[0].pid, signal.SIGTERM)
+    if how == "SIGTERM":
+        os.kill(tested.workers[0].pid, signal.SIGTERM)
+    else:
+        tested.app.control.shutdown()
     tested.workers[0].wait(20)
     assert len(tested.notes("begin")) == len(tested.notes("end"))
     assert redis.zcard("lr:lease") == 0
