@@ -3,6 +3,9 @@
 Replies come in the order of the requests; what comes out of turn is known by its form (pushes, messages of
 subscriptions, MONITOR lines). A rule's choice is made when its command has arrived, and carried out at once (`before`)
 or when the reply has arrived (`after`).
+
+While there is a journal and no rule, nothing depends on what is read: bytes are passed on first, and read in the next
+turn of the loop, when the other side is at work already. The first rule ends that for good (`hold_back`).
 """
 
 import re
@@ -49,8 +52,12 @@ class Conversation:
         self.commands = 0
         self.over = False  # a rule has cut the connection
         self.state = "followed"
-        self.up = Gate(connection.links[Direction.UPSTREAM], self._on_requests, self._requests_end)
-        self.down = Gate(connection.links[Direction.DOWNSTREAM], self._on_replies, self._replies_end)
+        self._ahead = fresh and not wire.rules  # bytes are passed on before they are read
+        self._unread: list[tuple[Direction, bytes, int]] = []
+        requests = self._pass_request if self._ahead else self._on_requests
+        replies = self._pass_reply if self._ahead else self._on_replies
+        self.up = Gate(connection.links[Direction.UPSTREAM], requests, self._requests_end)
+        self.down = Gate(connection.links[Direction.DOWNSTREAM], replies, self._replies_end)
         self.deeds = Deeds(self)
         self._requests = RequestFramer()
         self._replies = ReplyFramer()
@@ -71,10 +78,47 @@ class Conversation:
         self.connection.links[Direction.UPSTREAM].guard(self.up)
         self.connection.links[Direction.DOWNSTREAM].guard(self.down)
 
+    # Pass on first, read later.
+
+    def _pass_request(self, data: bytes) -> None:
+        self._read_later(Direction.UPSTREAM, data)
+        self.up.write_ahead(data)
+
+    def _pass_reply(self, data: bytes) -> None:
+        self._read_later(Direction.DOWNSTREAM, data)
+        self.down.write_ahead(data)
+
+    def _read_later(self, direction: Direction, data: bytes) -> None:
+        if not self._unread:
+            self.connection.loop.call_soon(self.catch_up)
+        self._unread.append((direction, data, time.monotonic_ns()))
+
+    def catch_up(self) -> None:
+        """Read what has been passed on."""
+        unread, self._unread = self._unread, []
+        for direction, data, now_ns in unread:
+            if self.state == "opaque":
+                break
+            if direction is Direction.UPSTREAM:
+                self._read_requests(data, now_ns)
+            else:
+                self._read_replies(data, now_ns)
+        self.hub.journal.relieve()
+
+    def hold_back(self) -> None:
+        """From now on, pass on only what has been read: something may be going to happen to it."""
+        self.catch_up()
+        if self._ahead and self.state != "opaque":
+            self._ahead = False
+            self.up.feed, self.down.feed = self._on_requests, self._on_replies
+            self.guard()
+
     # Requests.
 
     def _on_requests(self, data: bytes) -> None:
-        now_ns = time.monotonic_ns()
+        self._read_requests(data, time.monotonic_ns())
+
+    def _read_requests(self, data: bytes, now_ns: int) -> None:
         framer = self._requests
         if not self._certain and not framer.within and data[:1] != b"*":
             self._not_yet(data)
@@ -82,6 +126,7 @@ class Conversation:
         pieces = framer.feed(data)
         buffer = framer.buffer
         run = start = 0
+        begun = 0 if self._ahead else self.up.ahead  # of the first request so much is with the server already
         for arguments, end, last in pieces:
             drop = arguments is None and self._large_request_dropped
             if arguments:  # none: a large request goes on; empty: a line that the server does not answer
@@ -89,6 +134,10 @@ class Conversation:
                 rule = exchange.action
                 if rule is None:
                     start = end
+                    if begun:
+                        begun = 0
+                        self.up.write(buffer[:start])
+                        run = start
                     continue
                 if run < start:
                     self.up.write(buffer[run:start])
@@ -138,7 +187,8 @@ class Conversation:
             exchange.parts = parts_of(name, arguments)
             exchange.size = len(arguments)
             hub.journal.begin(exchange)
-        if name in wire.watched or wire.watches_all or (self.deeds.block and name in ENDS):
+        watched = name in wire.watched or wire.watches_all or (self.deeds.block and name in ENDS)
+        if watched and (self._ahead or not self.up.ahead):  # else its begin went out before there was a rule
             facts = Facts(name, arguments, scripts, memory.names(self.number), self.number)
             self.deeds.choose(exchange, facts, wire.rules, in_block=memory.in_block)
         if answered:
@@ -151,6 +201,7 @@ class Conversation:
         self.who = Who(self.who.proxy, self.number, self.memory.called)
 
     def _requests_end(self) -> None:
+        self.catch_up()
         if not self.over:
             self.up.write(self._requests.rest())
             self.down.open_all()  # there is no half-close: who has sent all gets nothing any more
@@ -158,9 +209,11 @@ class Conversation:
     # Replies.
 
     def _on_replies(self, data: bytes) -> None:
+        self._read_replies(data, time.monotonic_ns())
+
+    def _read_replies(self, data: bytes, now_ns: int) -> None:
         if self.over:
             return
-        now_ns = time.monotonic_ns()
         framer, queue, memory = self._replies, self.queue, self.memory
         pieces = framer.feed(data)
         buffer = framer.buffer
@@ -262,6 +315,7 @@ class Conversation:
         return False, rule
 
     def _replies_end(self) -> None:
+        self.catch_up()
         if not self.over:
             self.down.write(self._replies.rest())
 
@@ -300,6 +354,7 @@ class Conversation:
 
     def leave(self) -> None:
         """Stop following as soon as nothing depends on it any more."""
+        self.hold_back()
         waiting = any(exchange.instead is not None or exchange.action is not None for exchange in self.queue)
         self._leaving = waiting or self.up.blocked or self.down.blocked or self.up.muted or self.down.muted
         if self._leaving or self.over:
@@ -328,6 +383,7 @@ class Conversation:
 
     def closed(self) -> None:
         """The connection is gone."""
+        self.catch_up()
         if self._synchroniser is not None:
             self._synchroniser.stop()
         self.up.cancel()

@@ -40,6 +40,7 @@ class Gate:
         self.feed = feed
         self.muted = False  # from now on, what is written is dropped
         self.paused = False  # the source is not to be read
+        self.ahead = 0  # so many of the bytes that are written next have been passed on already
         self._passage = passage
         self._before_end = before_end
         self._queue: deque[bytes | Barrier | Callable[[], None]] = deque()
@@ -54,7 +55,18 @@ class Gate:
     def blocked(self) -> bool:
         return bool(self._queue)
 
+    def write_ahead(self, data: bytes) -> None:
+        """Pass these on at once, and nothing when they are written in their turn. Only while nothing can wait."""
+        self._passage.pass_on(data)
+        self.ahead += len(data)
+
     def write(self, data: bytes) -> None:
+        if self.ahead:
+            passed = min(self.ahead, len(data))
+            self.ahead -= passed
+            data = data[passed:]
+            if not data:
+                return
         if self.muted:
             return
         if not self._queue:

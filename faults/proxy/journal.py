@@ -9,7 +9,7 @@ import os
 import sys
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quote
@@ -28,6 +28,7 @@ _SLICE_LINES = 64
 PENDING = "pending"
 OK = "ok"
 _OK = '"ok"'
+_CLOSING = '","script":null,"outcome":"ok","rule":null}\n'
 NIL = "nil"
 QUEUED = "queued"
 SWALLOWED = "swallowed"  # by a rule: the request, or the reply
@@ -53,6 +54,13 @@ class Who:
 def _quoted(data: bytes) -> str:
     """A command or a key as JSON; most come again and again."""
     return quote(text(data))
+
+
+@lru_cache(maxsize=1024)
+def _opening(command: bytes) -> tuple[str, str]:
+    """What stands before the key, and between the key and its repetition, in the entry of a command with one key."""
+    name = _quoted(command)
+    return f'{name},"keys":[', f'],"skeleton":{name[:-1]} '
 
 
 class Exchange:
@@ -106,6 +114,38 @@ class Exchange:
         return shown[1:] if self.command.startswith(b"EVAL") and not self.command.startswith(b"EVALSHA") else shown[2:]
 
 
+def lines_of(exchanges: Iterable[Exchange]) -> str:
+    """The same as the `line` of each, several times as fast for the commonest: an ok, and values behind one key."""
+    lines: list[str] = []
+    middle, last_who, request_ns, reply_ns = "", None, -1, -1
+    for exchange in exchanges:
+        key, values = b"", ""
+        if (
+            exchange.outcome is OK
+            and exchange.size <= len(exchange.parts) + 1
+            and not exchange.rule
+            and not exchange.script
+        ):
+            match exchange.parts:
+                case (bytes(key), int(value)):
+                    values = f" #{value:08x}"
+                case (bytes(key), int(value), int(second)):
+                    values = f" #{value:08x} #{second:08x}"
+                case (bytes(key),):
+                    pass
+        if not key or not exchange.reply_ns:
+            lines.append(exchange.line())
+            continue
+        # The commands of a pipeline have the times in common.
+        if exchange.reply_ns != reply_ns or exchange.request_ns != request_ns or exchange.who is not last_who:
+            last_who, request_ns, reply_ns = exchange.who, exchange.request_ns, exchange.reply_ns
+            middle = f'{last_who.members},"request_ns":{request_ns},"reply_ns":{reply_ns},"command":'
+        before, between = _opening(exchange.command)
+        quoted = _quoted(key)
+        lines.append(f'{{"index":{exchange.index},{middle}{before}{quoted}{between}{quoted[1:-1]}{values}{_CLOSING}')
+    return "".join(lines)
+
+
 def outcome_of(reply: bytes) -> str:
     """The outcome that the begin of a reply tells."""
     match reply[:1]:
@@ -153,6 +193,11 @@ class Journal:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_some)
 
+    def relieve(self) -> None:
+        """Replies have just gone out and their client is busy with them: a good moment for the lines of a pipeline."""
+        if len(self._done) >= _SLICE_LINES:
+            self._write(2 * _SLICE_LINES)
+
     def _write_some(self) -> None:
         """A slice at a time, between the traffic: its clients are busy with the replies meanwhile."""
         self._writing = None
@@ -162,8 +207,7 @@ class Journal:
 
     def _write(self, most: int) -> None:
         done = self._done
-        lines = [done.popleft().line() for _ in range(min(most, len(done)))]
-        data = "".join(lines).encode()
+        data = lines_of([done.popleft() for _ in range(min(most, len(done)))]).encode()
         try:
             while data and self._file is not None:
                 data = data[os.write(self._file, data) :]

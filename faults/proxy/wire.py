@@ -102,6 +102,9 @@ class Wire:
 
     def _watch(self) -> None:
         """Know beforehand which commands no rule is about."""
+        for peer in list(self._peers.values()) if self.rules else ():
+            if peer.conversation is not None:
+                peer.conversation.hold_back()
         names = [rule.matches.names for rule in self.rules]
         self.watches_all = None in names
         self.watched = frozenset().union(*[each for each in names if each is not None])
@@ -121,6 +124,9 @@ class Wire:
 
     def keep_journal(self, enabled: bool) -> None:
         """Begin, or end, to write down the commands of all connections."""
+        for peer in list(self._peers.values()):
+            if peer.conversation is not None:
+                peer.conversation.catch_up()
         self.journal = enabled
         self._refresh()
 
