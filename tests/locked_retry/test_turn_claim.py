@@ -101,7 +101,8 @@ def test_an_expired_lease_is_queued_again_in_front(redis: Redis) -> None:
     dead, live = Worker(redis, "dead", lease_ms=1), Worker(redis, "live")
     (claim,) = dead.claim(message("a"))
     redis.lpush("q", message("b"))
-    claims = until(lambda: live.turn(want=1).claims, "claimed by the live one")
+    until(lambda: live.turn().reaped, "reaped")
+    claims = live.turn(want=1).claims
     assert (claims[0].row, claims[0].returns, claims[0].crashes) == ("a", 1, 0)
     assert int(claims[0].fence) > int(claim.fence)
 

@@ -50,8 +50,6 @@ def test_what_a_plain_worker_left_is_restored_beside_busy_traffic(
     payload["headers"]["task"] = "note"
     payload["body"] = "W1sibGVmdCJdLCB7fSwge31d"  # [["left"], {}, {}]
     payload["properties"]["delivery_info"] = {"exchange": "", "routing_key": "celery"}
-    redis.hset("unacked", "left-tag", json.dumps([payload, "", "celery"]))
-    redis.zadd("unacked_index", {"left-tag": time.time() - 100})
     stop = threading.Event()
 
     def traffic() -> None:
@@ -65,7 +63,10 @@ def test_what_a_plain_worker_left_is_restored_beside_busy_traffic(
         with surroundings(shared_server.url, tmp_path) as one:
             quick = '{"broker_transport_options": {"visibility_timeout": 1, "unacked_restore_interval": 0.2}}'
             one.worker(conf=quick)
-            until(lambda: one.notes("end", "left"), "it runs")
+            # after the sweep at boot, so that the periodic one has to find it
+            redis.hset("unacked", "left-tag", json.dumps([payload, "", "celery"]))
+            redis.zadd("unacked_index", {"left-tag": time.time() - 100})
+            until(lambda: one.notes("end", "left"), "it runs", 20)
             until(lambda: not redis.hexists("unacked", "left-tag"), "its record is gone")
     finally:
         stop.set()

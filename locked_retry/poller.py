@@ -1,0 +1,139 @@
+"""kombu's poller, which also looks after the connections of the engines."""
+
+# kombu is partly annotated, and not for being subclassed: what does not fit its annotations is let pass in this file.
+# mypy: disable-error-code="misc,assignment,union-attr,no-untyped-call,no-any-return,attr-defined"
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+
+from locked_retry.engine import FAILURES, Engine
+
+logger = logging.getLogger("locked_retry")
+
+
+class Poller(kombu_redis.MultiChannelPoller):
+    """Adds three kinds of file descriptors per channel: TURN, BELL and WAKE. They are read whatever the prefetch."""
+
+    hub: Any = None
+    _alarm: Any = None
+
+    def _engine_of(self, fileno: int) -> tuple[Engine, str] | None:
+        found = self._fd_to_chan.get(fileno)
+        if found is not None and found[1] in ("TURN", "BELL", "WAKE") and found[0].engine is not None:
+            return found[0].engine, found[1]
+        return None
+
+    def _dispatch(self, engine: Engine, kind: str) -> None:
+        {"TURN": engine.on_turn_readable, "BELL": engine.on_bell_readable, "WAKE": engine.on_wake}[kind]()
+        engine.pump()
+
+    def on_readable(self, fileno: int) -> Any:
+        found = self._engine_of(fileno)
+        if found is None:
+            return super().on_readable(fileno)
+        self._dispatch(*found)
+        return True
+
+    def handle_event(self, fileno: int, event: int) -> Any:
+        found = self._engine_of(fileno)
+        if found is None:
+            return super().handle_event(fileno, event)
+        self._dispatch(*found)
+        return None  # not "a message was delivered": the caller goes on polling until its own time is up
+
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        wait_s = None
+        for channel in list(self._channels):
+            if channel.engine is not None:
+                channel.engine.pump()
+                one_s = channel.engine.wait_s()
+                wait_s = one_s if wait_s is None else min(wait_s, one_s)
+        self.wait_s = wait_s
+        if self.hub is not None and wait_s is not None:
+            self._wake_hub_in(wait_s)
+
+    wait_s: float | None = None
+    _alarm_at_s = 0.0
+
+    def _wake_hub_in(self, wait_s: float) -> None:
+        """The hub sleeps until a socket is readable or a timer is due: have one due."""
+        at_s = time.monotonic() + wait_s
+        now_s = time.monotonic()
+        pending = self._alarm is not None and not self._alarm.canceled and self._alarm_at_s > now_s
+        if pending and self._alarm_at_s <= at_s + 0.001:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self.hub.call_later(wait_s, _nothing)
+        self._alarm_at_s = at_s
+
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        """Without an event loop: sleep no longer than the next turn may be put off."""
+        for channel in list(self._channels):
+            if channel.engine is not None:
+                channel.engine.pump()
+                wait_s = channel.engine.wait_s()
+                timeout = wait_s if timeout is None else min(timeout, wait_s)
+        return super().get(callback, timeout)
+
+    def watch(self, channel: Any) -> None:
+        """Listen to the engine's wake-up pipe."""
+        fd = channel.engine.wake_fd
+        self._fd_to_chan[fd] = (channel, "WAKE")
+        self.poller.register(fd, self.eventflags)
+
+    def watch_line(self, channel: Any, line: Any, kind: str) -> None:
+        """Listen to a connection that was just made."""
+        sock = line.connection._sock
+        self._fd_to_chan[sock.fileno()] = (channel, kind)
+        self._chan_to_sock[(channel, line, kind)] = sock
+        self.poller.register(sock, self.eventflags)
+
+    def unwatch(self, channel: Any, engine: Engine) -> None:
+        """Forget an engine."""
+        if self.hub is not None:
+            self.hub.remove(engine.wake_fd)
+        else:
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self.poller.unregister(engine.wake_fd)
+        self._fd_to_chan.pop(engine.wake_fd, None)
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        for key in list(self._chan_to_sock):
+            _, line, kind = key
+            if kind in ("TURN", "BELL") and line.connection is connection:
+                sock = self._chan_to_sock.pop(key)
+                for fd, (channel, one) in list(self._fd_to_chan.items()):
+                    if channel is key[0] and one == kind and sock.fileno() in (-1, fd):
+                        del self._fd_to_chan[fd]
+        super()._on_connection_disconnect(connection)
+
+    def maybe_restore_messages(self) -> None:
+        """Look after what plain workers left, also on channels whose queues are all fetched by turns."""
+        super().maybe_restore_messages()
+        for channel in list(self._channels):
+            if channel.engine is not None:
+                try:
+                    channel.qos.restore_visible(num=channel.unacked_restore_limit)
+                except FAILURES as error:
+                    logger.debug("locked_retry: looking into `unacked`: %s", error)
+
+    def _register_LISTEN(self, channel: Any) -> None:
+        """Subscribing again after a failure must not take the worker down: it is tried again a second later."""
+        if time.monotonic() < channel.listen_after_s:
+            return
+        try:
+            super()._register_LISTEN(channel)
+        except FAILURES as error:
+            channel.listen_failed(error)
+
+
+def _nothing() -> None:
+    """What the alarm calls: that the hub wakes is all."""
