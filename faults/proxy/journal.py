@@ -1,7 +1,7 @@
 """The wire journal: one entry for each command, with its reply, in the order in which the requests arrived.
 
-The newest entries are kept in memory; with a file, each is appended to it once its outcome is known, a few
-milliseconds later. Values are never kept, only their checksums: a journal may be shown to others.
+The newest entries are kept in memory; with a file, each is appended to it once its outcome is known, some 10
+ms later. Values are never kept, only their checksums: a journal may be shown to others.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .rule import Rule
 
 KEPT_ENTRIES = 65_536
-WRITE_S = 0.002
+WRITE_S = 0.01
 _SLICE_LINES = 64
 
 PENDING = "pending"

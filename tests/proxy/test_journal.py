@@ -1,6 +1,7 @@
 """The wire journal, the events and the list of connections."""
 
 import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,20 @@ def test_a_reader_of_events_that_leaves_is_forgotten(wire: Wire) -> None:
             break
     with wire.raw():
         assert wire.api.version()
+
+
+def test_a_rule_that_comes_in_the_middle_of_a_journaled_request(wire: Wire) -> None:
+    """While there is only a journal, the begin of a request is with the server before it is read whole."""
+    wire.api.keep_journal(wire.name)
+    with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as sock:
+        sock.sendall(b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*2\r\n$4\r\nINCR\r\n")
+        assert sock.recv(64) == b":1\r\n"
+        wire.api.add_rule(wire.name, at="before", action="error", command="INCR", error="OOM no")
+        sock.sendall(b"$1\r\nn\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nPING\r\n")
+        expected = b":2\r\n-OOM no\r\n+PONG\r\n"
+        received = b""
+        while len(received) < len(expected):
+            received += sock.recv(64)
+    assert received == expected
+    outcomes = [entry["outcome"] for entry in entries(wire) if entry["command"] in ("INCR", "PING")][-4:]
+    assert outcomes == ["ok", "ok", "OOM", "ok"]
