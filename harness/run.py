@@ -23,6 +23,7 @@ LATEST = "latest"
 CASES = "cases"
 PLAN = "plan.json"
 DEFAULT_SUBJECTS = (
+    "locked_retry",
     "stock_best",
     "stock_acks_late",
     "stock_defaults",
