@@ -63,7 +63,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.getoption("--chaos-quiet") and reporter is not None and not hasattr(config, "workerinput"):
         from _pytest.config import create_terminal_writer
 
-        sink = (options_of(config).folder / "logs" / "pytest.log").open("w")
+        sink = (options_of(config).folder / "logs" / "pytest.log").open("w", buffering=1)
         reporter._tw = create_terminal_writer(config, sink)
 
 
@@ -130,8 +130,8 @@ def chaos(request: pytest.FixtureRequest, subject: str) -> Iterator[Chaos]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """An unknown verdict and a control that was caught are outcomes of their own, neither passed nor failed."""
-    outcome = dict(report.user_properties).get(OUTCOME)
-    if report.when != "call" or outcome is None:
+    outcome = dict(getattr(report, "user_properties", ())).get(OUTCOME)  # a collection report has none
+    if outcome is None or report.when != "call":
         return None
     if outcome == "inconclusive":
         return "inconclusive", "?", "INCONCLUSIVE"
@@ -173,4 +173,4 @@ def _folder(config: pytest.Config) -> Path | None:
     if _options_key not in config.stash:
         return None
     folder = config.stash[_options_key].folder
-    return folder if (folder / "plan.json").is_file() else None
+    return folder if any(folder.glob("cases/*/plan.json")) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -125,6 +126,15 @@ def open_run(options: RunOptions) -> Path:
     )
     log.close()
     return folder / EVENTS
+
+
+def discard(folder: Path) -> None:
+    """Remove a run folder in which no case ran: our own files by name, then the folder if nothing else is in it."""
+    for name in (PLAN, EVENTS, "logs/pytest.log", ".gate", ".floor"):
+        (folder / name).unlink(missing_ok=True)
+    for place in (folder / "logs", folder / CASES, folder):
+        with contextlib.suppress(OSError):  # not empty: it holds what is not ours
+            place.rmdir()
 
 
 def versions() -> dict[str, str]:

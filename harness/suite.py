@@ -188,6 +188,11 @@ class Chaos:
         return self._subject.commands
 
     @property
+    def pool(self) -> Pool:
+        """The Celery pool that the workers run."""
+        return self._options.pool
+
+    @property
     def slots(self) -> int:
         """How many tasks the workers run at the same time, unless the test asks for another stack."""
         stack = self._options.stack_options

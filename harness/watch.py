@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 from pathlib import Path
@@ -61,14 +60,13 @@ class Watch:
 
     def conclude(self, folder: Path, status: int) -> int:
         """Print the summary of the run and return the exit code. `status` is pytest's."""
-        if status == _PYTEST_USAGE:
-            raise UsageError(_last_words(folder) or "pytest could not use these arguments")
-        if status == _PYTEST_INTERRUPTED and not any(
-            isinstance(e, events.CaseStarted) for e in events.read(self._stream)
-        ):
-            raise UsageError(_last_words(folder) or "interrupted before any case began")
+        started = any(isinstance(e, events.CaseStarted) for e in events.read(self._stream))
+        words = _last_words(folder)
+        if status == _PYTEST_USAGE or (words and not started and status not in (0, _PYTEST_NOTHING)):
+            run.discard(folder)
+            raise UsageError(words or "pytest could not use these arguments")
         if status == _PYTEST_NOTHING:
-            shutil.rmtree(folder, ignore_errors=True)  # an empty run is no run
+            run.discard(folder)
             raise UsageError("no case matches: widen -k, take a deeper --profile, or name other suites")
         if status in (_PYTEST_INTERRUPTED, _PYTEST_INTERNAL):
             self._interrupted(folder, status)
@@ -91,5 +89,5 @@ def _last_words(folder: Path) -> str:
         lines = (folder / "logs" / "pytest.log").read_text(errors="replace").splitlines()
     except OSError:
         return ""
-    errors = [line for line in lines if line.startswith(("ERROR", "E  ", "UsageError"))]
+    errors = [line for line in lines if line.startswith(("ERROR:", "E  ", "UsageError"))]
     return errors[-1].removeprefix("ERROR:").removeprefix("E ").strip() if errors else ""

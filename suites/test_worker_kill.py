@@ -7,6 +7,7 @@ import pytest
 from faults.schedule import PlannedFault, Schedule
 from harness.contract import Slo
 from harness.profile import Profile
+from harness.stack.base import Pool
 from harness.suite import Chaos
 from harness.workload import Workload
 
@@ -47,6 +48,8 @@ def test_tree(chaos: Chaos, profile: Profile) -> None:
 @pytest.mark.depth("default")
 def test_child(chaos: Chaos, profile: Profile) -> None:
     """SIGKILL to single pool children, as the kernel's OOM killer does."""
+    if chaos.pool is not Pool.PREFORK:
+        pytest.skip(f"a {chaos.pool} worker has no pool children")
     _busy(chaos, profile, _kills("kill_child", profile, profile.kills + 2))
 
 

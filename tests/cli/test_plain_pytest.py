@@ -54,6 +54,17 @@ def test_a_bad_option_is_a_usage_error_of_pytest(tmp_path: Path) -> None:
     assert "no subject 'nosuch'" in done.stdout + done.stderr
 
 
+def test_a_suite_that_does_not_import_is_reported_not_a_crash_of_the_plugin(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    done = _pytest("test_broken.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+    assert "No module named 'no_such_module'" in done.stdout
+    front = taskchaos("run", "test_broken.py", "-s", "stock_best", cwd=tmp_path)
+    assert front.code == 4
+    assert "no_such_module" in front.error_line
+
+
 def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         "from harness.contract import PhaseName, Slo\n"

@@ -52,6 +52,15 @@ def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[s
     assert not list(tmp_path.glob(".taskchaos/runs/2*")), "no run folder is left for a run that never was"
 
 
+def test_what_else_is_in_a_given_folder_survives_a_run_that_never_was(tmp_path: Path) -> None:
+    kept = tmp_path / "out" / "kept.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    done = taskchaos("run", "-k", "no_such_scenario", "--out", str(kept.parent), cwd=tmp_path)
+    assert done.code == 4
+    assert [p.name for p in kept.parent.iterdir()] == ["kept.txt"]
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{}")
     done = taskchaos("run", "--out", str(tmp_path), cwd=tmp_path)
