@@ -89,7 +89,11 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
 @click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
 @click.option("--stack", default="local", show_default=True, help="Where Redis, proxy and workers run.")
 @click.option(
-    "-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [default: 2 per core]."
+    "-n",
+    "parallel",
+    type=click.IntRange(1, 64),
+    default=None,
+    help="Cases at the same time [default: 2 per core and one].",
 )
 @click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
@@ -108,7 +112,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
     from harness.suite import make_options
 
     options = make_options(
-        parallel=parallel or 2 * (os.cpu_count() or 1), replay=None, subjects=given.pop("subjects"), **given
+        parallel=parallel or 2 * (os.cpu_count() or 1) + 1, replay=None, subjects=given.pop("subjects"), **given
     )
     more = ["-k", keyword] if keyword else []
     return _run_pytest(options, [*_suite_paths(suites), *more], verbose=verbose)

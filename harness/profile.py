@@ -38,7 +38,7 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("quick", Depth.QUICK, 1.0, 1.3, 1.0, 100, 80.0, 1000, 2, None, 15.0),
+        Profile("quick", Depth.QUICK, 1.0, 1.3, 1.0, 100, 80.0, 600, 2, None, 15.0),
         Profile("default", Depth.DEFAULT, 3.0, 4.0, 6.0, 100, 80.0, 3000, 4, 5.0, 30.0),
         Profile("nightly", Depth.NIGHTLY, 10.0, 30.0, 20.0, 100, 80.0, 20000, 20, 10.0, 90.0),
     )

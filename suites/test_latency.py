@@ -10,7 +10,7 @@ from harness.profile import Profile
 from harness.suite import UNDISTURBED_S, Chaos
 from harness.workload import Workload
 
-pytestmark = pytest.mark.chaos(cost_s=6)
+pytestmark = pytest.mark.chaos(cost_s=5)
 
 
 def _far_away(chaos: Chaos, profile: Profile, round_trip_ms: int) -> None:

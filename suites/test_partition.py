@@ -10,7 +10,7 @@ from harness.profile import Profile
 from harness.suite import Chaos
 from harness.workload import Workload
 
-pytestmark = pytest.mark.chaos(cost_s=6)
+pytestmark = pytest.mark.chaos(cost_s=7)
 
 
 #: Few enough that stock Celery's workers are mostly blocked in BRPOP when the cut comes.
