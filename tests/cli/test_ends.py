@@ -48,6 +48,8 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
+        # As from a terminal: whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     events = folder / "run" / "events.jsonl"
     began = _until(lambda: events.is_file() and b"fault_changed" in events.read_bytes(), 60)
