@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,16 +100,13 @@ def fault_summaries(history: History) -> tuple[FaultSummary, ...]:
     )
 
 
-def wall_of(stream: Iterable[events.Event]) -> float:
-    """Seconds between the first and the last event that were recorded before the verdict."""
-    times = [e.at_ns for e in stream if not isinstance(e, events.CaseJudged)]
-    return (max(times) - min(times)) / 1e9 if times else 0.0
-
-
 def wall_of_folder(folder: Path) -> float:
-    """`wall_of` the events of a stored case."""
+    """Seconds between the first and the last event of a stored case that were recorded before its verdict."""
     path = folder / EVENTS
-    return wall_of(events.read(path)) if path.is_file() else 0.0
+    if not path.is_file():
+        return 0.0
+    times = [e.at_ns for e in events.read(path) if not isinstance(e, events.CaseJudged)]
+    return (max(times) - min(times)) / 1e9 if times else 0.0
 
 
 def _row(window: checker.Window) -> WindowRow:

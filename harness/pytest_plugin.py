@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,13 +117,11 @@ def profile(request: pytest.FixtureRequest) -> Profile:
 
 
 @pytest.fixture
-def chaos(request: pytest.FixtureRequest, subject: str) -> Iterator[Chaos]:
+def chaos(request: pytest.FixtureRequest, subject: str) -> Chaos:
     """Runs the case of this test: `chaos(workload, schedule, ...)` judges it and raises unless it is as expected."""
     from harness.suite import Chaos
 
-    runner = Chaos(options_of(request.config), request.node, subject)
-    yield runner
-    runner.close()
+    return Chaos(options_of(request.config), request.node, subject)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.contract import PhaseName
 from harness.errors import ExitCode
 from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
@@ -175,6 +174,3 @@ class CaseDetail:
     faults: tuple[Band, ...] = ()
     windows: tuple[WindowRow, ...] = ()
     stories: tuple[Story, ...] = field(default=())
-
-
-PHASES_SHOWN = (PhaseName.BASELINE, PhaseName.FAULT, PhaseName.HEALED)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +29,6 @@ from harness.subject import Commands, absolute_spec, resolve
 from harness.turnstile import turn
 from harness.verdict import SLO_RULES, Outcome
 from harness.workload import LoadModel, Workload
-
-log = logging.getLogger(__name__)
 
 #: Visibility time-out for suites that take no message away from a worker.
 UNDISTURBED_S = 30
@@ -256,9 +252,6 @@ class Chaos:
         with turn(self._options.folder, alone=alone):
             return conduct(case, self._options.folder / run.CASES / case.id, run_log, tries=tries)
 
-    def close(self) -> None:
-        """Nothing to do: a case cleans up after itself, and the zygote is kept for the next one."""
-
 
 def load_was_late(result: CaseResult) -> bool:
     """Whether nothing but a late load generator keeps the case from being decided."""
@@ -294,7 +287,5 @@ def finish(folder: Path, options: RunOptions) -> None:
     stream = events.Log(folder / EVENTS)
     stream.emit(events.RunEnded(wall_s=round((now_ns() - options.began_ns) / NS_PER_S, 2)))
     stream.close()
-    began = time.monotonic()
     write_all(folder)
-    log.debug("reports written in %.2f s", time.monotonic() - began)
     run.link_latest(folder)
