@@ -5,21 +5,24 @@ The order of the checks and the order of the members in the answers are part of 
 
 import asyncio
 import dataclasses
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import gojson
 from .bodies import read_attributes, read_milliseconds, read_spec, read_specs, read_toxic
 from .chain import Entry
-from .collection import Collection, Populated
+from .collection import Collection, Populated, ProxySpec
 from .errors import ApiError, ListenError, listen_failed
 from .gojson import Fields
 from .metrics import CONTENT_TYPE, Metrics
 from .proxy import Proxy
 
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_LONG_BODY = 16 * 1024  # takes long enough to read to hold up the traffic
+_LONG_BODY = 16 * 1024  # takes long enough to read to hold up the traffic; only a populate has reason to be longer
+_AT_ONCE = 100  # proxies in an answer, likewise
 _JSON = "application/json"
 _PLAIN = "text/plain; charset=utf-8"
 
@@ -73,6 +76,7 @@ class Api:
         self._collection = collection
         self._version = version
         self._metrics = metrics
+        self._reader = ThreadPoolExecutor(1, "long-bodies")  # one, or they would take turns with the loop
         change_proxy, change_toxic = self._update_proxy, self._update_toxic
         self._routes: tuple[Route, ...] = (
             Route(("proxies",), {"GET": self._list_proxies, "POST": self._create_proxy}),
@@ -106,6 +110,8 @@ class Api:
             known = True
             handler = route.handlers.get(request.method)
             if handler is not None:
+                if len(request.body) > _LONG_BODY and handler != self._populate:
+                    return failure(ApiError(f"body longer than {_LONG_BODY} bytes", 413))
                 return await self._run(handler, request, arguments)
         if known:
             return Response(405, matched=False)
@@ -123,7 +129,8 @@ class Api:
     # Proxies.
 
     async def _list_proxies(self, request: Request, arguments: list[str]) -> Response:
-        return _json(200, {proxy.name: proxy_json(proxy) for proxy in self._collection.all()})
+        members = await _encoded(self._collection.all(), lambda proxy: {proxy.name: proxy_json(proxy)})
+        return Response(200, b"{" + b",".join([member[1:-1] for member in members]) + b"}", _JSON)
 
     async def _create_proxy(self, request: Request, arguments: list[str]) -> Response:
         return _json(201, proxy_json(await self._collection.create(read_spec(request.body))))
@@ -192,17 +199,24 @@ class Api:
 
     async def _populate(self, request: Request, arguments: list[str]) -> Response:
         try:
-            body = request.body
-            specs = read_specs(body) if len(body) < _LONG_BODY else await asyncio.to_thread(read_specs, body)
-            result = await self._collection.populate(specs)
+            result = await self._collection.populate(await self._specs(request.body))
         except ApiError as error:
             result = Populated(error=error)
-        answer: dict[str, Any] = {}
+        status, begin = 201, b"{"
         if result.error is not None:
-            answer = {"error": result.error.message, "status": result.error.status}
+            status = result.error.status
+            begin = gojson.encode({"error": result.error.message, "status": status})[:-1] + b","
         # Go prints an empty slice that was never made as null, and clients have come to expect it.
-        answer["proxies"] = [proxy_json(proxy) for proxy in result.proxies] or None
-        return _json(result.error.status if result.error is not None else 201, answer)
+        made = b"[" + b",".join(await _encoded(result.proxies, proxy_json)) + b"]" if result.proxies else b"null"
+        return Response(status, begin + b'"proxies":' + made + b"}", _JSON)
+
+    async def _specs(self, body: bytes) -> list[ProxySpec]:
+        if len(body) <= _LONG_BODY:
+            return read_specs(body)
+        read = await asyncio.get_running_loop().run_in_executor(self._reader, _read_long, body)
+        if isinstance(read, ApiError):
+            raise read
+        return read
 
     async def _get_metrics(self, request: Request, arguments: list[str]) -> Response:
         assert self._metrics is not None, "the route is there only with them"
@@ -212,6 +226,20 @@ class Api:
     async def _get_version(self, request: Request, arguments: list[str]) -> Response:
         text = gojson.encode(self._version).decode()
         return Response(200, f'{{"version": {text}}}\n'.encode(), "application/json;charset=utf-8")
+
+
+def _read_long(body: bytes) -> list[ProxySpec] | ApiError:
+    """Beside the loop, which can interrupt it, but not the garbage collector, which would find nothing but work.
+
+    A refusal is returned, for its traceback would keep all that was read until the collector finds it.
+    """
+    gc.disable()
+    try:
+        return read_specs(body)
+    except ApiError as error:
+        return error.with_traceback(None)
+    finally:
+        gc.enable()
 
 
 def failure(error: ApiError) -> Response:
@@ -246,6 +274,16 @@ def toxic_json(entry: Entry) -> dict[str, Any]:
         "toxicity": gojson.float32(entry.toxicity),
         **{name: value for name, value in window.items() if value is not None},
     }
+
+
+async def _encoded(proxies: list[Proxy], describe: Callable[[Proxy], object]) -> list[bytes]:
+    """The JSON of each. The traffic goes on during a long list."""
+    encoded = []
+    for number, proxy in enumerate(proxies, start=1):
+        encoded.append(gojson.encode(describe(proxy)))
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return encoded
 
 
 def _json(status: int, value: object) -> Response:

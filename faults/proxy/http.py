@@ -21,7 +21,7 @@ from .api import Api, Request, Response
 
 _READ_LIMIT_S = 15.0
 _IDLE_LIMIT_S = 60.0
-_BODY_LIMIT_BYTES = 256 * 1024  # some thousand proxies, and no more than can be read without holding up the rest
+_BODY_LIMIT_BYTES = 128 * 1024  # a thousand proxies, and no more than can be read without holding up the rest
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 
 

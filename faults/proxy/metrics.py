@@ -1,7 +1,8 @@
 """/metrics in the text format of Prometheus: the names, labels and order of the real server.
 
 Bytes are counted as they pass. The real server counts a link when it has ended, and what it sent only if it ended well.
-Of its runtime metrics there are those of the process; go_* would have to be made up, and python_info stands for them.
+Of its runtime metrics there are those of the process; go_* would have to be made up, and python_info and the lag of the
+event loop stand for them.
 """
 
 import os
@@ -13,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
+from .lag import LoopLag
 from .link import Connection
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
@@ -58,11 +60,11 @@ def _add(totals: dict[Labels, tuple[int, int]], connection: Connection, names: t
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Which of them are served, as the flags say."""
+    """Which of them are served, as the flags say: those of the process with `lag` only."""
 
     traffic: Traffic
     proxies: bool
-    runtime: bool
+    lag: LoopLag | None
 
     def text(self) -> str:
         families = list(_PROMHTTP)
@@ -72,8 +74,8 @@ class Metrics:
                 values = [(labels._asdict(), counts[place]) for labels, counts in totals.items()]
                 if values:
                     families.append(Family(f"toxiproxy_proxy_{name}_bytes_total", "counter", "", values))
-        if self.runtime:
-            families.extend(_runtime())
+        if self.lag is not None:
+            families.extend(_runtime(self.lag.longest_s))
         return "".join(line for family in sorted(families) for line in family.lines())
 
 
@@ -102,12 +104,17 @@ _PROMHTTP = (
 )
 
 
-def _runtime() -> Iterable[Family]:
+def _runtime(longest_lag_s: float) -> Iterable[Family]:
     def gauge(name: str, text: str, value: float) -> Family:
         return Family(name, "gauge", text, [({}, value)])
 
     python = {"implementation": platform.python_implementation(), "version": platform.python_version()}
     yield Family("python_info", "gauge", "The Python that this server runs on.", [(python, 1)])
+    yield gauge(
+        "taskchaos_loop_lag_max_seconds",
+        "Longest time that this process held up its event loop, without what the kernel gave to others.",
+        round(longest_lag_s, 6),
+    )
     cpu = Family(
         "process_cpu_seconds_total",
         "counter",

@@ -21,18 +21,21 @@ _BREATH_S = 0.2  # how long to leave clients in the backlog when file descriptor
 
 
 class Port:
-    """`on_client` gets each accepted socket, non-blocking. All methods are synchronous."""
+    """All methods are synchronous."""
 
-    def __init__(self, on_client: Callable[[socket.socket], None]) -> None:
-        self._on_client = on_client
+    def __init__(self) -> None:
+        self._on_client: Callable[[socket.socket], None] | None = None  # while listening
         self._loop = asyncio.get_running_loop()
         self._listening: socket.socket | None = None
         self._held: socket.socket | None = None
         self._breath: asyncio.TimerHandle | None = None
         self.bound: Address | None = None
 
-    def listen(self, address: Address) -> Address:
-        """Accept clients at `address` and return it with its real port. Raises ListenError with Go's text."""
+    def listen(self, address: Address, on_client: Callable[[socket.socket], None]) -> Address:
+        """Accept clients at `address` and return it with its real port. Raises ListenError with Go's text.
+
+        `on_client` gets each accepted socket, non-blocking.
+        """
         assert self._listening is None, "already listening"
         sock = self._held if self._held is not None and address == self.bound else _bind(address)
         if self._held is not None and self._held is not sock:
@@ -43,7 +46,7 @@ class Port:
         except OSError as error:
             sock.close()
             raise _refusal(address, error) from None
-        self._listening = sock
+        self._listening, self._on_client = sock, on_client
         self.bound = _address_of(sock)
         self._loop.add_reader(sock, self._accept)
         return self.bound
@@ -69,11 +72,11 @@ class Port:
         for sock in (self._listening, self._held):
             if sock is not None:
                 sock.close()
-        self._listening = self._held = None
+        self._listening = self._held = self._on_client = None
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
-            if self._listening is None:
+            if self._listening is None or self._on_client is None:
                 return
             try:
                 client, _ = self._listening.accept()

@@ -48,7 +48,7 @@ class Proxy:
         self._dice = dice.of(name)
         self._traffic = traffic
         self._dial_timeout_s = dial_timeout_s
-        self._port = Port(self._on_client)
+        self._port = Port()
         self._connections: set[Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Future[None]] = set()
@@ -61,7 +61,7 @@ class Proxy:
         """Listen at `address`, which becomes the listen text. Raises ListenError; then nothing has changed."""
         if self.enabled:
             return
-        self.listen = str(self._port.listen(address))
+        self.listen = str(self._port.listen(address, self._on_client))
         self.enabled = True
 
     def stop(self) -> None:
@@ -142,9 +142,9 @@ class Proxy:
         assert previous is not None
         self._port.free()
         try:
-            self.listen = str(self._port.listen(address))
+            self.listen = str(self._port.listen(address, self._on_client))
         except ListenError:
-            self._port.listen(previous)
+            self._port.listen(previous, self._on_client)
             raise
 
     # Toxics: the list, then every live connection, in the same step.

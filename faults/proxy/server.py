@@ -4,6 +4,7 @@ Unlike the real server it says which port it got, and does not stay behind witho
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from .dice import Dice
 from .errors import ApiError
 from .http import ApiProtocol
 from .hub import Hub
+from .lag import LoopLag
 from .metrics import Metrics
 from .options import Options, parse
 from .wire_api import WireApi
@@ -63,17 +65,21 @@ async def _serve(options: Options) -> None:
     if options.config is not None:
         await _load(options.config, collection)
     metrics = None
-    if options.proxy_metrics or options.runtime_metrics:
-        metrics = Metrics(collection.traffic, proxies=options.proxy_metrics, runtime=options.runtime_metrics)
+    lag = LoopLag(loop) if options.runtime_metrics else None
+    if options.proxy_metrics or lag is not None:
+        metrics = Metrics(collection.traffic, proxies=options.proxy_metrics, lag=lag)
     api = Api(collection, options.version, metrics)
     api.extend(WireApi(collection).routes())
     server = await loop.create_server(lambda: ApiProtocol(api), sock=sock)
     host, port = sock.getsockname()[:2]
     sys.stdout.write(f'{{"host": {gojson.encode(host).decode()}, "port": {port}}}\n')
     sys.stdout.flush()
+    gc.freeze()  # what is there now stays: collections need not look at it
     await stop.wait()
     server.close()
     await collection.close()
+    if lag is not None:
+        lag.stop()
     hub.close()
     await asyncio.sleep(0)  # for those who follow the events to be told
 

@@ -1,11 +1,14 @@
 """/metrics: the two counters as Toxiproxy prints them, and the flags that serve them."""
 
+import asyncio
 import itertools
 import re
+import time
 
 import pytest
 from proxy_support import Http, TcpServer, connect, eventually, receive, running_server
 
+from faults.proxy.lag import TICK_S, LoopLag
 from faults.proxy.metrics import go_number
 from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
@@ -59,6 +62,22 @@ def test_runtime() -> None:
         assert re.search(r'^python_info\{implementation="\w+",version="[\d.]+\S*"\} 1$', text, re.MULTILINE)
         names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
         assert names == sorted(names)
+        assert "taskchaos_loop_lag_max_seconds" in names
+
+
+def test_the_lag_is_what_the_process_itself_did() -> None:
+    async def busy(seconds: float) -> float:
+        lag = LoopLag(asyncio.get_running_loop())
+        try:
+            end_s = time.thread_time() + seconds
+            while time.thread_time() < end_s:
+                pass
+            await asyncio.sleep(2 * TICK_S)
+            return lag.longest_s
+        finally:
+            lag.stop()
+
+    assert asyncio.run(busy(0.08)) >= 0.08 - 2 * TICK_S
 
 
 @pytest.mark.parametrize("arguments", [(), ("-proxy-metrics=false",)])
