@@ -26,7 +26,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The end of one delivery. `message` replaces the stored one (a retry's next generation); "" keeps it."""
+    """The end of one delivery. `message` replaces the stored one (a retry's next generation); "" keeps it.
+
+    `budget`: the retry budget of its task as the script reads it; "" for none.
+    """
 
     row: str
     fence: str
@@ -34,6 +37,7 @@ class Settle:
     delay_ms: int = 0
     reason: str = ""
     message: str = ""
+    budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,15 @@ class Claim:
     crashes: int
     returns: int
     key_number: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A message that became a dead letter although no holder said so: its crashes or returns were used up."""
+
+    row: str
+    reason: str
     raw: bytes
 
 
@@ -90,6 +103,7 @@ class Answer:
     reaped: int = 0
     dropped: int = 0
     parked: int = 0
+    buried: tuple[Buried, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,10 @@ class Keys:
     def done(self, row: str) -> str:
         """The completion record that drops late duplicates."""
         return f"{self.prefix}done:{row}"
+
+    def budget(self, queue_list: str) -> str:
+        """The retry budget's bucket of a queue list; absent means full."""
+        return f"{self.prefix}budget:{queue_list}"
 
     def lock(self, name: str) -> str:
         """The holder of a business key."""
@@ -146,7 +164,7 @@ def turn_arguments(keys: Keys, turn: Turn) -> list[Any]:
         *(len(turn.settles), len(turn.renewals)),
     ]
     for s in turn.settles:
-        arguments += (s.row, s.fence, s.kind.value, s.delay_ms, s.reason, s.message)
+        arguments += (s.row, s.fence, s.kind.value, s.delay_ms, s.reason, s.message, s.budget)
     for r in turn.renewals:
         arguments += (r.row, r.fence, r.lease_ms, int(r.started))
     return arguments
@@ -158,7 +176,7 @@ def _text(value: bytes | str) -> str:
 
 def read_answer(reply: Any) -> Answer:
     """The reply of turn.lua."""
-    now_ms, due_ms, codes, lost, claims, seen = reply
+    now_ms, due_ms, codes, lost, claims, seen, buried = reply
     return Answer(
         now_ms=int(now_ms),
         due_ms=None if due_ms < 0 else int(due_ms),
@@ -169,6 +187,7 @@ def read_answer(reply: Any) -> Answer:
         reaped=seen[1],
         dropped=seen[2],
         parked=seen[3],
+        buried=tuple(Buried(_text(b[0]), _text(b[1]), b[2] or b"") for b in buried),
     )
 
 

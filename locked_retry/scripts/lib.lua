@@ -3,7 +3,7 @@
 -- KEYS  1 lease   zset  row -> lease end, ms          2 delay  zset  row -> due, ms
 --       3 dead    zset  row -> time of death, ms      4 fence  string, highest fencing token given out
 --       5 worker  hash  last turn of one worker       6 stats  hash, counters       7 stale  list, refused settles
--- ARGV  1 prefix of all other keys: t:<row> (state row), done:<row>, lock:<name>, wait:<name>
+-- ARGV  1 prefix of all other keys: t:<row> (state row), done:<row>, lock:<name>, wait:<name>, budget:<queue list>
 --
 -- A state row is a hash: st (q queued, r running, d delayed, p parked, x dead), msg (the Celery message, as it is in the
 -- queue), q (the list it came from), tag (its delivery tag), f (fence of the holder), w and tn (worker and turn that

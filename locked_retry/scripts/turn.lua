@@ -4,16 +4,20 @@
 -- ARGV  1 prefix   2 worker token   3 turn number   4 how many to claim   5 most bytes to claim   6 lease, ms
 --       7 ms a completion record lives   8 most rows to promote, and to reap   9 number of queues   10 queue to begin with
 --       11 max crashes   12 number of settles S   13 number of renewals R
---       then S times: row, fence, kind, delay ms, reason, new message or ''
+--       then S times: row, fence, kind, delay ms, reason, new message or '', retry budget or ''
 --            kind ok | retry | dead | requeue | snooze | crash; crash carries its max crashes in front of the reason: '3 text'
+--            retry budget 'tokens:refill:ms': the bucket's size, what a success adds to it, how long a retry without a token waits
 --       then R times: row, fence, lease ms, 1 if started else 0
--- Reply {server time ms, ms until something is due or -1, codes, lost rows, claims, {promoted, reaped, dropped, parked}}
---       codes: one letter per settle: o applied, d applied before (by you), x applied and now dead, s refused as stale
+-- Reply {server time ms, ms until something is due or -1, codes, lost rows, claims, {promoted, reaped, dropped, parked}, buried}
+--       codes: one letter per settle: o applied, h applied and held back by the retry budget, d applied before (by you),
+--              x applied and now dead, s refused as stale
 --       claims: {row, fence, crashes, returns, number of the KEY among the queue lists, message} each
+--       buried: {row, reason, message} of each message that became a dead letter without its holder having said so
 --
 -- Repeat after a lost reply (same worker token and turn number): nothing is done again; the first codes and those of
--- the first claims that are still held are answered, renewals are (harmlessly) renewed. If the worker's record is gone
--- too, a settle that was applied answers d, found by the fence that the row or its completion record kept.
+-- the first claims that are still held and of the buried that are still dead are answered, renewals are (harmlessly)
+-- renewed. If the worker's record is gone too, a settle that was applied answers d, found by the fence that the row or
+-- its completion record kept.
 --
 -- The first write is one that a full Redis allows (HDEL); Redis then refuses none of the others, so that a Redis at
 -- maxmemory can still be drained. Everything that can be refused (READONLY, MISCONF, BUSY, LOADING) is refused there,
@@ -25,11 +29,11 @@ local want, want_bytes, lease_ms, done_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most, queues, first = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local settles, renewals = tonumber(ARGV[12]), tonumber(ARGV[13])
 if not (want and want_bytes and lease_ms and done_ms and most and queues and first and settles and renewals)
-    or #ARGV ~= FIXED + 6 * settles + 4 * renewals or (want > 0 and (queues < 1 or (#KEYS - 7) % queues ~= 0)) then
+    or #ARGV ~= FIXED + 7 * settles + 4 * renewals or (want > 0 and (queues < 1 or (#KEYS - 7) % queues ~= 0)) then
   return redis.error_reply('ERR locked_retry: malformed turn')
 end
 
-local codes, lost, claims = {}, {}, {}
+local codes, lost, claims, buried = {}, {}, {}, {}
 local seen = { promoted = 0, reaped = 0, dropped = 0, parked = 0 }
 redis.call('HDEL', WORKER, '-')
 
@@ -40,14 +44,39 @@ local function stale(row, fence, kind)
   return 's'
 end
 
+local function bury_unasked(row, reason)
+  bury(row, reason)
+  buried[#buried + 1] = { row, reason, redis.call('HGET', row_key(row), 'msg') }
+end
+
 local function crashed(row, crashes, limit, reason)
   redis.call('HSET', row_key(row), 'c', crashes)
   count('crashes')
   if crashes >= limit then
-    bury(row, reason)
+    bury_unasked(row, reason)
     return true
   end
   return false
+end
+
+-- Retry budgets: a bucket of tokens for each queue list that a success fills a little and a retry takes one from. When
+-- most of what runs fails, retries become rare by themselves, instead of multiplying the load on whatever is down.
+local buckets = {}
+local function bucket(list, budget)
+  local size, refill, wait_ms = string.match(budget, '^([%d.]+):([%d.]+):(%d+)$')
+  local key = P .. 'budget:' .. list
+  buckets[key] = buckets[key] or { tokens = tonumber(redis.call('GET', key) or size), size = tonumber(size) }
+  return buckets[key], tonumber(refill), tonumber(wait_ms)
+end
+
+local function write_buckets()
+  for key, one in pairs(buckets) do
+    if one.tokens >= one.size then
+      redis.call('DEL', key) -- absent is full
+    else
+      redis.call('SET', key, string.format('%.3f', one.tokens), 'PX', 86400000)
+    end
+  end
 end
 
 local function delay(row, due_ms, message)
@@ -57,7 +86,7 @@ local function delay(row, due_ms, message)
   redis.call('ZADD', DELAY, int(now_ms + due_ms), row)
 end
 
-local function settle(row, fence, kind, delay_ms, reason, message)
+local function settle(row, fence, kind, delay_ms, reason, message, budget)
   local key = row_key(row)
   local v = redis.call('HMGET', key, 'st', 'f', 'w', 'lf', 'lk', 'a', 'c', 'q', 'msg')
   if v[1] ~= 'r' or v[2] ~= fence or v[3] ~= me then
@@ -69,11 +98,24 @@ local function settle(row, fence, kind, delay_ms, reason, message)
   if kind == 'ok' then
     redis.call('DEL', key)
     redis.call('SET', done_key(row), fence, 'PX', done_ms)
+    if budget ~= '' then
+      local one, refill = bucket(v[8], budget)
+      one.tokens = math.min(one.size, one.tokens + refill)
+    end
   else
     redis.call('HSET', key, 'lf', fence, 'err', reason)
     if kind == 'retry' then
-      redis.call('HSET', key, 'a', (tonumber(v[6]) or 0) + 1)
-      delay(row, delay_ms, message)
+      local one, _, wait_ms
+      if budget ~= '' then one, _, wait_ms = bucket(v[8], budget) end
+      if one and one.tokens < 1 then -- the same attempt again, much later: it costs none
+        delay(row, math.max(delay_ms, wait_ms), '')
+        count('held_back')
+        code = 'h'
+      else
+        if one then one.tokens = one.tokens - 1 end
+        redis.call('HSET', key, 'a', (tonumber(v[6]) or 0) + 1)
+        delay(row, delay_ms, message)
+      end
     elseif kind == 'snooze' then
       delay(row, delay_ms, message)
     elseif kind == 'dead' then
@@ -131,7 +173,7 @@ local function reap()
         local returns = (tonumber(v[4]) or 0) + 1
         redis.call('HSET', key, 'rt', returns)
         dead = returns >= MAX_RETURNS
-        if dead then bury(row, 'came back unstarted too often') end
+        if dead then bury_unasked(row, 'came back unstarted too often') end
       end
       if not dead then to_front(row, v[6], v[7]) end
       free_lock(v[8], row)
@@ -234,15 +276,29 @@ local function claimed_before()
   end
 end
 
+local function buried_before()
+  for row in string.gmatch(redis.call('HGET', WORKER, 'buried') or '', '[^\n]+') do
+    local v = redis.call('HMGET', row_key(row), 'st', 'err', 'msg')
+    if v[1] == 'x' then buried[#buried + 1] = { row, v[2], v[3] } end
+  end
+end
+
+local function names(of)
+  local rows = {}
+  for number, one in ipairs(of) do rows[number] = one[1] end
+  return table.concat(rows, '\n')
+end
+
 local replay = redis.call('HGET', WORKER, 'tn') == turn
 local at = FIXED
 if replay then
   codes = { redis.call('HGET', WORKER, 'codes') or '' }
-  at = at + 6 * settles
+  at = at + 7 * settles
 else
   for number = 1, settles do
-    codes[number] = settle(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]) or 0, ARGV[at + 5], ARGV[at + 6])
-    at = at + 6
+    local delay_ms = tonumber(ARGV[at + 4]) or 0
+    codes[number] = settle(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], delay_ms, ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
+    at = at + 7
   end
 end
 for _ = 1, renewals do
@@ -251,18 +307,18 @@ for _ = 1, renewals do
 end
 if replay then
   claimed_before()
+  buried_before()
   count('replays')
 else
   promote()
   reap()
   if want > 0 then claim_all() end
-  local rows = {}
-  for number, one in ipairs(claims) do rows[number] = one[1] end
   if #claims > 0 then
     redis.call('SET', FENCE, int(fence))
     count('claimed', #claims)
   end
-  redis.call('HSET', WORKER, 'tn', turn, 'codes', table.concat(codes), 'rows', table.concat(rows, '\n'))
+  write_buckets()
+  redis.call('HSET', WORKER, 'tn', turn, 'codes', table.concat(codes), 'rows', names(claims), 'buried', names(buried))
   redis.call('PEXPIRE', WORKER, 3600000)
 end
 write_counts()
@@ -272,4 +328,5 @@ for _, index in ipairs({ DELAY, LEASE }) do
   local head = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
   if head and (due_ms < 0 or head - now_ms < due_ms) then due_ms = math.max(0, head - now_ms) end
 end
-return { now_ms, due_ms, table.concat(codes), lost, claims, { seen.promoted, seen.reaped, seen.dropped, seen.parked } }
+local counted = { seen.promoted, seen.reaped, seen.dropped, seen.parked }
+return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried }
