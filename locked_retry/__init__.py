@@ -13,12 +13,13 @@ from typing import Any
 from celery import Celery, signals
 
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
+from locked_retry.budget import Budget
 from locked_retry.lease import Lease, new_board
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.task import LockedTask
 
-__all__ = ["Backoff", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options", "install"]
+__all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options", "install"]
 
 #: Celery's default; whoever set something else keeps it.
 _CELERY_PREFETCH_MULTIPLIER = 4

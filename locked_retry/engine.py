@@ -163,8 +163,11 @@ class Engine:
         if self._failures:
             logger.warning("locked_retry: Redis answers again")
         self._failures = 0
-        for claim in self.session.answered(read_answer(reply), time.monotonic()):
+        answer = read_answer(reply)
+        for claim in self.session.answered(answer, time.monotonic()):
             self._deliver(claim)
+        for one in answer.buried:
+            self.channel.buried(one)
 
     def _deliver(self, claim: Claim) -> None:
         queues = self._queues
@@ -258,8 +261,11 @@ class Engine:
                 self._send(self.session.pending, time.monotonic(), whole=True)
                 reply = self.turn_line.connection.read_response(disable_decoding=True)
             self.in_flight = False
-            for claim in self.session.answered(read_answer(reply), time.monotonic()):
+            answer = read_answer(reply)
+            for claim in self.session.answered(answer, time.monotonic()):
                 self.session.end(claim.fence, Kind.REQUEUE, "worker shutdown")
+            for one in answer.buried:
+                self.channel.buried(one)
 
 
 def _nothing() -> None:

@@ -105,6 +105,8 @@ class LockedRequest(Request):  # type: ignore[misc]
         exc, held = _unwrap(exc_info), self._held
         if isinstance(exc, PlannedRetry) and held is not None:
             message = next_generation(held, exc.plan)
+            if exc.plan.body is not None:
+                held.budget = ""  # to hold it back would be to run the old arguments again
             self._decide(Kind.RETRY, round(exc.plan.delay_s * 1000), str(exc.excs or exc), message)
         super().on_retry(exc_info)
 
@@ -157,7 +159,9 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
 def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
     """Whether the delivery ends here: it is not due yet, or was published without the lock that its task needs."""
     tag, headers = message.delivery_tag, message.headers
-    session.set_task(tag, task.lease_s or session.options.lease_s, task.max_crashes or session.options.max_crashes)
+    budget = task.budget.encoded() if task.budget is not None else ""
+    lease_s, max_crashes = task.lease_s or session.options.lease_s, task.max_crashes or session.options.max_crashes
+    session.set_task(tag, lease_s, max_crashes, budget)
     eta = headers.get("eta")
     if eta:
         due = maybe_iso8601(eta)

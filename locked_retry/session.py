@@ -30,6 +30,7 @@ class Held:
     claim: Claim
     lease_s: float
     max_crashes: int
+    budget: str = ""
     started: bool = False
     told_started: bool = False
     lost: bool = False  # no longer ours; its settle is sent all the same, to be refused and recorded
@@ -89,14 +90,15 @@ class Session:
         """How this delivery ends, sent once Celery acknowledges or rejects it. The first decision stands."""
         held = self.held.get(tag)
         if held is not None and held.settle is None:
-            held.settle = Settle(held.claim.row, held.claim.fence, kind, delay_ms, reason[:500], message)
+            held.settle = Settle(held.claim.row, held.claim.fence, kind, delay_ms, reason[:500], message, held.budget)
 
     def end(self, tag: str, kind: Kind, reason: str = "") -> bool:
         """Settle as decided, else as `kind`. False if this session does not hold it."""
         held = self.held.pop(tag, None)
         if held is None:
             return False
-        self.outbox.append(held.settle or Settle(held.claim.row, held.claim.fence, kind, 0, reason[:500]))
+        done = Settle(held.claim.row, held.claim.fence, kind, 0, reason[:500], budget=held.budget)
+        self.outbox.append(held.settle or done)
         self.wake()
         return True
 
@@ -230,11 +232,11 @@ class Session:
         """The doorbell rang: a message may have arrived."""
         self.hungry = True
 
-    def set_task(self, tag: str, lease_s: float, max_crashes: int) -> None:
+    def set_task(self, tag: str, lease_s: float, max_crashes: int, budget: str = "") -> None:
         """What the task of this delivery wants; its lease is renewed in the next turn if that differs."""
         held = self.held.get(tag)
         if held is not None:
-            held.max_crashes = max_crashes
+            held.max_crashes, held.budget = max_crashes, budget
             if held.lease_s != lease_s:
                 held.lease_s = lease_s
                 self._renew_at_s = 0.0

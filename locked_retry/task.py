@@ -14,6 +14,7 @@ from celery import Task
 from celery.exceptions import Retry
 
 from locked_retry.backoff import Backoff, Exponential
+from locked_retry.budget import Budget
 from locked_retry.lease import UNLIMITED, Lease
 from locked_retry.request import LeaseLost, Plan, PlannedRetry, body_of
 
@@ -40,6 +41,7 @@ class LockedTask(Task):  # type: ignore[misc]
     lease_s: after how long without a sign of life the message is offered again. None: the transport's.
     backoff: the law of waiting when `retry()` is given neither countdown nor eta. A task that sets Celery's
         `default_retry_delay` keeps that. `retry_backoff` of autoretry works as ever.
+    budget: how many retries its queue may have. None: any number. Retries with new arguments are not held to it.
     max_crashes: how many executions may kill their process. None: the transport's.
 
     `acks_late` and `reject_on_worker_lost` are on. A task that sets `acks_late=False` has Celery's at-most-once:
@@ -55,6 +57,7 @@ class LockedTask(Task):  # type: ignore[misc]
     lock: str | Callable[..., str] | None = None
     lease_s: float | None = None
     backoff: Backoff | None = Exponential()
+    budget: Budget | None = None
     max_crashes: int | None = None
     _rng = random.SystemRandom()
 

@@ -24,10 +24,11 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
 from locked_retry.engine import FAILURES, Engine
+from locked_retry.failures import fail
 from locked_retry.options import Options
 from locked_retry.poller import Poller
 from locked_retry.session import Session
-from locked_retry.store import Claim, Keys, Kind, Script, call
+from locked_retry.store import Buried, Claim, Keys, Kind, Script, call
 
 logger = logging.getLogger("locked_retry")
 
@@ -198,6 +199,12 @@ class ChannelMixin:
             session.end_now(claim.fence, Kind.REQUEUE, reason="no longer consumed here")
             return
         self.connection._deliver(payload, queue)
+
+    def buried(self: Any, one: Buried) -> None:
+        """A message became a dead letter in this worker's turn: fail its task as Celery would."""
+        for consumer in consumers:
+            fail(one, consumer, self)
+            break
 
     def session_end(self: Any, tag: str, kind: Kind, reason: str = "") -> bool:
         """Settle a delivery of this channel; True also if its lease was lost meanwhile (nothing is left to do)."""
