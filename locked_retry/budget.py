@@ -11,7 +11,7 @@ class Budget:
 
     With refill 0.1, retries come to at most a tenth of the successes once the first `tokens` are used: an outage then
     meets 1.1 times the usual load instead of `max_retries` + 1 times (Google SRE book, chapter 21). A retry that finds
-    no token waits for `wait_s` at least and is then the same attempt again, so an outage uses up nobody's `max_retries`.
+    no token waits for `wait_s` at least and is then the same attempt again: an outage uses up no task's retries.
     """
 
     tokens: float = 100.0

@@ -125,7 +125,8 @@ class Engine:
 
     def _turn(self, now_s: float) -> None:
         if self.in_flight:
-            if now_s - self.session.resent_at_s > self.options.reply_timeout_s:
+            late = now_s - self.session.resent_at_s > self.options.reply_timeout_s
+            if late and not self.turn_line.connection.can_read(timeout=0):  # else the loop is, not Redis
                 raise TimeoutError(f"no answer for {self.options.reply_timeout_s:g} s")
             return
         if self.session.pending is not None:

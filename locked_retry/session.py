@@ -169,17 +169,12 @@ class Session:
         self.pending = None
         self._count(answer, turn, now_s)
         self._adapt(turn, answer)
-        shortest_s = min((h.lease_s for h in self.held.values()), default=self.options.lease_s)
         if self._renewing:
-            lease.board.renewed(self.sent_at_s)
-            self._renew_at_s = self.sent_at_s + shortest_s / 3
-        elif not self.held:
-            self._renew_at_s = self.sent_at_s + self.options.lease_s / 3
-        lost = set(answer.lost)
-        for held in list(self.held.values()):
-            if held.claim.row in lost and any(r.fence == held.claim.fence for r in turn.renewals):
-                held.lost = True
-                lease.board.strike(held.claim.fence)
+            self.renewed(turn.renewals, set(answer.lost), self.sent_at_s)
+        else:
+            self._mark_lost(turn.renewals, set(answer.lost))
+            if not self.held:
+                self._renew_at_s = self.sent_at_s + self.options.lease_s / 3
         self.hungry = bool(turn.want) and len(answer.claims) + answer.dropped + answer.parked >= turn.want
         self.hungry = self.hungry or bool(answer.promoted or answer.reaped)
         self.hungry = self.hungry or not turn.want  # nobody asked: there may be some
@@ -190,6 +185,37 @@ class Session:
         return list(answer.claims)
 
     _renewing = False
+
+    @property
+    def shortest_lease_s(self) -> float:
+        """Of what is held; the transport's if nothing is."""
+        return min((h.lease_s for h in list(self.held.values())), default=self.options.lease_s)
+
+    def overdue(self, now_s: float) -> list[Renewal]:
+        """What to renew beside the loop, which is late with it or with telling that a task was started. Any thread."""
+        everything = list(self.held.values())
+        late = now_s >= self._renew_at_s or any(held.started and not held.told_started for held in everything)
+        if not late:
+            return []
+        return [
+            Renewal(h.claim.row, h.claim.fence, round(h.lease_s * 1000), h.started) for h in everything if not h.lost
+        ]
+
+    def renewed(self, renewals: Sequence[Renewal], lost: set[str], sent_at_s: float) -> None:
+        """All that is held was renewed by a request sent then, except the rows that are lost. Any thread."""
+        lease.board.renewed(sent_at_s)
+        self._renew_at_s = sent_at_s + self.shortest_lease_s / 3
+        self._mark_lost(renewals, lost)
+        started = {r.fence for r in renewals if r.started}
+        for held in list(self.held.values()):
+            held.told_started = held.told_started or held.claim.fence in started
+
+    def _mark_lost(self, renewals: Sequence[Renewal], lost: set[str]) -> None:
+        fences = {r.fence for r in renewals if r.row in lost}
+        for held in list(self.held.values()):
+            if held.claim.fence in fences:
+                held.lost = True
+                lease.board.strike(held.claim.fence)
 
     def _adapt(self, turn: Turn, answer: Answer) -> None:
         """Everything was done before the answer came although the queue had more: hold more, at once."""

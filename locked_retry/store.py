@@ -165,9 +165,18 @@ def turn_arguments(keys: Keys, turn: Turn) -> list[Any]:
     ]
     for s in turn.settles:
         arguments += (s.row, s.fence, s.kind.value, s.delay_ms, s.reason, s.message, s.budget)
-    for r in turn.renewals:
-        arguments += (r.row, r.fence, r.lease_ms, int(r.started))
+    arguments += _renewal_words(turn.renewals)
     return arguments
+
+
+def renewal_arguments(keys: Keys, worker: str, renewals: Sequence[Renewal]) -> list[Any]:
+    """The same for renew.lua."""
+    names = keys.indexes(worker)
+    return [len(names), *names, keys.prefix, worker, *_renewal_words(renewals)]
+
+
+def _renewal_words(renewals: Sequence[Renewal]) -> list[Any]:
+    return [word for r in renewals for word in (r.row, r.fence, r.lease_ms, int(r.started))]
 
 
 def _text(value: bytes | str) -> str:

@@ -18,6 +18,7 @@ import weakref
 from typing import Any
 
 from celery import bootsteps
+from celery.concurrency import solo
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
@@ -25,6 +26,7 @@ from kombu.utils.json import dumps, loads
 
 from locked_retry.engine import FAILURES, Engine
 from locked_retry.failures import fail
+from locked_retry.keeper import Keeper
 from locked_retry.options import Options
 from locked_retry.poller import Poller
 from locked_retry.session import Session
@@ -115,6 +117,7 @@ class ChannelMixin:
 
     QoS = QoS
     engine: Engine | None = None
+    keeper: Keeper | None = None
     took_turns = False
     listen_after_s = 0.0
     socket_timeout = 5.0
@@ -145,6 +148,9 @@ class ChannelMixin:
             session = waiting.pop() if waiting else Session(options)
         self.took_turns = True
         self.engine = Engine(self, session, keys, options)
+        if any(isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
+            self.keeper = Keeper(session, self, keys)
+            self.keeper.start()
         self.connection.cycle.watch(self)
 
     def _place(self: Any) -> str:
@@ -242,6 +248,8 @@ class ChannelMixin:
     def close(self: Any) -> None:
         """Give back what is held when the worker ends; keep it when Celery only rebuilds its consumer. Never raises."""
         engine, self.engine = self.engine, None
+        if self.keeper is not None:
+            self.keeper.stop()
         if engine is not None:
             self._kept_session = engine.session
             self.connection.cycle.unwatch(self, engine)

@@ -53,6 +53,15 @@ local function bury(row, reason)
   count('dead')
 end
 
+-- The lease is extended if this worker still holds it; whether it does.
+local function renew(worker, row, fence, ms, started)
+  local v = redis.call('HMGET', row_key(row), 'st', 'f', 'w')
+  if v[1] ~= 'r' or v[2] ~= fence or v[3] ~= worker then return false end
+  redis.call('ZADD', LEASE, int(now_ms + tonumber(ms)), row)
+  if started == '1' then redis.call('HSET', row_key(row), 's', '1', 'ls', ms) end
+  return true
+end
+
 -- To the end of the queue that is consumed next, as kombu puts back what it restores.
 local function to_front(row, q, msg)
   redis.call('HSET', row_key(row), 'st', 'q', 'w', '')

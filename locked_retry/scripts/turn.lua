@@ -137,16 +137,6 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
   return code
 end
 
-local function renew(row, fence, ms, started)
-  local v = redis.call('HMGET', row_key(row), 'st', 'f', 'w')
-  if v[1] ~= 'r' or v[2] ~= fence or v[3] ~= me then
-    lost[#lost + 1] = row
-    return
-  end
-  redis.call('ZADD', LEASE, int(now_ms + tonumber(ms)), row)
-  if started == '1' then redis.call('HSET', row_key(row), 's', '1', 'ls', ms) end
-end
-
 local function promote()
   for _, row in ipairs(redis.call('ZRANGEBYSCORE', DELAY, '-inf', int(now_ms), 'LIMIT', 0, most)) do
     redis.call('ZREM', DELAY, row)
@@ -302,7 +292,8 @@ else
   end
 end
 for _ = 1, renewals do
-  renew(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+  local row = ARGV[at + 1]
+  if not renew(me, row, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]) then lost[#lost + 1] = row end
   at = at + 4
 end
 if replay then

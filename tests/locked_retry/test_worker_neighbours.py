@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from table_support import message, stat, until
+from table_support import message, row, stat, until
 from worker_support import settled, surroundings
 
 
@@ -82,3 +82,16 @@ def test_the_solo_pool(redis: Redis, shared_server: Any, tmp_path: Path) -> None
         one.send("flaky", "a")
         until(lambda: len(one.notes("end")) == 6 and settled(redis), "all ran")
         assert stat(redis, "retry") == 2 and stat(redis, "stale") == 0
+
+
+def test_the_solo_pool_keeps_its_leases_during_a_long_task(redis: Redis, shared_server: Any, tmp_path: Path) -> None:
+    """Its loop takes no turns meanwhile, and another worker would take over whatever lease ends."""
+    with surroundings(shared_server.url, tmp_path) as one:
+        one.worker(pool="solo", options="{'lease_s': 0.6}")
+        one.send("note", "long", 2.5, task_id="long")
+        until(lambda: one.notes("begin", "long"), "it runs")
+        one.worker(options="{'lease_s': 0.6}")
+        until(lambda: row(redis, "long").get("s") == "1", "Redis knows that it was started")
+        assert until(lambda: one.notes("end", "long"), "it ends")[0][3] == "True", "its lease is valid to the end"
+        until(lambda: settled(redis), "it is settled")
+        assert len(one.notes("begin", "long")) == 1 and stat(redis, "reaped") == stat(redis, "stale") == 0

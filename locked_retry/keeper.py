@@ -1,0 +1,51 @@
+"""Keeps leases while the loop cannot: the solo pool runs its tasks in the thread of the loop.
+
+A thread of its own looks whether renewals are overdue, and if so sends them on a connection of its own. A task that
+holds the GIL for longer than a lease (a C function that does not release it) keeps this thread out as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from locked_retry.engine import FAILURES
+from locked_retry.session import Session
+from locked_retry.store import Keys, Script, call, renewal_arguments
+
+logger = logging.getLogger("locked_retry")
+
+#: A task that kills its worker sooner than this counts as given back unstarted, not as a crash.
+LONGEST_PAUSE_S = 1.0
+
+
+class Keeper(threading.Thread):
+    """Renews what `session` holds, through `channel`'s connections, until `stop`."""
+
+    def __init__(self, session: Session, channel: Any, keys: Keys) -> None:
+        super().__init__(name="locked_retry-keeper", daemon=True)
+        self._session, self._channel, self._keys = session, channel, keys
+        self._script = Script.load("renew")
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(min(self._session.shortest_lease_s / 6, LONGEST_PAUSE_S)):
+            try:
+                self._keep(time.monotonic())
+            except FAILURES as error:
+                logger.debug("locked_retry: renewing beside the loop: %s", error)
+
+    def _keep(self, now_s: float) -> None:
+        renewals = self._session.overdue(now_s)
+        if not renewals:
+            return
+        arguments = renewal_arguments(self._keys, self._session.worker, renewals)
+        with self._channel.conn_or_acquire() as redis:
+            lost = call(redis, self._script, arguments, prefixed=bool(self._channel.global_keyprefix))
+        self._session.renewed(renewals, {row.decode() for row in lost}, now_s)
+
+    def stop(self) -> None:
+        """End within one round trip."""
+        self._ended.set()
