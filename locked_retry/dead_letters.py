@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from celery import Celery
+
+from locked_retry.broker import connect
 from locked_retry.store import Keys, Script, call
 
 #: Rows per script call: Redis serves nobody else meanwhile.
@@ -50,44 +54,43 @@ class Tools:
     redis: Any
     keys: Keys = field(default_factory=Keys)
 
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, app: Celery) -> Iterator[Tools]:
+        """On an application's broker. Raises as `broker.connect` does."""
+        with connect(app) as broker:
+            yield cls(broker.redis, broker.keys)
+
     def _call(self, script: str, *arguments: Any) -> Any:
         indexes = self.keys.indexes()
         return call(self.redis, Script.load(script), [len(indexes), *indexes, self.keys.prefix, *arguments])
 
-    def dead(self, newest_first: bool = True) -> Iterator[DeadLetter]:
-        """All dead letters."""
+    def dead(self, newest_first: bool = True, task: str = "") -> Iterator[DeadLetter]:
+        """All dead letters, of one task if it is named."""
         rows = self.redis.zrange(f"{self.keys.prefix}dead", 0, -1, desc=newest_first)
-        for row in rows:
-            letter = self.show(row.decode())
-            if letter is not None:
+        for letter in self.letters(row.decode() for row in rows):
+            if not task or letter.task == task:
                 yield letter
 
     def show(self, row: str) -> DeadLetter | None:
         """One dead letter; None if there is none of that name."""
-        found = {k.decode(): v.decode(errors="replace") for k, v in self.redis.hgetall(self.keys.row(row)).items()}
-        if found.get("st") != "x":
-            return None
-        try:
-            headers = json.loads(found["msg"])["headers"]
-        except (ValueError, KeyError, TypeError):
-            headers = {}
-        return DeadLetter(
-            row=row,
-            task=str(headers.get("task", "?")),
-            task_id=str(headers.get("id", "?")),
-            reason=found.get("err", ""),
-            died_at_ms=int(found.get("at", 0)),
-            attempts=int(found.get("a", 0)) + 1,
-            crashes=int(found.get("c", 0)),
-            queue=found.get("q", ""),
-            message=found.get("msg", ""),
-        )
+        return next(self.letters([row]), None)
+
+    def letters(self, rows: Iterable[str]) -> Iterator[DeadLetter]:
+        """Those of these rows that are dead letters."""
+        for chunk in _chunks(rows):
+            pipe = self.redis.pipeline(transaction=False)
+            for row in chunk:
+                pipe.hgetall(self.keys.row(row))
+            for row, found in zip(chunk, pipe.execute(), strict=True):
+                if found.get(b"st") == b"x":
+                    yield _letter(row, found)
 
     def requeue(self, rows: Iterable[str]) -> list[str]:
         """Back to the front of their queues, retries counted from 0 again. Returns those that went."""
         moved: list[str] = []
         for chunk in _chunks(rows):
-            letters = [letter for row in chunk if (letter := self.show(row)) is not None]
+            letters = list(self.letters(chunk))
             pairs = [part for letter in letters for part in (letter.row, _fresh(letter))]
             moved += [row.decode() for row in self._call("requeue", *pairs)]
         return moved
@@ -112,11 +115,25 @@ class Tools:
                 if not self.redis.exists(self.keys.row(row.decode())):
                     yield row.decode()
 
-    def stats(self) -> dict[str, int]:
-        """Counters since the beginning, and what there is now."""
-        counted = {k.decode(): int(v) for k, v in self.redis.hgetall(f"{self.keys.prefix}stats").items()}
-        now = {f"now_{name}": int(self.redis.zcard(f"{self.keys.prefix}{name}")) for name in ("lease", "delay", "dead")}
-        return {**counted, **now}
+
+def _letter(row: str, found: dict[bytes, bytes]) -> DeadLetter:
+    text = {k.decode(): v.decode(errors="replace") for k, v in found.items()}
+    try:
+        headers = json.loads(text["msg"])["headers"]
+        task, task_id = str(headers.get("task", "?")), str(headers.get("id", "?"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        task = task_id = "?"
+    return DeadLetter(
+        row=row,
+        task=task,
+        task_id=task_id,
+        reason=text.get("err", ""),
+        died_at_ms=int(text.get("at", 0)),
+        attempts=int(text.get("a", 0)) + 1,
+        crashes=int(text.get("c", 0)),
+        queue=text.get("q", ""),
+        message=text.get("msg", ""),
+    )
 
 
 def _fresh(letter: DeadLetter) -> str:

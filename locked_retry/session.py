@@ -16,6 +16,7 @@ from typing import Any
 from locked_retry import lease
 from locked_retry.options import Options
 from locked_retry.store import Answer, Claim, Kind, Renewal, Settle, Turn
+from locked_retry.telemetry import Metrics, sessions, snapshot
 
 #: Messages held beyond what runs, at least: so that a pool process never waits for the network with work queued.
 BASE_ROOM = 4
@@ -37,29 +38,7 @@ class Held:
     settle: Settle | None = None  # decided, to be sent when Celery acknowledges
 
 
-@dataclass
-class Metrics:
-    """Counters of this worker since it began; `turn_s` is the duration of the last answered turn."""
-
-    turns: int = 0
-    replays: int = 0
-    failures: int = 0
-    claimed: int = 0
-    settled: int = 0
-    stale: int = 0
-    lost: int = 0
-    promoted: int = 0
-    reaped: int = 0
-    dropped: int = 0
-    parked: int = 0
-    turn_s: float = 0.0
-
-    def as_dict(self) -> dict[str, float]:
-        """Plain numbers by name."""
-        return dict(self.__dict__)
-
-
-@dataclass
+@dataclass(eq=False)
 class Session:
     """See the module. `wake` is called, from any thread, when there is something to settle."""
 
@@ -83,6 +62,9 @@ class Session:
     _counted_since_s: float = 0.0
     _slowest_s: float = 0.0
     _base: float = float(BASE_ROOM)
+
+    def __post_init__(self) -> None:
+        sessions.add(self)
 
     # --- ends of deliveries: any thread
 
@@ -215,6 +197,7 @@ class Session:
         for held in list(self.held.values()):
             if held.claim.fence in fences:
                 held.lost = True
+                self.metrics.lost += 1
                 lease.board.strike(held.claim.fence)
 
     def _adapt(self, turn: Turn, answer: Answer) -> None:
@@ -227,16 +210,7 @@ class Session:
 
     def _count(self, answer: Answer, turn: Turn, now_s: float) -> None:
         m = self.metrics
-        m.turns += 1
-        m.turn_s = now_s - self.resent_at_s
-        m.claimed += len(answer.claims)
-        m.settled += len(turn.settles)
-        m.stale += answer.codes.count("s")
-        m.lost += len(answer.lost)
-        m.promoted += answer.promoted
-        m.reaped += answer.reaped
-        m.dropped += answer.dropped
-        m.parked += answer.parked
+        m.take(turn, answer, now_s - self.resent_at_s)
         self._slowest_s = max(m.turn_s, 0.9 * self._slowest_s)
         self._counted += len(turn.settles)
         elapsed_s = now_s - self._counted_since_s
@@ -281,4 +255,4 @@ class Session:
 
     def stats(self) -> dict[str, Any]:
         """Metrics and present state."""
-        return {**self.metrics.as_dict(), "held": len(self.held), "rate_per_s": self.rate_per_s}
+        return snapshot(self).as_dict()

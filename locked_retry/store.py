@@ -148,9 +148,9 @@ class Script:
     @classmethod
     @cache
     def load(cls, name: str) -> Script:
-        """The script of this name, with lib.lua in front (restore.lua, which knows no rows, stands alone)."""
+        """The script of this name, with lib.lua in front (not restore.lua and fenced.lua, which know no rows)."""
         folder = Path(__file__).parent / "scripts"
-        library = "" if name == "restore" else (folder / "lib.lua").read_text("utf-8")
+        library = "" if name in ("restore", "fenced") else (folder / "lib.lua").read_text("utf-8")
         text = library + (folder / f"{name}.lua").read_text("utf-8")
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
 

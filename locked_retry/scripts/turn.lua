@@ -133,7 +133,7 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
     end
   end
   free_lock(v[5], row)
-  count(kind)
+  if kind ~= 'dead' then count(kind) end -- bury() has counted it
   return code
 end
 

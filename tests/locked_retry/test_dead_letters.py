@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from redis import Redis
 from table_support import KEYS, Worker, everything, message, row, state, where
 
-from locked_retry.__main__ import main
 from locked_retry.dead_letters import Tools
 from locked_retry.store import Kind
 
@@ -91,21 +89,3 @@ def test_the_audit_finds_and_repairs(redis: Redis, name: str) -> None:
     assert tools.audit(repair=True) == [finding]
     assert tools.audit() == []
     assert where(redis, "a") == place
-
-
-def test_the_command(redis: Redis, shared_server: Any) -> None:
-    _bury(redis)
-
-    def run(*words: str) -> Any:
-        return CliRunner().invoke(main, ["--broker", shared_server.url, *words])
-
-    assert "ValueError: for good" in run("dead", "list").output
-    assert json.loads(run("dead", "show", "a").output)["task"] == "t"
-    assert run("dead", "show", "ghost").exit_code == 1
-    assert run("dead", "requeue").exit_code == 2
-    assert json.loads(run("stats").output)["now_dead"] == 1
-    assert run("audit").exit_code == 0
-    assert run("dead", "requeue", "--all").output == "1 requeued\n"
-    redis.delete("q")
-    assert run("audit").exit_code == 1
-    assert run("audit", "--repair").exit_code == 0

@@ -1,0 +1,231 @@
+"""The commands: `celery -A app locked-retry ...`, where the application says all, and `python -m locked_retry ...`.
+
+Exit codes: 0 done; 1 not done, or the audit found something; 2 wrong usage. An error is one line.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import click
+from celery import Celery
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+import locked_retry
+from locked_retry.broker import Broker, NotInstalled, connect
+from locked_retry.dead_letters import DeadLetter, Tools
+from locked_retry.prometheus import broker_families, render
+from locked_retry.statistics import Statistics, collect
+
+#: What can go wrong between here and Redis. Anything else is a bug and shows its traceback.
+FAILURES = (RedisError, KombuError, NotInstalled, OSError)
+
+
+class OneLine(click.Group):
+    """A group whose commands fail with one line instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of our output has left: click knows what to do
+        except NotInstalled as error:
+            raise click.ClickException(str(error)) from error
+        except FAILURES as error:
+            where = ctx.meta.get("locked_retry.where", "no answer from the broker")
+            raise click.ClickException(f"{where}: {str(error) or type(error).__name__}") from error
+
+
+def _broker(context: click.Context) -> Broker:
+    """Connect, until the command ends."""
+    app: Celery = getattr(context.obj, "app", context.obj)  # celery's own commands carry it in an object of theirs
+    connection = app.connection_for_read()
+    context.meta["locked_retry.where"] = f"no answer from {connection.hostname}:{connection.port}"
+    return context.find_root().with_resource(connect(app))
+
+
+def _tools(context: click.Context) -> Tools:
+    broker = _broker(context)
+    return Tools(broker.redis, broker.keys)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@click.group()
+def dead() -> None:
+    """Dead letters: what was given up, and why."""
+
+
+@dead.command("list")
+@click.option("--task", default="", help="Only those of this task.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.pass_context
+def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -> None:
+    """All, newest first."""
+    for number, letter in enumerate(_tools(context).dead(task=task)):
+        if number == limit:
+            break
+        click.echo(json.dumps(asdict(letter)) if as_json else _line(letter))
+
+
+def _line(letter: DeadLetter) -> str:
+    counts = f"attempts {letter.attempts}  crashes {letter.crashes}"
+    return f"{letter.row}  {letter.task}  {_when(letter)}  {counts}  {letter.reason}"
+
+
+def _when(letter: DeadLetter) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.died_at_ms / 1000))
+
+
+@dead.command()
+@click.argument("row")
+@as_json
+@click.pass_context
+def show(context: click.Context, row: str, as_json: bool) -> None:
+    """One, with its message."""
+    letter = _tools(context).show(row)
+    if letter is None:
+        raise click.ClickException(_unknown([row]))
+    if as_json:
+        click.echo(json.dumps(asdict(letter), indent=1))
+        return
+    for name, value in asdict(letter).items():
+        click.echo(f"{name.removesuffix('_ms'):<9} {_when(letter) if name == 'died_at_ms' else value}")
+
+
+def _unknown(rows: Iterable[str]) -> str:
+    return f"no dead letter {', '.join(rows)}; `dead list` names them"
+
+
+def _chosen(tools: Tools, rows: tuple[str, ...], everything: bool, task: str) -> list[str]:
+    if sum((bool(rows), everything, bool(task))) != 1:
+        raise click.UsageError("name rows, or give --task NAME, or --all")
+    return list(rows) or [letter.row for letter in tools.dead(newest_first=False, task=task)]
+
+
+def _report(done: str, moved: list[str], rows: tuple[str, ...], as_json: bool) -> None:
+    click.echo(json.dumps({done: moved}) if as_json else f"{len(moved)} {done}")
+    missing = set(rows) - set(moved)
+    if missing:
+        raise click.ClickException(_unknown(sorted(missing)))
+
+
+_rows = click.argument("rows", nargs=-1)
+_all = click.option("--all", "everything", is_flag=True, help="All that there are.")
+_task = click.option("--task", default="", help="All of this task.")
+
+
+@dead.command()
+@_rows
+@_all
+@_task
+@as_json
+@click.pass_context
+def requeue(context: click.Context, rows: tuple[str, ...], everything: bool, task: str, as_json: bool) -> None:
+    """Run again, retries and crashes counted from 0."""
+    tools = _tools(context)
+    _report("requeued", tools.requeue(_chosen(tools, rows, everything, task)), rows, as_json)
+
+
+@dead.command()
+@_rows
+@_all
+@_task
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@click.pass_context
+def purge(context: click.Context, rows: tuple[str, ...], everything: bool, task: str, yes: bool, as_json: bool) -> None:
+    """Delete for good."""
+    tools = _tools(context)
+    chosen = _chosen(tools, rows, everything, task)
+    if not rows and not yes and chosen:
+        click.confirm(f"Delete {len(chosen)} dead letters for good?", abort=True, err=True)
+    _report("purged", tools.purge(chosen), rows, as_json)
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Put right what is found.")
+@as_json
+@click.pass_context
+def audit(context: click.Context, repair: bool, as_json: bool) -> None:
+    """Cross-check rows and indexes. Exit code 1 when something is wrong and was not repaired."""
+    findings = _tools(context).audit(repair)
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings], "repaired": repair}))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.row}: {finding.problem}")
+        click.echo(f"{len(findings)} problem(s){' repaired' if repair and findings else ''}")
+    context.exit(1 if findings and not repair else 0)
+
+
+@click.command()
+@as_json
+@click.option("--prometheus", is_flag=True, help="As a Prometheus scrape.")
+@click.pass_context
+def stats(context: click.Context, as_json: bool, prometheus: bool) -> None:
+    """Counters over all workers; rows, queues and memory now."""
+    if as_json and prometheus:
+        raise click.UsageError("--json or --prometheus, not both")
+    seen = collect(_broker(context))
+    if prometheus:
+        click.echo(render(broker_families(seen)), nl=False)
+    elif as_json:
+        click.echo(json.dumps(asdict(seen), indent=1))
+    else:
+        for line in _table(seen):
+            click.echo(line)
+
+
+def _table(seen: Statistics) -> Iterable[str]:
+    """For people: one fact a line, names first."""
+    for state, number in asdict(seen.rows).items():
+        yield f"{state:<24} {number}"
+    for depth in seen.queues:
+        yield f"{f'queue {depth.queue}' + (f' priority {depth.priority}' if depth.priority else ''):<24} {depth.length}"
+    yield f"{'oldest overdue lease':<24} {seen.overdue.lease_s:.1f} s"
+    yield f"{'oldest overdue retry':<24} {seen.overdue.delay_s:.1f} s"
+    for event, number in seen.counters.items():
+        yield f"{f'counted {event}':<24} {number}"
+    memory = seen.memory
+    if memory is None:
+        yield "memory                   not told by this server"
+        return
+    yield f"{'memory used':<24} {memory.used_bytes} B of {memory.max_bytes or 'any'}"
+    wrong = "" if memory.policy == "noeviction" else ": has to be noeviction, or Redis deletes tasks"
+    yield f"{'memory policy':<24} {memory.policy}{wrong}"
+    for index, size in memory.index_bytes.items():
+        yield f"{f'memory index {index}':<24} {size} B"
+    for name, one in (("row", memory.row), ("done record", memory.done)):
+        yield f"{f'memory per {name}':<24} {one.mean_bytes:.0f} B (mean of {one.sampled})"
+
+
+COMMANDS: list[click.Command] = [dead, audit, stats]
+
+
+@click.group("locked-retry", cls=OneLine, commands=COMMANDS)
+def plugin() -> None:
+    """Look after what locked_retry keeps in Redis."""
+
+
+@click.group(cls=OneLine, commands=COMMANDS)
+@click.option("--broker", required=True, envvar="CELERY_BROKER_URL", help="The broker's URL, as Celery takes it.")
+@click.option("--keyprefix", default="", help="global_keyprefix of the broker_transport_options.")
+@click.option("--namespace", default="lr:", show_default=True, help="Of the options of locked_retry.")
+@click.option("--master-name", default="", help="Of the Sentinels' primary, for sentinel:// URLs.")
+@click.pass_context
+def main(context: click.Context, broker: str, keyprefix: str, namespace: str, master_name: str) -> None:
+    """Look after what locked_retry keeps in Redis. With an application at hand, use `celery -A app locked-retry`."""
+    app = Celery("locked_retry", broker=broker, set_as_current=False)
+    given = {"global_keyprefix": keyprefix, "master_name": master_name}
+    app.conf.broker_transport_options = {name: value for name, value in given.items() if value}
+    locked_retry.install(app, namespace=namespace)
+    context.obj = app
