@@ -8,6 +8,7 @@ processes of a machine share. So nobody's wall clock matters, and a holder knows
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 import time
@@ -72,6 +73,8 @@ class Lease:
     @property
     def left_s(self) -> float:
         """Seconds for which it is certainly held; 0 when it may have been lost."""
+        if self.lease_s == math.inf:
+            return math.inf
         if board.struck(self.fence):
             return 0.0
         margin_s = max(MARGIN_SHARE * self.lease_s, MARGIN_LEAST_S)
@@ -84,4 +87,4 @@ class Lease:
 
 
 #: The lease of a task that runs eagerly or outside a locked_retry worker: nobody competes.
-UNLIMITED = Lease(0, float("inf"), float("inf"))
+UNLIMITED = Lease(0, math.inf, math.inf)

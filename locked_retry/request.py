@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
-from celery.utils.time import maybe_iso8601
+from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 from kombu import serialization
+from kombu.exceptions import DecodeError
 
 from locked_retry.session import Held, Session
 from locked_retry.store import Kind
@@ -31,6 +33,9 @@ CRASH_PAUSE_MS = 100
 #: An ETA nearer than this is left to Celery's own timer.
 NEAR_S = 0.05
 
+#: Set while a retry is planned: the signature that Celery makes for it is then one that is never sent.
+planning: ContextVar[bool] = ContextVar("locked_retry_planning", default=False)
+
 
 class LeaseLost(Ignore):  # type: ignore[misc]
     """The task was not begun: its lease ended while it waited in this worker. It is offered again."""
@@ -38,12 +43,13 @@ class LeaseLost(Ignore):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a retry changes: the wait, drawn once by the client, and the body if arguments were replaced."""
+    """What a retry changes: the wait, drawn once by the client; body and some headers if arguments were replaced."""
 
     delay_s: float
     body: str | None = None  # base64
     content_type: str = ""
     content_encoding: str = ""
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 class PlannedRetry(Retry):  # type: ignore[misc]
@@ -69,6 +75,15 @@ def next_generation(held: Held, plan: Plan) -> str:
         payload["content-type"], payload["content-encoding"] = plan.content_type, plan.content_encoding
         properties["body_encoding"] = "base64"
         headers.pop("compression", None)
+        headers.update(plan.headers)
+    properties.get("delivery_info", {}).pop("redelivered", None)
+    return json.dumps(payload)
+
+
+def redelivered(held: Held) -> str:
+    """The message of a delivery that may have had effects, marked as kombu marks what it restores."""
+    payload = json.loads(held.claim.raw)
+    payload["properties"].setdefault("delivery_info", {})["redelivered"] = True
     return json.dumps(payload)
 
 
@@ -114,15 +129,58 @@ class LockedRequest(Request):  # type: ignore[misc]
         exc = _unwrap(exc_info)
         if isinstance(exc, LeaseLost):
             self._decide(Kind.REQUEUE, reason="its lease ended before it began")
+        elif isinstance(exc, Reject) and exc.requeue:
+            self._requeue(f"rejected: {exc.reason}")
         elif isinstance(exc, Reject):
-            self._decide(Kind.REQUEUE if exc.requeue else Kind.DEAD, reason=f"rejected: {exc.reason}")
+            self._decide(Kind.DEAD, reason=f"rejected: {exc.reason}")
         elif isinstance(exc, WorkerLostError | SystemExit | KeyboardInterrupt):
-            self._crashed(f"{type(exc).__name__}: {exc}", self.task.reject_on_worker_lost)
+            self._lost = f"{type(exc).__name__}: {exc}"
         elif isinstance(exc, TimeLimitExceeded):
             self._crashed(f"hard time limit of {exc} s", not self.task.acks_on_timeout)
         elif not isinstance(exc, Ignore | Retry | Terminated):
             self._decide(Kind.DEAD, reason=f"{type(exc).__name__}: {exc}")
-        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        result = super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        if self._already_cancelled and not self.acknowledged:  # Celery killed it and leaves it to be delivered again
+            self._requeue("cancelled")
+            self.reject(requeue=True)
+        return result
+
+    # A lost process may be a crash, a retry, a success or a failure: Celery's next call says which.
+
+    _lost = ""
+
+    def acknowledge(self) -> None:
+        if self._lost:
+            self._crashed(self._lost, again=False)
+        super().acknowledge()
+
+    def reject(self, requeue: bool = False) -> None:
+        if self._lost:
+            self._crashed(self._lost, again=requeue)
+        super().reject(requeue)
+
+    def _success_was_stored(self) -> Any:
+        stored = super()._success_was_stored()
+        if stored:
+            self._decide(Kind.OK)
+        return stored
+
+    def _retry_worker_lost(self, exc: Any, exc_info: Any) -> Any:
+        held = self._held
+        if held is None:
+            return super()._retry_worker_lost(exc, exc_info)
+        plan = Plan(float(self.task.default_retry_delay or 0))
+        self._decide(Kind.RETRY, round(plan.delay_s * 1000), self._lost, next_generation(held, plan))
+        token = planning.set(True)
+        try:
+            return super()._retry_worker_lost(exc, exc_info)
+        finally:
+            planning.reset(token)
+
+    def _requeue(self, reason: str) -> None:
+        held = self._held
+        if held is not None:
+            self._decide(Kind.REQUEUE, 0, reason, redelivered(held))
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         if not soft:
@@ -148,35 +206,51 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
         session: Session | None = getattr(message.channel, "turn_session", None)
         held = session.held.get(message.delivery_tag) if session is not None else None
-        if session is not None and held is not None and _put_off(task, message, session, held):
-            message.ack()
-            return None
-        return handle(message, body, ack, reject, callbacks, **more)
+        try:
+            if session is not None and held is not None and _put_off(task, message, session, held):
+                message.ack()
+                return None
+            return handle(message, body, ack, reject, callbacks, **more)
+        except DecodeError as error:  # Celery drops it; here it is kept
+            if session is not None:
+                session.decide(message.delivery_tag, Kind.DEAD, reason=f"cannot be decoded: {error}")
+            raise
 
     return on_message
 
 
 def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
-    """Whether the delivery ends here: it is not due yet, or was published without the lock that its task needs."""
+    """Whether the delivery ends here: it is not due yet, or was published without the lock that its task needs.
+
+    Raises InvalidTaskError when its lock has no name for these arguments.
+    """
     tag, headers = message.delivery_tag, message.headers
     budget = task.budget.encoded() if task.budget is not None else ""
     lease_s, max_crashes = task.lease_s or session.options.lease_s, task.max_crashes or session.options.max_crashes
     session.set_task(tag, lease_s, max_crashes, budget)
-    eta = headers.get("eta")
-    if eta:
-        due = maybe_iso8601(eta)
-        due = due if due.tzinfo else due.replace(tzinfo=UTC)
-        left_s = (due - datetime.now(UTC)).total_seconds()
-        if left_s > NEAR_S:
-            session.decide(tag, Kind.SNOOZE, round(left_s * 1000), "ETA")
-            return True
+    left_s = _left_s(headers.get("eta"))
+    if left_s > NEAR_S:
+        session.decide(tag, Kind.SNOOZE, round(left_s * 1000), "ETA")
+        return True
     if task.lock is not None and "lr_lock" not in headers:
         payload = json.loads(held.claim.raw)
         args, kwargs, _ = message.payload
-        payload["headers"]["lr_lock"] = task.lock_name(args, kwargs)
+        try:
+            payload["headers"]["lr_lock"] = task.lock_name(args, kwargs)
+        except Exception as error:
+            raise InvalidTaskError(f"its lock has no name for these arguments: {error!r}") from error
         session.decide(tag, Kind.REQUEUE, 0, "published without its lock", json.dumps(payload))
         return True
     return False
+
+
+def _left_s(eta: Any) -> float:
+    """Seconds until then; 0 for none, and for what Celery will refuse."""
+    try:
+        due = maybe_iso8601(eta)
+        return (maybe_make_aware(due) - datetime.now(UTC)).total_seconds() if due else 0.0
+    except (AttributeError, TypeError, ValueError):
+        return 0.0
 
 
 def body_of(args: Any, kwargs: Any, embed: Any, serializer: str) -> tuple[str, str, str]:

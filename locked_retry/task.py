@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Retry
+from celery.utils.saferepr import saferepr
+from celery.utils.time import maybe_make_aware
 
 from locked_retry.backoff import Backoff, Exponential
 from locked_retry.budget import Budget
 from locked_retry.lease import UNLIMITED, Lease
-from locked_retry.request import LeaseLost, Plan, PlannedRetry, body_of
+from locked_retry.request import LeaseLost, Plan, PlannedRetry, body_of, planning
 
 
 @dataclass
@@ -28,9 +29,6 @@ class _Unsent:
 
     def apply_async(self) -> None:
         """Nothing: the main process settles the retry."""
-
-
-_planning: ContextVar[bool] = ContextVar("locked_retry_planning", default=False)
 
 
 class LockedTask(Task):  # type: ignore[misc]
@@ -109,14 +107,14 @@ class LockedTask(Task):  # type: ignore[misc]
         settings = dict(exc=exc, throw=throw, eta=eta, countdown=countdown, max_retries=max_retries, **options)
         if not ours:
             return super().retry(args, kwargs, **settings)
-        token = _planning.set(True)
+        token = planning.set(True)
         try:
             super().retry(args, kwargs, **settings)
         except Retry as planned:
             plan = self._plan(planned, args, kwargs)
             raise PlannedRetry(planned.message, planned.exc or exc, planned.when, plan) from None
         finally:
-            _planning.reset(token)
+            planning.reset(token)
         raise AssertionError("Task.retry returned although it was told to raise")
 
     def _uses_backoff(self) -> bool:
@@ -124,22 +122,34 @@ class LockedTask(Task):  # type: ignore[misc]
 
     def signature_from_request(self, request: Any = None, args: Any = None, kwargs: Any = None, **more: Any) -> Any:
         """Celery's; while a retry is planned, one that is never sent."""
-        if _planning.get():
+        if planning.get():
             request = request or self.request
             return _Unsent(request.args if args is None else args, request.kwargs if kwargs is None else kwargs)
         return super().signature_from_request(request, args, kwargs, **more)
 
     def _plan(self, planned: Retry, args: Any, kwargs: Any) -> Plan:
         when = planned.when
-        delay_s = (when - datetime.now(when.tzinfo or UTC)).total_seconds() if isinstance(when, datetime) else when
-        delay_s = max(0.0, float(delay_s or 0.0))
+        if isinstance(when, datetime):
+            when = (maybe_make_aware(when) - datetime.now(UTC)).total_seconds()
+        delay_s = max(0.0, float(when or 0.0))
         unsent = planned.sig
         if (args is None and kwargs is None) or not isinstance(unsent, _Unsent):
             return Plan(delay_s)
         request = self.request
         embed = {name: request.get(name) for name in ("callbacks", "errbacks", "chain", "chord")}
         serializer = self.serializer or self.app.conf.task_serializer
-        return Plan(delay_s, *body_of(unsent.args, unsent.kwargs, embed, serializer))
+        return Plan(delay_s, *body_of(unsent.args, unsent.kwargs, embed, serializer), self._headers_of(unsent))
+
+    def _headers_of(self, unsent: _Unsent) -> dict[str, Any]:
+        """The headers that depend on the arguments."""
+        amqp = self.app.amqp
+        headers = {
+            "argsrepr": saferepr(unsent.args, amqp.argsrepr_maxsize),
+            "kwargsrepr": saferepr(unsent.kwargs, amqp.kwargsrepr_maxsize),
+        }
+        if self.lock is not None:
+            headers["lr_lock"] = self.lock_name(unsent.args, unsent.kwargs)
+        return headers
 
     # --- lock
 
@@ -153,8 +163,8 @@ class LockedTask(Task):  # type: ignore[misc]
             return self.lock(**bound.arguments)
         return self.lock.format(**bound.arguments)
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
         """As Celery's, with the lock's name in the message (a worker adds it to messages that lack it)."""
         if self.lock is not None:
             options["headers"] = {**(options.get("headers") or {}), "lr_lock": self.lock_name(args, kwargs)}
-        return super().apply_async(args, kwargs, **options)
+        return super().apply_async(args, kwargs, *more, **options)

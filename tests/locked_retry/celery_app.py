@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, signals
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.worker.control import inspect_command
 
 import locked_retry
@@ -171,6 +172,19 @@ def define_handled(app: Celery, note: Journal) -> None:
         note("end", name, self.request.retries)
         return int(self.request.retries)
 
+    @task(bind=True, name="at")
+    def at(self: Task, name: str, eta: str) -> str:
+        note("try", name, time.time())
+        if not self.request.retries:
+            raise self.retry(eta=datetime.fromisoformat(eta))
+        return name
+
+    @task(bind=True, name="requeues")
+    def requeues(self: Task) -> bool:
+        if not self.request.delivery_info["redelivered"]:
+            raise Reject("again", requeue=True)
+        return True
+
     @task(bind=True, name="limited_softly", soft_time_limit=0.3, max_retries=2)
     def limited_softly(self: Task, name: str) -> str:
         note("try", name, self.request.retries)
@@ -191,7 +205,8 @@ def define_handled(app: Celery, note: Journal) -> None:
 
     @task(bind=True, name="ordered", lock="order:{order}", max_retries=2)
     def ordered(self: Task, order: int, next_order: int | None = None) -> None:
-        note("order", order, self.request.get("lr_lock"), self.request.get("argsrepr"))
+        shown = self.request.get("argsrepr").replace(" ", "")
+        note("order", order, self.request.get("lr_lock"), shown)
         if next_order is not None:
             raise self.retry(args=(next_order,), kwargs={}, countdown=0.01)
 
