@@ -194,7 +194,7 @@ class ChannelMixin:
             payload = loads(claim.raw.decode())
             payload["properties"]["delivery_tag"] = claim.fence  # one tag per delivery: nobody acks another's
             info = payload["properties"].setdefault("delivery_info", {})
-            info["redelivered"] = bool(claim.crashes or claim.returns)
+            info["redelivered"] = bool(info.get("redelivered") or claim.crashes or claim.returns)
             headers = payload["headers"]
             headers.update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s)
             headers["lr_lease_s"] = session.options.lease_s
