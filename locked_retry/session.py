@@ -46,6 +46,7 @@ class Session:
     wake: Callable[[], None] = lambda: None
     worker: str = field(default_factory=lambda: uuid.uuid4().hex)
     held: dict[str, Held] = field(default_factory=dict)  # by delivery tag, which is the fence
+    running: set[str] = field(default_factory=set)  # tags of those that were started
     outbox: deque[Settle] = field(default_factory=deque)
     pending: Turn | None = None
     sent_at_s: float = 0.0  # first sending of the pending turn: leases run from then, however often it is repeated
@@ -77,6 +78,7 @@ class Session:
     def end(self, tag: str, kind: Kind, reason: str = "") -> bool:
         """Settle as decided, else as `kind`. False if this session does not hold it."""
         held = self.held.pop(tag, None)
+        self.running.discard(tag)
         if held is None:
             return False
         done = Settle(held.claim.row, held.claim.fence, kind, 0, reason[:500], budget=held.budget)
@@ -92,15 +94,21 @@ class Session:
     def started(self, tag: str) -> None:
         """The task's code may run from now on: if the worker dies, that is a crash."""
         held = self.held.get(tag)
-        if held is not None:
-            held.started = True
+        if held is None:
+            return
+        held.started = True
+        self.running.add(tag)
+        if tag not in self.held:  # it ended meanwhile
+            self.running.discard(tag)
+        if self.hungry:
+            self.wake()  # one that waited is no longer waiting: there is room for another
 
     # --- the loop
 
     def limit(self, prefetch: int) -> int:
-        """How many messages to hold: enough to work through two round trips at the measured rate."""
+        """How many messages to hold: beside what runs, enough to work through two round trips at the measured rate."""
         ahead = self.rate_per_s * (self._slowest_s + self.options.flush_s) * GROWTH
-        wanted = int(self._base + ahead)
+        wanted = len(self.running) + int(self._base + ahead)
         return min(wanted, prefetch) if prefetch else wanted
 
     def next_turn(self, now_s: float, room: int, queue_keys: Sequence[str], queues: int) -> Turn | None:
@@ -205,7 +213,7 @@ class Session:
         starved = bool(turn.want) and not self.held and len(answer.claims) >= turn.want
         if starved:
             self._base = min(self._base * GROWTH, float(self.options.most_claims))
-        elif len(self.held) > self._base / 2:
+        elif len(self.held) - len(self.running) > self._base / 2:
             self._base = max(float(BASE_ROOM), self._base * 0.9)
 
     def _count(self, answer: Answer, turn: Turn, now_s: float) -> None:
