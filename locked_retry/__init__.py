@@ -12,7 +12,9 @@ from typing import Any
 
 from celery import Celery, signals
 
+from locked_retry.answers import Answers, NotSubmitted, Outcome, TaskAnswer
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
+from locked_retry.batch import submit_many
 from locked_retry.budget import Budget
 from locked_retry.lease import Lease, new_board
 from locked_retry.options import Options
@@ -23,6 +25,7 @@ from locked_retry.telemetry import metrics
 
 __all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options"]
 __all__ += ["install", "metrics", "prometheus_text"]
+__all__ += ["Answers", "NotSubmitted", "Outcome", "TaskAnswer", "submit_many"]
 
 #: Celery's default; whoever set something else keeps it.
 _CELERY_PREFETCH_MULTIPLIER = 4

@@ -1,0 +1,333 @@
+"""submit_many and submit.lua: each task id once, an honest answer for each, also after a lost reply."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_support import make_app, outcomes, queued
+from celery import Celery, Task, chain, signals
+from conftest import Server, free_port
+from kombu import Queue
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from relay_support import Relay
+from table_support import stat, until
+from worker_support import settled, surroundings
+
+from locked_retry import Answers, NotSubmitted, Outcome, TaskAnswer, submit_many
+from locked_retry import batch as batch_module
+
+ACCEPTED, DUPLICATE, REFUSED, UNKNOWN = Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.REFUSED, Outcome.UNKNOWN
+
+
+@pytest.fixture
+def app(redis: Redis, shared_server: Server) -> Iterator[Celery]:
+    one = make_app(shared_server.url)
+    yield one
+    one.close()
+
+
+def test_a_big_mixed_batch(redis: Redis, app: Celery) -> None:
+    """Signatures, tuples, names, options, duplicates and nonsense, in chunks of 100; an answer for each, in order."""
+    note = app.tasks["note"]
+    kinds: list[tuple[Any, Outcome, str]] = []
+    for n in range(400):
+        kinds += [
+            (note.s(n), ACCEPTED, "celery"),
+            (note.s(n).set(queue="other", priority=6), ACCEPTED, "other\x06\x166"),
+            ((note, (n,), {"work_s": 1.0}), ACCEPTED, "celery"),
+            (("elsewhere", (n,), {}, {"queue": "third", "countdown": n}), ACCEPTED, "third"),
+            ((note, (n,), {}, {"task_id": f"id-{n // 2}"}), DUPLICATE if n % 2 else ACCEPTED, "celery"),
+        ]
+    kinds.insert(500, ((note, ()), REFUSED, "TypeError"))
+    kinds.insert(900, (chain(note.si(1), note.si(2)), REFUSED, "a chain is not one task"))
+    kinds.insert(901, (note, REFUSED, "not a signature"))
+    kinds.insert(902, ((note, (object(),)), REFUSED, "object"))
+    kinds.insert(903, ((note, (1,), {}, {"task_id": 7}), REFUSED, "has to be a string"))
+    answers = submit_many((item for item, _, _ in kinds), app=app, chunk=100)
+    assert outcomes(answers) == [outcome for _, outcome, _ in kinds]
+    for answer, (_, outcome, text) in zip(answers, kinds, strict=True):
+        assert outcome is not REFUSED or text in answer.reason
+    wanted: dict[str, list[str]] = {}
+    for answer, (_, outcome, name) in zip(answers, kinds, strict=True):
+        if outcome is ACCEPTED:
+            wanted.setdefault(name, []).append(answer.task_id)
+    assert {name: queued(redis, name) for name in wanted} == wanted
+    assert (len(answers.accepted), len(answers.duplicate), len(answers.refused)) == (1800, 200, 5)
+    assert str(answers) == "1800 accepted, 200 duplicate, 5 refused"
+
+
+def test_answers_add_up() -> None:
+    good = Answers((TaskAnswer("a", ACCEPTED), TaskAnswer("b", DUPLICATE, "completed")))
+    assert (
+        good.ok
+        and good.check() is good
+        and (good[1].reason, len(good[:1]), str(Answers(())))
+        == (
+            "completed",
+            1,
+            "no tasks",
+        )
+    )
+    bad = Answers((*good, TaskAnswer("c", UNKNOWN, "no answer"), TaskAnswer("d", REFUSED, "OOM")))
+    with pytest.raises(NotSubmitted, match=r"1 refused and 1 unknown of 4 tasks; the first: d: OOM") as raised:
+        bad.check()
+    assert not bad.ok and raised.value.answers is bad
+
+
+def test_duplicates_within_a_batch_across_batches_and_of_long_messages(redis: Redis, app: Celery) -> None:
+    """Also when the two are in different chunks, which long messages begin by themselves."""
+    app.conf.broker_transport_options = {"locked_retry": {"most_bytes": 5000}, "socket_timeout": 5}
+    items = [("note", ("x" * 2000,), {}, {"task_id": task_id}) for task_id in "abacbd"]
+    assert [a.reason for a in submit_many(items, app=app)] == ["", "", "submitted before", "", "submitted before", ""]
+    assert queued(redis, "celery") == ["a", "b", "c", "d"]
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] >= 5  # type: ignore[index]
+    assert outcomes(submit_many(items, app=app)) == [DUPLICATE] * 6
+
+
+@pytest.mark.parametrize("kind", ["prefix", "database", "namespace", "priority steps", "installed"])
+def test_the_applications_own_keys(redis: Redis, shared_server: Server, kind: str) -> None:
+    options = {
+        "prefix": {"global_keyprefix": "pre:"},
+        "namespace": {"locked_retry": {"namespace": "mine:", "done_s": 90}},
+        "priority steps": {"priority_steps": [0, 2, 4], "sep": "/"},
+    }.get(kind, {})
+    url = shared_server.url.removesuffix("/0") + ("/3" if kind == "database" else "/0")
+    app = make_app(url, **options)
+    if kind == "installed":
+        import locked_retry
+
+        locked_retry.install(app)
+    assert submit_many([("note", (1,), {}, {"task_id": "a", "priority": 5})] * 2, app=app).ok
+    with Redis.from_url(url) as client:
+        lists = {key.decode() for key in client.scan_iter(_type="list")}
+        (mark,) = client.scan_iter("*sub:a")
+        ttl_ms = client.pttl(mark)
+    app.close()
+    assert mark == {"prefix": b"pre:lr:sub:a", "namespace": b"mine:sub:a"}.get(kind, b"lr:sub:a")
+    assert lists == {{"prefix": "pre:celery\x06\x163", "priority steps": "celery/4"}.get(kind, "celery\x06\x163")}
+    assert ttl_ms <= (90_000 if kind == "namespace" else 600_000)
+
+
+def test_queues_that_expire_live_on(redis: Redis, app: Celery) -> None:
+    app.conf.task_queues = [Queue("short", queue_arguments={"x-expires": 5000})]
+    assert submit_many([("note", (n,), {}, {"queue": "short"}) for n in range(3)], app=app).ok
+    assert 0 < redis.pttl("short") <= 5000
+
+
+def test_told_after_publishing_only_what_was_accepted(redis: Redis, app: Celery) -> None:
+    told = []
+
+    def after(sender: str = "", headers: Any = None, body: Any = None, routing_key: str = "", **_: Any) -> None:
+        told.append((sender, headers["id"], body[0], routing_key, redis.llen("celery")))
+
+    signals.after_task_publish.connect(after)
+    try:
+        submit_many([("note", (n,), {}, {"task_id": i}) for n, i in enumerate("aab")], app=app)
+    finally:
+        signals.after_task_publish.disconnect(after)
+    assert told == [("note", "a", (0,), "celery", 2), ("note", "b", (2,), "celery", 2)]
+
+
+def test_bad_calls(app: Celery) -> None:
+    for chunk in (0, 2001):
+        with pytest.raises(ValueError, match="between 1 and 2000"):
+            submit_many([], app=app, chunk=chunk)
+    with pytest.raises(ValueError, match="needs a Redis broker"):
+        submit_many([], app=Celery(broker="memory://", set_as_current=False))
+    assert str(submit_many([], app=app)) == "no tasks"
+
+
+def test_eager_tasks_run_at_once(app: Celery) -> None:
+    ran = []
+    app.conf.task_always_eager = True
+
+    @app.task(name="eager", base=Task, shared=False)  # type: ignore[untyped-decorator]
+    def task(name: str) -> None:
+        ran.append(name)
+
+    assert outcomes(submit_many([task.s("a"), (task, ("b",)), (task, ())], app=app)) == [ACCEPTED, ACCEPTED, REFUSED]
+    assert ran == ["a", "b"]
+
+
+def test_what_the_callers_iterable_raises_is_raised(redis: Redis, app: Celery) -> None:
+    def items() -> Iterator[Any]:
+        yield from [("note", (n,)) for n in range(25)]
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        submit_many(items(), app=app, chunk=10)
+    until(lambda: redis.llen("celery") == 20, "whole chunks were submitted")
+    assert len(submit_many([("note", (1,))], app=app).accepted) == 1
+
+
+# --- when something fails
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_lost_replies(redis: Redis, shared_server: Server, every: int) -> None:
+    """Each lost one is repeated, and everything is accepted, once."""
+    relay = Relay(shared_server.port, every)
+    app = make_app(f"redis://127.0.0.1:{relay.port}/0")
+    try:
+        answers = submit_many([("note", (n,)) for n in range(1000)], app=app, chunk=50)
+    finally:
+        app.close()
+        relay.stop()
+    assert relay.cut >= 5
+    assert len(answers.accepted) == 1000
+    assert queued(redis, "celery") == [answer.task_id for answer in answers]
+    assert stat(redis, "submitted") == 1000
+
+
+def test_no_reply_until_the_deadline(redis: Redis, app: Celery, shared_server: Server) -> None:
+    """The chunk on its way is unknown, what comes after is not tried; asked again under the same ids all is known."""
+    assert submit_many([("note", (0,))], app=app).ok
+    relay = Relay(shared_server.port, 1)
+    cut_off = make_app(f"redis://127.0.0.1:{relay.port}/0")
+    items = [("note", (n,)) for n in range(30)]
+    try:
+        answers = submit_many(items, app=cut_off, chunk=10, deadline_s=0.3)
+    finally:
+        cut_off.close()
+        relay.stop()
+    assert outcomes(answers) == [UNKNOWN] * 10 + [REFUSED] * 20
+    assert "not sent" in answers[29].reason
+    assert redis.llen("celery") == 11
+    again = [(*item, {}, {"task_id": answer.task_id}) for item, answer in zip(items, answers, strict=True)]
+    assert outcomes(submit_many(again, app=app)) == [DUPLICATE] * 10 + [ACCEPTED] * 20
+    assert redis.llen("celery") == 31
+
+
+def test_redis_that_cannot_be_reached() -> None:
+    app = make_app(f"redis://127.0.0.1:{free_port()}/0")
+    answers = submit_many([("note", (n,)) for n in range(5)], app=app, chunk=2, deadline_s=0.2)
+    assert outcomes(answers) == [REFUSED] * 5
+    assert "refused" in answers[0].reason and all(answer.task_id for answer in answers)
+
+
+def test_redis_that_stops_answering_without_a_word(server: Server) -> None:
+    """A stopped process: the connection stays, nothing comes. Then it goes on, and what was unknown is known."""
+    app = make_app(server.url, socket_timeout=0.2, locked_retry={"reply_s": 0.2})
+    assert submit_many([("note", (0,))], app=app).ok
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        answers = submit_many([("note", (n,)) for n in range(20)], app=app, chunk=10, deadline_s=0.5)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert outcomes(answers) == [UNKNOWN] * 10 + [REFUSED] * 10
+    until(lambda: server.client.llen("celery") == 11, "the request of the stopped server runs after all")
+    again = submit_many([("note", (1,), {}, {"task_id": answer.task_id}) for answer in answers.unknown], app=app)
+    assert outcomes(again) == [DUPLICATE] * 10
+    app.close()
+
+
+def test_redis_that_comes_back_in_time(server: Server) -> None:
+    app = make_app(server.url)
+    assert submit_many([("note", (0,))], app=app).ok
+
+    def items() -> Iterator[Any]:
+        for n in range(40):
+            if n == 15:
+                server.kill()
+                back.start()
+            yield ("note", (n,))
+
+    back = threading.Timer(0.3, server.start)
+    answers = submit_many(items(), app=app, chunk=10, deadline_s=20)
+    back.join()
+    assert outcomes(answers) == [ACCEPTED] * 40
+    assert queued(server.client, "celery")[1:] == [answer.task_id for answer in answers]
+    app.close()
+
+
+@pytest.mark.parametrize("trouble", ["full", "read only"])
+def test_redis_that_refuses(server: Server, trouble: str) -> None:
+    """Refused is refused: nothing is there afterwards, and the same ids are accepted when it can write again."""
+    app = make_app(server.url)
+    assert submit_many([("note", (0,))], app=app).ok
+    known = [("note", (0,), {}, {"task_id": "known"})]
+    submit_many(known, app=app)
+    if trouble == "full":
+        server.client.config_set("maxmemory", 1)
+    else:
+        server.client.replicaof("127.0.0.1", free_port())
+    items = [("note", (n,), {}, {"task_id": f"id-{n}"}) for n in range(30)]
+    answers = submit_many(items, app=app, chunk=10)
+    assert outcomes(submit_many(known, app=app)) == [DUPLICATE]
+    if trouble == "full":
+        server.client.config_set("maxmemory", 0)
+    else:
+        server.client.replicaof("NO", "ONE")
+    assert outcomes(answers) == [REFUSED] * 30
+    assert {"full": "OutOfMemory", "read only": "ReadOnly"}[trouble] in answers[0].reason
+    assert server.client.llen("celery") == 2 and len(list(server.client.scan_iter("lr:sub:*"))) == 2
+    assert outcomes(submit_many(items, app=app, chunk=10)) == [ACCEPTED] * 30
+    app.close()
+
+
+def test_a_refusal_after_a_lost_reply_is_unknown(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try may be under way still: it could be executed when there is room again."""
+    failures = [RedisTimeoutError("no answer"), OutOfMemoryError("full")]
+    answered = batch_module._Submitter._response
+
+    def failing(*arguments: Any) -> bytes:
+        answered(*arguments)
+        raise failures.pop(0)
+
+    monkeypatch.setattr(batch_module._Submitter, "_response", failing)
+    (answer,) = submit_many([("note", (1,))], app=app)
+    assert (answer.outcome, answer.reason) == (UNKNOWN, "OutOfMemoryError: full")
+
+
+# --- workers
+
+PLAIN_APP = """
+import os
+from celery import Celery
+app = Celery("plain", broker=os.environ["TESTED_URL"])
+app.conf.update(task_ignore_result=True, worker_hijack_root_logger=False, worker_prefetch_multiplier=1)
+@app.task(name="note")
+def note(name, work_s=0.0):
+    fd = os.open(os.environ["TESTED_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, f"plain {name}\\n".encode())
+"""
+
+
+def test_workers_of_both_kinds_run_each_task_once(redis: Redis, shared_server: Server, tmp_path: Path) -> None:
+    """2000 tasks on one queue, half of the chunks submitted through a relay that loses replies."""
+    (tmp_path / "plain_app.py").write_text(PLAIN_APP)
+    relay = Relay(shared_server.port, 2)
+    through = make_app(f"redis://127.0.0.1:{relay.port}/0")
+    with surroundings(shared_server.url, tmp_path) as one:
+        environment = {**os.environ, "TESTED_URL": one.url, "TESTED_JOURNAL": str(one.journal)}
+        command = [sys.executable, "-m", "celery", "-A", "plain_app", "worker", "-Psolo", "-lERROR"]
+        with (tmp_path / "plain.log").open("wb") as log:
+            options = {"cwd": tmp_path, "env": environment, "stdout": log, "stderr": log}
+            one.workers.append(subprocess.Popen(command, start_new_session=True, **options))  # type: ignore[call-overload]
+        try:
+            first = submit_many([("note", (f"n{n}",)) for n in range(1000)], app=one.app, chunk=100)
+            until(lambda: one.notes("plain"), "the plain worker runs some", 20)
+            one.worker()
+            items = [one.app.signature("note", args=(f"n{n}",)) for n in range(1000, 2000)]
+            second = submit_many(items, app=through, chunk=100)
+        finally:
+            through.close()
+            relay.stop()
+        assert len(first.accepted) == len(second.accepted) == 1000 and relay.cut >= 2
+        until(lambda: len(one.notes("end")) + len(one.notes("plain")) >= 2000 and settled(redis), "all ran", 40)
+        ran = Counter(line[1] for line in one.notes("end") + one.notes("plain"))
+        assert ran == Counter(f"n{n}" for n in range(2000))
+        assert one.notes("end") and stat(redis, "dropped") == 0
+        again = [("note", ("again",), {}, {"task_id": answer.task_id}) for answer in (*first, *second)]
+        assert outcomes(submit_many(again, app=one.app)) == [DUPLICATE] * 2000
