@@ -41,7 +41,7 @@ def connect(app: Celery) -> Iterator[Broker]:
     """
     with app.connection_for_read() as connection:
         if not isinstance(connection.transport, Transport):
-            raise NotInstalled("the application (celery -A) does not use locked_retry: it has to call locked_retry.install(app)")
+            raise NotInstalled("the application (celery -A) does not call locked_retry.install(app)")
         try:
             namespace = Options.read(connection.transport_options).namespace
             channel = connection.channel()

@@ -10,15 +10,13 @@ neither the turns nor Celery, and a Redis that refuses it (an ACL, a proxy) is a
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from locked_retry.line import FAILURES, Line
+from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.session import Session
-
-logger = logging.getLogger("locked_retry")
 
 #: An armed doorbell is asked again after this long: a firewall may have dropped its connection without a word.
 CHECK_S = 5.0
@@ -93,8 +91,7 @@ class Doorbell:
         self._asked = self._armed = False
         self.line.failed(error)
         refused = self.line.failures == REFUSED_AT
-        text = "locked_retry: no doorbell (%s); new messages are looked for every %g s"
-        logger.log(logging.WARNING if refused else logging.DEBUG, text, error, self.options.idle_s)
+        say(Event.DOORBELL_FAILED, quiet=not refused, error=error, look_every_s=self.options.idle_s)
 
     def close(self) -> None:
         """Drop the connection; it is made again with the next `listen`."""

@@ -8,7 +8,6 @@ one.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -19,11 +18,10 @@ from redis.exceptions import NoScriptError
 
 from locked_retry.doorbell import Doorbell
 from locked_retry.line import FAILURES, Line
+from locked_retry.log import Event, say, say_answer
 from locked_retry.options import Options
 from locked_retry.session import Session
 from locked_retry.store import Claim, Keys, Kind, Script, Turn, read_answer, turn_arguments
-
-logger = logging.getLogger("locked_retry")
 
 
 @dataclass(eq=False)
@@ -143,8 +141,10 @@ class Engine:
             return
         self.in_flight = False
         if self.line.answered():
-            logger.warning("locked_retry: Redis answers again")
+            say(Event.CONNECTION_RESTORED)
         answer = read_answer(reply)
+        assert self.session.pending is not None
+        say_answer(self.session.pending, answer)
         for claim in self.session.answered(answer, time.monotonic()):
             self._deliver(claim)
         for one in answer.buried:
@@ -160,9 +160,16 @@ class Engine:
     def failed(self, error: BaseException) -> None:
         """Close both connections and pause; the pending turn stays."""
         self.session.metrics.failures += 1
-        level = logging.WARNING if self.line.failed(error) else logging.DEBUG
-        text = "locked_retry: %s; again in %.2f s (failure %d)"
-        logger.log(level, text, error, self.line.down_until_s - time.monotonic(), self.line.failures)
+        news = self.line.failed(error)
+        again_in_s = self.line.down_until_s - time.monotonic()
+        say(
+            Event.CONNECTION_FAILED,
+            quiet=not news,
+            error=error,
+            again_in_s=again_in_s,
+            failures=self.line.failures,
+            held=len(self.session.held),
+        )
         self.disconnect()
 
     def disconnect(self) -> None:
@@ -175,12 +182,14 @@ class Engine:
         """The channel closes. With `give_back` all that is held is returned, in one last turn that is waited for."""
         try:
             if give_back:
+                rows = len(self.session.held)
                 self.session.give_back_all()
                 self._last_turns()
+                say(Event.GIVEN_BACK, rows=rows)
             else:
                 self.session.forget_unstarted()
         except FAILURES as error:
-            logger.warning("locked_retry: the last turn failed (%s); leases will end by themselves", error)
+            say(Event.GIVE_BACK_FAILED, error=error)  # leases end by themselves
         self.disconnect()
         self.session.wake = _nothing
         os.close(self._reader)
@@ -205,6 +214,8 @@ class Engine:
                 reply = self.line.connection.read_response(disable_decoding=True)
             self.in_flight = False
             answer = read_answer(reply)
+            assert self.session.pending is not None
+            say_answer(self.session.pending, answer)
             for claim in self.session.answered(answer, time.monotonic()):
                 self.session.end(claim.fence, Kind.REQUEUE, "worker shutdown")
             for one in answer.buried:

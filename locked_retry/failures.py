@@ -6,7 +6,6 @@ another worker's. So the worker that is told of it does what Celery's request do
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -16,9 +15,8 @@ from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 from kombu.utils.json import loads
 
+from locked_retry.log import Event, say
 from locked_retry.store import Buried
-
-logger = logging.getLogger("locked_retry")
 
 
 def fail(buried: Buried, consumer: Any, channel: Any) -> None:
@@ -32,7 +30,7 @@ def fail(buried: Buried, consumer: Any, channel: Any) -> None:
             _fail(request, WorkerLostError(buried.reason))
     except Exception:
         # The dead letter is safe; a result backend that is away, or a message that is no task, must not stop the loop.
-        logger.exception("locked_retry: the failure of %s could not be stored", buried.row)
+        say(Event.FAILURE_NOT_STORED, traceback=True, row=buried.row)
 
 
 def _request(buried: Buried, consumer: Any, channel: Any) -> Request | None:

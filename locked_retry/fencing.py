@@ -61,9 +61,10 @@ def apply(
     """Run commands in one step, unless a higher fence was used on this resource; without commands, only ask that.
 
     `redis` is a redis-py client. The highest fence is kept in `<resource>:fence` for `keep_fence_s` after its last use
-    (0: for ever). With `effect`, a name such as the task's id, the commands run once: the name is recorded with them, in
-    `<resource>:effect:<effect>`, and whoever comes with it again, under whatever fence, gets REPEATED. Without, the same
-    fence may apply again, so that a call whose answer was lost can be repeated: SET, not INCR.
+    (0: for ever). With `effect`, a name such as the task's id, the commands run once: the name is recorded with them,
+    in `<resource>:effect:<effect>`, and whoever comes with it again, under whatever fence that is not refused, gets
+    REPEATED. Without, the same fence may apply again, so that a call whose answer was lost can be repeated: SET, not
+    INCR.
 
     A command that fails raises redis-py's ResponseError and those after it do not run; those before it have. Raises
     ValueError for a negative fence or an empty command, and what redis-py raises when there is no answer: repeat then.

@@ -6,16 +6,14 @@ holds the GIL for longer than a lease (a C function that does not release it) ke
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any
 
 from locked_retry.line import FAILURES
+from locked_retry.log import Event, say
 from locked_retry.session import Session
 from locked_retry.store import Keys, Script, call, renewal_arguments
-
-logger = logging.getLogger("locked_retry")
 
 #: A task that kills its worker sooner than this counts as given back unstarted, not as a crash.
 LONGEST_PAUSE_S = 1.0
@@ -35,7 +33,7 @@ class Keeper(threading.Thread):
             try:
                 self._keep(time.monotonic())
             except FAILURES as error:
-                logger.debug("locked_retry: renewing beside the loop: %s", error)
+                say(Event.RENEWAL_FAILED, error=error)
 
     def _keep(self, now_s: float) -> None:
         renewals = self._session.overdue(now_s)

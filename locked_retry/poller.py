@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from typing import Any
 
@@ -14,8 +13,7 @@ from kombu.transport import redis as kombu_redis
 
 from locked_retry.engine import Engine
 from locked_retry.line import FAILURES
-
-logger = logging.getLogger("locked_retry")
+from locked_retry.log import Event, say
 
 
 class Poller(kombu_redis.MultiChannelPoller):
@@ -124,7 +122,7 @@ class Poller(kombu_redis.MultiChannelPoller):
                 try:
                     channel.qos.restore_visible(num=channel.unacked_restore_limit)
                 except FAILURES as error:
-                    logger.debug("locked_retry: looking into `unacked`: %s", error)
+                    say(Event.SWEEP_FAILED, error=error)
 
     def _register_LISTEN(self, channel: Any) -> None:
         """Subscribing again after a failure must not take the worker down: it is tried again a second later."""

@@ -11,7 +11,6 @@ bookkeeping and the restore at shutdown. `driver_type` stays "redis".
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 import weakref
@@ -28,12 +27,11 @@ from locked_retry.engine import Engine
 from locked_retry.failures import fail
 from locked_retry.keeper import Keeper
 from locked_retry.line import FAILURES
+from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.poller import Poller
 from locked_retry.session import Session
 from locked_retry.store import Buried, Claim, Keys, Kind, Script, call
-
-logger = logging.getLogger("locked_retry")
 
 #: How often the messages that plain Celery workers left in `unacked` are looked for: each visibility_timeout, within
 #: these bounds. It is a round trip that the loop waits for.
@@ -153,6 +151,7 @@ class ChannelMixin:
             self.keeper = Keeper(session, self, keys)
             self.keeper.start()
         self.connection.cycle.watch(self)
+        say(Event.STARTED, worker=session.worker, prefix=keys.prefix, lease_s=options.lease_s, held=len(session.held))
 
     def _place(self: Any) -> str:
         client = self.connection.client
@@ -199,7 +198,7 @@ class ChannelMixin:
             headers.update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s)
             headers["lr_lease_s"] = session.options.lease_s
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            logger.error("locked_retry: %s is no Celery message (%r): kept as a dead letter", claim.row, error)
+            say(Event.NOT_A_MESSAGE, row=claim.row, error=error)
             session.end_now(claim.fence, Kind.DEAD, reason=f"no Celery message: {error!r}")
             return
         if queue not in self.connection._callbacks:
@@ -238,7 +237,7 @@ class ChannelMixin:
 
     def listen_failed(self: Any, error: BaseException) -> None:
         """Drop the subscription; the poller subscribes again in a second."""
-        logger.warning("locked_retry: remote control connection lost (%s); subscribing again", error)
+        say(Event.REMOTE_CONTROL_LOST, error=error)
         self._in_listen = None
         self.listen_after_s = time.monotonic() + 1.0
         connection = getattr(self.subclient, "connection", None)
@@ -262,7 +261,7 @@ class ChannelMixin:
         try:
             super().close()
         except FAILURES as error:
-            logger.warning("locked_retry: closing the channel: %s", error)
+            say(Event.CLOSE_FAILED, error=error)
             with contextlib.suppress(*FAILURES):
                 super().close()
 

@@ -171,7 +171,7 @@ def test_nothing_to_do_with_locked_retry(shared_server: Any) -> None:
     with Celery("plain", broker=shared_server.url, set_as_current=False) as plain:
         result = run(plain, "stats")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: the application (celery -A) does not use locked_retry")
+    assert result.output.startswith("Error: the application (celery -A) does not call locked_retry.install")
     assert result.output.count("\n") == 1
 
 

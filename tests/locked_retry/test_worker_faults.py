@@ -87,7 +87,7 @@ def test_a_read_only_redis_and_a_script_flush(tested: Tested, server: Server) ->
     _fill(tested, 40, 0.05)
     until(lambda: tested.notes("end"), "it works")
     redis.replicaof("127.0.0.1", "1")
-    until(lambda: "again in" in tested.log(), "the refusal is met")
+    until(lambda: "event=connection_failed" in tested.log(), "the refusal is met")
     redis.replicaof("NO", "ONE")
     redis.script_flush()
     _all_ran(tested, redis, 40)

@@ -1,0 +1,106 @@
+"""Every log line of the package: `locked_retry event=<name> key=value ...`, one line each, names that stay.
+
+The logger is "locked_retry". For JSON formatters a record carries the same as a dict: `record.locked_retry`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from enum import StrEnum
+
+from locked_retry.store import Answer, Kind, Turn
+
+logger = logging.getLogger("locked_retry")
+
+Value = str | int | float | BaseException
+
+
+class Event(StrEnum):
+    """What is told. The levels are in LEVELS; docs/reference/locked_retry.md explains each."""
+
+    STARTED = "started"
+    GIVEN_BACK = "given_back"
+    GIVE_BACK_FAILED = "give_back_failed"
+    CONNECTION_FAILED = "connection_failed"
+    CONNECTION_RESTORED = "connection_restored"
+    DOORBELL_FAILED = "doorbell_failed"
+    REMOTE_CONTROL_LOST = "remote_control_lost"
+    RENEWAL_FAILED = "renewal_failed"
+    SWEEP_FAILED = "sweep_failed"
+    CLOSE_FAILED = "close_failed"
+    REAPED = "reaped"
+    LEASE_LOST = "lease_lost"
+    SETTLE_REFUSED = "settle_refused"
+    DUPLICATE_DROPPED = "duplicate_dropped"
+    CRASHED = "crashed"
+    HELD_BACK = "held_back"
+    DEAD_LETTER = "dead_letter"
+    NOT_A_MESSAGE = "not_a_message"
+    FAILURE_NOT_STORED = "failure_not_stored"
+
+
+#: A restored connection is a warning so that whoever has seen the failure also sees its end.
+LEVELS = {
+    Event.STARTED: logging.INFO,
+    Event.GIVEN_BACK: logging.INFO,
+    Event.GIVE_BACK_FAILED: logging.WARNING,
+    Event.CONNECTION_FAILED: logging.WARNING,
+    Event.CONNECTION_RESTORED: logging.WARNING,
+    Event.DOORBELL_FAILED: logging.WARNING,
+    Event.REMOTE_CONTROL_LOST: logging.WARNING,
+    Event.RENEWAL_FAILED: logging.DEBUG,
+    Event.SWEEP_FAILED: logging.DEBUG,
+    Event.CLOSE_FAILED: logging.WARNING,
+    Event.REAPED: logging.WARNING,
+    Event.LEASE_LOST: logging.WARNING,
+    Event.SETTLE_REFUSED: logging.WARNING,
+    Event.DUPLICATE_DROPPED: logging.INFO,
+    Event.CRASHED: logging.WARNING,
+    Event.HELD_BACK: logging.INFO,
+    Event.DEAD_LETTER: logging.WARNING,
+    Event.NOT_A_MESSAGE: logging.ERROR,
+    Event.FAILURE_NOT_STORED: logging.ERROR,
+}
+
+_PLAIN = re.compile(r"[^\s\"=\\]+")
+_LONGEST = 500
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
+    text = text[:_LONGEST]
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def say(event: Event, *, quiet: bool = False, traceback: bool = False, **fields: Value) -> None:
+    """One line. Texts with spaces, quotes or "=" are quoted as JSON. `quiet`: at the level DEBUG."""
+    level = logging.DEBUG if quiet else LEVELS[event]
+    if logger.isEnabledFor(level):
+        words = "".join(f" {name}={_text(value)}" for name, value in fields.items())
+        extra = {"locked_retry": {"event": event.value, **fields}}
+        logger.log(level, "locked_retry event=%s%s", event.value, words, exc_info=traceback, extra=extra)
+
+
+def say_answer(turn: Turn, answer: Answer) -> None:
+    """What an operator should know of a turn. Nothing, for most."""
+    for settle, code in zip(turn.settles, answer.codes, strict=False):
+        if code == "s":
+            say(Event.SETTLE_REFUSED, row=settle.row, fence=settle.fence, kind=settle.kind.value)
+        elif code == "h":
+            say(Event.HELD_BACK, row=settle.row, reason=settle.reason)
+        elif settle.kind is Kind.DEAD:
+            say(Event.DEAD_LETTER, row=settle.row, reason=settle.reason)
+        elif settle.kind is Kind.CRASH and code != "x":
+            say(Event.CRASHED, row=settle.row, reason=settle.reason.partition(" ")[2])
+    for buried in answer.buried:
+        say(Event.DEAD_LETTER, row=buried.row, reason=buried.reason)
+    for row in answer.lost:
+        say(Event.LEASE_LOST, row=row)
+    if answer.reaped:
+        say(Event.REAPED, rows=answer.reaped)
+    if answer.dropped:
+        say(Event.DUPLICATE_DROPPED, rows=answer.dropped)
