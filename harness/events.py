@@ -122,6 +122,15 @@ class CaseJudged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseLeftOut(Event):
+    """A case that was collected does not apply to its subject or pool; it was not run, and is no finding."""
+
+    type: ClassVar[str] = "case_left_out"
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem(Event):
     """Something the person should know that belongs to no single case (an error while collecting, for example)."""
 

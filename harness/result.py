@@ -83,6 +83,14 @@ class ServerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A case that does not apply to its subject or pool, and was therefore not run."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """A whole run. `interrupted`: ended by the person; what had finished is judged all the same."""
 
@@ -99,6 +107,7 @@ class RunResult:
     schema: int = SCHEMA
     started: str = ""  # wall clock, ISO 8601
     interrupted: bool = False
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def exit_code(cases: Iterable[CaseResult], *, interrupted: bool = False) -> ExitCode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -199,6 +199,14 @@ class Chaos:
         """The throughput to keep, in tasks per second."""
         return self._options.target_tps or self._options.scale.target_tps
 
+    def does_not_apply(self, reason: str) -> NoReturn:
+        """Leave this case out: not run, no finding, and said so in every report."""
+        log = events.Log(run.open_run(self._options))
+        case = case_id(self.suite, self.scenario, self._subject.name)
+        log.emit(events.CaseLeftOut(case=case, reason=reason))
+        log.close()
+        pytest.skip(reason)
+
     def __call__(
         self,
         workload: Workload,
@@ -208,18 +216,19 @@ class Chaos:
         visibility_timeout_s: int | None = None,
         workers: int | None = None,
         concurrency: int | None = None,
+        distance_ms: int = 0,
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or StackFailed unless it came out as expected.
 
         visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
         default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
-        processes there are, and how many tasks each runs at a time (default 2 and 2).
+        processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
+        is from the workers during the whole case.
         """
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         stack = with_settings(self._options.stack_options, **{k: v for k, v in changes.items() if v is not None})
-        if workers is not None:
-            stack = replace(stack, workers=workers)
+        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
         case = Case(
             suite=self.suite,
             scenario=self.scenario,

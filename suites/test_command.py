@@ -45,10 +45,41 @@ def test_pop_reply_lost(chaos: Chaos, profile: Profile) -> None:
 def test_retry_publish_cut(chaos: Chaos, profile: Profile) -> None:
     """Every task fails once; the command that hands a retry to Redis is reset twice, before it is executed."""
     if not chaos.commands.retry:
-        pytest.skip("this subject hands no retry to Redis")
+        chaos.does_not_apply("this subject hands no retry to Redis")
     _one_worker(
         chaos, profile, _fault("cut_before", profile, command=chaos.commands.retry, first=2, how="reset"), failures=1
     )
+
+
+@pytest.mark.parametrize("nth", range(1, 13), ids="nth-{}".format)
+@pytest.mark.depth("nightly")
+def test_pop_reply_lost_at(chaos: Chaos, profile: Profile, nth: int) -> None:
+    """The same at each of the first dozen, while every task fails once: whatever else the command does is hit too."""
+    fault = _fault("reply_lost", profile, command=chaos.commands.pop, nth=nth, how="reset")
+    _one_worker(chaos, profile, fault, failures=1)
+
+
+@pytest.mark.parametrize("how", ["reset", "silence"])
+def test_pop_replies_lost(chaos: Chaos, profile: Profile, how: str) -> None:
+    """Every third one, on both workers, while every task fails once: the connection is reset, or says nothing more."""
+    workload = Workload(
+        rate_tps=OFFERED_TPS,
+        baseline_s=profile.baseline_s,
+        fault_s=profile.fault_s,
+        healed_s=profile.healed_s,
+        failures=1,
+    )
+    faults = (
+        PlannedFault(
+            "reply_lost",
+            f"worker-{n}",
+            0.0,
+            hold_s=round(0.8 * profile.fault_s, 3),
+            parameters={"command": chaos.commands.pop, "every": 3, "how": how},
+        )
+        for n in (1, 2)
+    )
+    chaos(workload, Schedule.of(*faults), slo=Slo(target_tps=None))
 
 
 def test_publish_reply_lost(chaos: Chaos, profile: Profile) -> None:

@@ -14,6 +14,8 @@ from harness.verdict import Outcome, Rule, RuleResult, Throughput, merge
 LATE_SHARE = 0.01
 #: An open load is kept up with at this share of the offered rate.
 KEPT_UP_SHARE = 0.95
+#: Less than this share of what was sent is a failure even of a load that was late.
+HOPELESS_SHARE = 0.5
 
 
 def figures(evidence: Evidence, paces: Paces) -> Throughput:
@@ -43,9 +45,13 @@ def throughput(evidence: Evidence, paces: Paces) -> RuleResult:
         return RuleResult(Rule.THROUGHPUT, Outcome.UNKNOWN, expression, None, reason)
     late = None if paces.drained else _load_trouble(evidence, [pace.phase for pace in judged])
     parts = [_judge(pace, slo.target_tps, paces.drained) for pace in judged]
-    outcome = Outcome.UNKNOWN if late else merge(part[0] for part in parts)
+    outcome = merge(part[0] for part in parts)
     reason = "; ".join(part[1] for part in parts)
-    if late:
+    hopeless = late and any(_hopeless(evidence, pace, slo.target_tps) for pace in judged)
+    if hopeless:
+        reason = f"{reason}; the load generator was late ({late}), but the rate is not half of what it did send"
+    elif late:
+        outcome = Outcome.UNKNOWN
         reason = f"load generator was late: {late}; lower the rate or free the machine ({reason})"
     worst = min((pace.tps for pace in judged if pace.tps is not None), default=None)
     result = RuleResult(Rule.THROUGHPUT, outcome, expression, _rounded(worst), reason)
@@ -66,6 +72,19 @@ def _judge(pace: Pace, target_tps: float, drained: bool) -> tuple[Outcome, str]:
     if pace.tps >= required:
         return Outcome.PASS, f"{name} {pace.tps:.1f}/s >= {required:.1f}/s"
     return Outcome.FAIL, f"{name} {pace.tps:.1f}/s < {required:.1f}/s"
+
+
+def _hopeless(evidence: Evidence, pace: Pace, target_tps: float) -> bool:
+    """Whether the rate is so far below what was really sent in the phase that being late is no excuse.
+
+    A busy machine slows the load and the subject alike, but not the one to less than half of the other.
+    """
+    if pace.tps is None:
+        return False
+    phase = pace.phase
+    sent = sum(1 for at_ns in evidence.history.submits.begun_ns if phase.begun_ns <= at_ns < phase.ended_ns)
+    sent_tps = sent / seconds(phase.ended_ns - phase.begun_ns)
+    return pace.tps < HOPELESS_SHARE * min(target_tps, sent_tps)
 
 
 def _load_trouble(evidence: Evidence, phases: list[Phase]) -> str:

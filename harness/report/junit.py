@@ -25,6 +25,8 @@ def dumps(result: RunResult) -> str:
     root = ET.Element("testsuites", name="taskchaos")
     for name, cases in suites.items():
         root.append(_suite(name, cases, result))
+    if result.left_out:
+        root.append(_left_out(result))
     if result.exit_code and not surprises(result.cases):
         root.append(_run_suite(result))
     for key in ("tests", "failures", "errors"):
@@ -113,6 +115,16 @@ def _run_suite(result: RunResult) -> ET.Element:
     suite = ET.Element("testsuite", name="taskchaos", tests="1", failures="0", errors="1", skipped="0", time="0.000")
     case = ET.SubElement(suite, "testcase", classname="taskchaos", name="run", time="0.000")
     ET.SubElement(case, "error", type="run", message=f"exit code {result.exit_code}: {exit_phrase(result.exit_code)}")
+    return suite
+
+
+def _left_out(result: RunResult) -> ET.Element:
+    count = str(len(result.left_out))
+    suite = ET.Element("testsuite", name="left out", tests=count, failures="0", errors="0", skipped=count, time="0.000")
+    for one in result.left_out:
+        suite_name, _, name = one.id.partition(".")
+        case = ET.SubElement(suite, "testcase", classname=_legal(suite_name), name=_legal(name), time="0.000")
+        ET.SubElement(case, "skipped", message=_legal(one.reason))
     return suite
 
 

@@ -9,6 +9,7 @@ from harness.contract import PhaseName
 from harness.errors import ExitCode
 from harness.events import (
     CaseJudged,
+    CaseLeftOut,
     CasesCollected,
     CaseStarted,
     Event,
@@ -19,7 +20,7 @@ from harness.events import (
     RunStarted,
     StackReady,
 )
-from harness.result import CaseResult, FaultSummary, RunResult, ServerInfo, exit_code, run_outcome
+from harness.result import CaseResult, FaultSummary, LeftOut, RunResult, ServerInfo, exit_code, run_outcome
 from harness.verdict import OperationCounts, Outcome, Throughput
 
 NOT_JUDGED = "ended before it was judged"
@@ -33,6 +34,7 @@ class _Case:
     id: str
     started: CaseStarted | None = None
     judged: CaseResult | None = None
+    left_out: str = ""
     first_ns: int = 0
     last_ns: int = 0
     faults: dict[int, tuple[str, str, set[str]]] = field(default_factory=dict)
@@ -129,6 +131,8 @@ class Collector:
                 case.faults.setdefault(event.fault, (event.kind, event.target, set()))[2].add(event.state)
             case CaseJudged():
                 case.judged = event.result
+            case CaseLeftOut():
+                case.left_out = event.reason
             case _:
                 pass
         case.see(event)
@@ -140,7 +144,8 @@ class Collector:
         """The run as far as it is known."""
         run, ended = self._run, self._ended
         seed = run.seed if run else 0
-        cases = tuple(c.result(seed) for c in self._cases.values())
+        cases = tuple(c.result(seed) for c in self._cases.values() if not c.left_out)
+        left_out = tuple(LeftOut(c.id, c.left_out) for c in self._cases.values() if c.left_out)
         interrupted = ended is not None and ended.interrupted
         code = self._exit_code(cases, interrupted)
         first, last = self._span_ns or (0, 0)
@@ -157,6 +162,7 @@ class Collector:
             cases=cases,
             started=run.started if run else "",
             interrupted=interrupted,
+            left_out=left_out,
         )
 
     def _exit_code(self, cases: tuple[CaseResult, ...], interrupted: bool) -> ExitCode:
@@ -169,7 +175,8 @@ class Collector:
 
     def _complete(self, cases: tuple[CaseResult, ...]) -> bool:
         """Whether every case that was to run is there. A stream without an end and without a plan cannot show it."""
-        return len(cases) >= self._collected and (self._ended is not None or self._collected > 0)
+        left_out = sum(bool(case.left_out) for case in self._cases.values())
+        return len(cases) + left_out >= self._collected and (self._ended is not None or self._collected > 0)
 
 
 def collect(events: Iterable[Event]) -> RunResult:

@@ -17,6 +17,7 @@ from harness.clock import now_ns
 from harness.contract import PhaseName
 from harness.events import (
     CaseJudged,
+    CaseLeftOut,
     CasesCollected,
     CaseStarted,
     Event,
@@ -106,6 +107,9 @@ class Terminal:
                 self._case_line(event.case, died, alarm=True)
             case CaseJudged():
                 self._case_judged(event)
+            case CaseLeftOut():
+                self._judged.add(event.case)
+                self._print([self._paint.dim(self._paint.safe(f"- {event.case}  left out: {event.reason}"))])
             case Problem():
                 self._problems.append(event.text)
                 self._print([self._paint.tone(Standing.STACK, self._paint.safe(f"! {event.text}"))])

@@ -188,6 +188,7 @@ def counts_sentence(result: RunResult) -> str:
         bad or "no control was run",
         _share(passed, len(others), "subject case", "passed", "passed"),
         plural(len(surprises(result.cases)), "surprise"),
+        f"{plural(len(result.left_out), 'case')} left out" if result.left_out else "",
     ]
     text = ", ".join(p for p in parts if p)
     return text[0].upper() + text[1:] + "."

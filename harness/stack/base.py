@@ -31,7 +31,10 @@ class WorkerStart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What a person may choose about a stack."""
+    """What may be chosen about a stack.
+
+    distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
+    """
 
     workers: int = 2
     producers: int = 1
@@ -39,6 +42,7 @@ class StackOptions:
     worker_start: WorkerStart = WorkerStart.ZYGOTE
     redis_binary: str | None = None
     settings: Settings = Settings()
+    distance_ms: int = 0
 
 
 def with_settings(options: StackOptions, **changes: object) -> StackOptions:

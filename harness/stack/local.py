@@ -79,15 +79,15 @@ class LocalStack:
         for n in range(1, self._options.producers + 1):
             self._link(f"producer-{n}")
         for n in range(1, self._options.workers + 1):
-            self._link(f"worker-{n}")
-            self._link(f"worker-{n}-results")
+            for name in (f"worker-{n}", f"worker-{n}-results"):
+                self._link(name, self._options.distance_ms)
         plan = {"workload": codec.encode(self._workload), "producers": self._options.producers}
         (self.folder / PLAN).write_text(json.dumps(plan))
         self._start_producers()
 
-    def _link(self, name: str) -> None:
+    def _link(self, name: str, distance_ms: int = 0) -> None:
         assert self._proxy is not None
-        self.links[name] = self._proxy.link(name, self.redis.port)
+        self.links[name] = self._proxy.link(name, self.redis.port, distance_ms)
 
     def _config(self, role: str) -> RoleConfig:
         results = self.links.get(f"{role}-results", self.links[role])
@@ -164,9 +164,8 @@ class LocalStack:
     def whole(self) -> str:
         """Empty when the world is healed: no toxics, all links answer, all workers run. Otherwise what is not."""
         assert self._proxy is not None
-        for state in self._proxy.client.proxies().values():
-            if not state.enabled or state.toxics:
-                return f"link {state.name} still carries a fault"
+        if broken := self._proxy.broken():
+            return f"link {broken} still carries a fault"
         for link in self.links.values():
             if link.ping().result is not PingResult.PONG:
                 return f"no PONG through link {link.name}"

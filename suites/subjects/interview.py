@@ -35,6 +35,9 @@ LOSES_RETRIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS)
 #: Plain Celery underneath, and a lock round trip that can fail on top.
 LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS})
 MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
+#: Three round trips a message and two for the lock; and a worker is killed on the way.
+FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=_FOLLOWS | {Rule.LOST})
+MAY_MISS_TARGET = Expectation(may=FAR_FROM_TARGET.must | FAR_FROM_TARGET.may)
 
 
 class Interview(CelerySubject):
@@ -50,7 +53,12 @@ class Interview(CelerySubject):
         "partition.worker_refused": MAY_LOSE_REPLIES,
         "partition.worker_reset": MAY_LOSE_REPLIES,
         "latency": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+        "target": FAR_FROM_TARGET,
+        "target.kept-0": MAY_MISS_TARGET,
         "command.pop_reply_lost": LOSES_REPLIES,
+        **{f"command.pop_reply_lost_at-{nth}": LOSES_RETRIES for nth in range(1, 13)},
+        "command.pop_replies_lost-reset": LOSES_RETRIES,
+        "command.pop_replies_lost-silence": LOSES_RETRIES,
         "command.retry_publish_cut": LOSES_RETRIES,
     }
 
@@ -116,6 +124,10 @@ class LockBeforeTry(Interview):
         return task
 
 
+#: Sleeping through the back-offs, it holds messages for longer than the visibility time-out: they come again.
+STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=LOSES_REPLIES.must | LOSES_REPLIES.may | {Rule.RETRIES})
+
+
 class SleepBackoff(Interview):
     """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
 
@@ -124,6 +136,9 @@ class SleepBackoff(Interview):
     expectations = {
         **Interview.expectations,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+        **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
+        "command.pop_replies_lost-reset": STARVES,
+        "command.pop_replies_lost-silence": STARVES,
     }
 
     def register(self, app: Celery, body: TaskBody) -> Any:

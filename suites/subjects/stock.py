@@ -20,6 +20,10 @@ SLOW_AT_DISTANCE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset(
 #: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
 MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
 
+#: The same, with a worker killed on the way: what it held may be lost or run twice.
+FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.LOST, Rule.RECOVERY}))
+MAY_MISS_TARGET = Expectation(may=FAR_FROM_TARGET.must | FAR_FROM_TARGET.may)
+
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
     "partition.replies_lost": LOSES_REPLIES,
@@ -27,7 +31,12 @@ ON_REDIS = {
     "partition.worker_refused": MAY_LOSE_REPLIES,
     "partition.worker_reset": MAY_LOSE_REPLIES,
     "latency": SLOW_AT_DISTANCE,
+    "target": FAR_FROM_TARGET,
+    "target.kept-0": MAY_MISS_TARGET,
     "command.pop_reply_lost": LOSES_ONE,
+    **{f"command.pop_reply_lost_at-{nth}": LOSES_ONE for nth in range(1, 13)},
+    "command.pop_replies_lost-reset": LOSES_REPLIES,
+    "command.pop_replies_lost-silence": LOSES_REPLIES,
     "command.retry_publish_cut": LOSES_ONE,
 }
 

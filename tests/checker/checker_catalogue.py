@@ -5,6 +5,7 @@ from __future__ import annotations
 import checker_catalogue_conditions  # noqa: F401
 import checker_catalogue_execution  # noqa: F401
 import checker_catalogue_figures  # noqa: F401
+import checker_catalogue_late  # noqa: F401
 import checker_catalogue_loss  # noqa: F401
 import checker_catalogue_statements  # noqa: F401
 from checker_known import KNOWN, Known

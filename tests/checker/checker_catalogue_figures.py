@@ -134,57 +134,6 @@ def _() -> H:
     return builder
 
 
-def _late(sends: int, phase_begun: float = 0) -> H:
-    """Some of 200 sends in a baseline of 2 s begin 101 ms after they are due; 100 ms is in time."""
-    builder = H().slo(100).phase(FAULT, -5000, 0, 100).phase(BASELINE, 0, 2000, 200)
-    for op in range(200):
-        due = phase_begun + op * 10
-        builder.ack(op, due=due, at=due + (101 if op < sends else 100)).attempt(op, op * 10, op * 10 + 5)
-        builder.effect(op, op * 10 + 5)
-    return builder
-
-
-@known("1 % late", Rule.THROUGHPUT, PASS, 100.0, "baseline 100.0/s >= 95.0/s")
-def _() -> H:
-    return _late(2)
-
-
-@known("late in another phase", Rule.THROUGHPUT, PASS, 100.0, "baseline 100.0/s >= 95.0/s")
-def _() -> H:
-    return _late(200, phase_begun=-3000)
-
-
-_LATE = "lower the rate or free the machine (baseline 100.0/s >= 95.0/s)"
-
-
-@known(
-    "more than 1 % late",
-    Rule.THROUGHPUT,
-    UNKNOWN,
-    100.0,
-    f"load generator was late: 3 late and 0 dropped of 200 sends; {_LATE}",
-)
-def _() -> H:
-    return _late(3)
-
-
-@known(
-    "late and dropped",
-    Rule.THROUGHPUT,
-    UNKNOWN,
-    100.0,
-    f"load generator was late: 2 late and 1 dropped of 200 sends; {_LATE}",
-    others=(Rule.EVIDENCE,),
-)
-def _() -> H:
-    return _late(2).set(dropped_sends=1, phases=_late(2).build().phases[1:])
-
-
-@known("dropped in another phase", Rule.THROUGHPUT, PASS, 100.0, "baseline 100.0/s >= 95.0/s")
-def _() -> H:
-    return _late(2).set(dropped_sends=100).planned(300)
-
-
 def _drain(tps: float = 400, *, target: float = 300, until: float = 3000, lost: int = 0, operations: int = 800) -> H:
     """A prefilled queue, emptied from 1500 on at a constant rate; the baseline phase begins at 1000."""
     builder = H().slo(target).phase(PREFILL, 0, 1000, operations).phase(BASELINE, 1000, until)
@@ -468,19 +417,6 @@ def _() -> H:
 )
 def _() -> H:
     return _drain(50, until=3500, lost=15, operations=30)
-
-
-@known(
-    "dropped in the judged phase",
-    Rule.THROUGHPUT,
-    UNKNOWN,
-    100.0,
-    "load generator was late: 0 late and 3 dropped of 203 sends; "
-    "lower the rate or free the machine (baseline 100.0/s >= 96.4/s)",
-)
-def _() -> H:
-    builder = _late(0).set(dropped_sends=3).planned(203)
-    return builder.set(phases=(Phase(BASELINE, ns(0), ns(2000), 203),))
 
 
 @known(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 import report_samples as samples
 
 from harness.errors import ExitCode
-from harness.events import CaseJudged, CasesCollected, CaseStarted, Event, Problem, RunEnded
+from harness.events import CaseJudged, CaseLeftOut, CasesCollected, CaseStarted, Event, Problem, RunEnded
+from harness.report import junit
 from harness.report.run import NOT_JUDGED, NOT_STARTED, collect
-from harness.result import FaultSummary, RunResult, ServerInfo
+from harness.report.wording import counts_sentence
+from harness.result import FaultSummary, LeftOut, RunResult, ServerInfo
 from harness.verdict import Outcome, Throughput
 
 GOOD = tuple(c for c in samples.cases() if c.as_expected)
@@ -98,3 +101,20 @@ def test_what_a_run_says_besides_its_cases(extra: Event, code: ExitCode) -> None
 def test_nothing_at_all_is_unknown() -> None:
     result = collect([])
     assert (result.outcome, result.exit_code, result.cases, result.wall_s) == (Outcome.UNKNOWN, 2, (), 0.0)
+
+
+def test_a_case_that_does_not_apply_is_left_out_and_no_finding() -> None:
+    found = [e for e in samples.stream(GOOD[:2]) if getattr(e, "case", "") != GOOD[1].id]
+    found.insert(-1, CaseLeftOut(case=GOOD[1].id, reason="no children"))
+    result = collect(found)
+    assert [c.id for c in result.cases] == [GOOD[0].id]
+    assert result.left_out == (LeftOut(GOOD[1].id, "no children"),)
+    assert result.exit_code == ExitCode.PASS
+    assert counts_sentence(result).endswith("0 surprises, 1 case left out.")
+    [case] = [e for e in ElementTree.fromstring(junit.dumps(result).encode()).iter("testcase") if len(e) == 1]
+    assert case[0].tag == "skipped" and case[0].get("message") == "no children"
+
+
+def test_when_no_case_applies_nothing_is_proven() -> None:
+    left_out = [CaseLeftOut(case=c.id, reason="no children") for c in GOOD[:2]]
+    assert collect([CasesCollected(count=2), *left_out, RunEnded(wall_s=1.0)]).exit_code == ExitCode.UNKNOWN

@@ -14,6 +14,7 @@ from stack_support import effects, tail_of, until
 
 from faults.base import PingResult
 from faults.process import alive
+from faults.toxiproxy import Stream
 from harness.errors import StackError, UsageError
 from harness.history import History
 from harness.history_io import LEDGER, read_ledger
@@ -59,6 +60,15 @@ def test_each_role_has_a_link_of_its_own(prefilled: Prefilled) -> None:
     assert set(stack.links) == {"producer-1", "worker-1", "worker-1-results", "worker-2", "worker-2-results"}
     assert len({link.port for link in stack.links.values()}) == 5
     assert {link.ping().result for link in stack.links.values()} == {PingResult.PONG}
+
+
+def test_a_distance_is_the_workers_and_no_fault(prefilled: Prefilled) -> None:
+    stack = prefilled(distance_ms=200)
+    assert all((link.ping().took_s >= 0.2) is name.startswith("worker") for name, link in stack.links.items())
+    stack.start_workers()
+    until(lambda: stack.whole() == "")
+    stack.links["worker-1"].api.add_toxic("worker-1", "noop", stream=Stream.UPSTREAM, attributes={}, name="left_behind")
+    assert stack.whole() == "link worker-1 still carries a fault"
 
 
 def test_nothing_is_left_when_a_stack_stops(prefilled: Prefilled) -> None:
