@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from celery import Celery, current_app, signals
+from celery import Celery, current_app
 from celery.canvas import Signature
 from kombu import pools
 from kombu.exceptions import OperationalError
@@ -67,7 +67,7 @@ def submit_many(
     app = app or current_app._get_current_object()
     if app.conf.task_always_eager:
         return Answers(tuple(_eager(app, item) for item in tasks))
-    with _connection(app) as connection:
+    with connection_of(app) as connection:
         submitter = _Submitter(app, connection, deadline_s)
         waiting = iter(tasks)
         try:
@@ -88,14 +88,14 @@ def _eager(app: Celery, item: Any) -> TaskAnswer:
 
 
 @contextlib.contextmanager
-def _connection(app: Celery) -> Iterator[Any]:
+def connection_of(app: Celery) -> Iterator[Any]:
     """From the pool of the application's connections with time-outs: its own pool, if it has set them."""
     given = dict(app.conf.broker_transport_options or {})
     waits = {"socket_timeout": Options.read(given).reply_timeout_s, "socket_connect_timeout": CONNECT_S}
     missing = {name: wait_s for name, wait_s in waits.items() if not given.get(name)}
     model = app.connection_for_write(transport_options=missing)
     if model.transport.driver_type != "redis":
-        raise ValueError(f"submit_many needs a Redis broker, not {model.transport.driver_type}")
+        raise ValueError(f"this needs a Redis broker, not {model.transport.driver_type}")
     pools.set_limit(app.conf.broker_pool_limit)  # type: ignore[no-untyped-call]
     with pools.connections[model].acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as connection:
         yield connection
@@ -111,6 +111,20 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(cause, AuthenticationError):
         return False
     return isinstance(cause, FAILURES) and (not isinstance(cause, ResponseError) or str(cause).startswith("BUSY"))
+
+
+def persist(attempt: Callable[[float], T], deadline_s: float) -> T:
+    """Try until it works. Raises what will not pass, or the last failure when the deadline has passed."""
+    end_s, pause_s = time.monotonic() + deadline_s, FIRST_PAUSE_S
+    while True:
+        try:
+            return attempt(end_s)
+        except FAILURES as error:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0 or not _may_pass(error):
+                raise
+        time.sleep(min(left_s, pause_s * random.uniform(0.5, 1.0)))
+        pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
 
 @dataclass(eq=False, slots=True)
@@ -140,17 +154,7 @@ class _Submitter:
         self._gone = ""  # why nothing is tried any more
 
     def _persist(self, attempt: Callable[[float], T]) -> T:
-        """Try until it works. Raises what will not pass, or the last failure when the deadline has passed."""
-        end_s, pause_s = time.monotonic() + self.deadline_s, FIRST_PAUSE_S
-        while True:
-            try:
-                return attempt(end_s)
-            except FAILURES as error:
-                left_s = end_s - time.monotonic()
-                if left_s <= 0 or not _may_pass(error):
-                    raise
-            time.sleep(min(left_s, pause_s * random.uniform(0.5, 1.0)))
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+        return persist(attempt, self.deadline_s)
 
     # --- building
 
@@ -311,7 +315,4 @@ class _Submitter:
                 self.answers[place] = TaskAnswer(message.task_id, Outcome.DUPLICATE, _REASONS[code])
                 continue
             self.answers[place] = TaskAnswer(message.task_id, Outcome.ACCEPTED)
-            told = message.published
-            if told is not None and signals.after_task_publish.receivers:
-                places = {"exchange": told.exchange, "routing_key": told.routing_key}
-                signals.after_task_publish.send(message.task, body=told.body, headers=told.headers, **places)
+            message.announce()

@@ -32,7 +32,7 @@ _FLAT = frozenset((int, float, bool, type(None), str))
 _NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-class NotAMessage(Exception):
+class NotAMessage(ValueError):
     """No message can be made of this: no task, or a destination that is no queue."""
 
 
@@ -55,6 +55,13 @@ class Message:
     raw: str
     lists: tuple[str, ...]
     published: Published | None = None
+
+    def announce(self) -> None:
+        """Celery's signal that it was published."""
+        told = self.published
+        if told is not None and signals.after_task_publish.receivers:
+            places = {"exchange": told.exchange, "routing_key": told.routing_key}
+            signals.after_task_publish.send(self.task, body=told.body, headers=told.headers, **places)
 
 
 @dataclass(frozen=True, slots=True)
