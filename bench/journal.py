@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import socket
 import statistics
@@ -29,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from estimate import Estimate, confidence, outside
 from redis import Redis
 
 from faults.command_api import CommandClient
@@ -40,7 +40,6 @@ FULL_PAIRS, FULL_ROUND_S = 12, 1.0
 QUICK_PAIRS, QUICK_ROUND_S = 8, 0.3
 WARM_UP_S = 0.05
 PIPELINE = 100
-CONFIDENCE = 0.95
 VALUE = b"x" * 50
 
 
@@ -50,38 +49,6 @@ class Round:
 
     per_s: float
     proxy_us: float
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The median of ratios, and its exact interval."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Estimate:
-        ordered = sorted(values)
-        skip = outside(len(ordered))
-        return cls(statistics.median(ordered), ordered[skip], ordered[-1 - skip])
-
-    def __str__(self) -> str:
-        return f"{self.median:5.0%} [{self.low:.0%}, {self.high:.0%}]"
-
-
-def confidence(count: int, skip: int) -> float:
-    return 1.0 - 2 * sum(math.comb(count, k) for k in range(skip + 1)) / float(2**count)
-
-
-def outside(count: int) -> int:
-    """How many of `count` ordered values lie outside the interval of their median, on each side."""
-    if confidence(count, 0) < CONFIDENCE:
-        raise ValueError("fewer than 6 pairs cannot give 95 %")
-    skip = 0
-    while confidence(count, skip + 1) >= CONFIDENCE:
-        skip += 1
-    return skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +158,17 @@ def left(rounds: dict[str, list[Round]], mode: str) -> Estimate:
     return Estimate.of([with_it.per_s / none.per_s for with_it, none in zip(rounds[mode], rounds[PLAIN], strict=True)])
 
 
+def shares(estimate: Estimate) -> str:
+    return f"{estimate.median:5.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
+
+
 def print_table(results: dict[str, dict[str, list[Round]]]) -> None:
     print(f"{'traffic':<18}{'mode':<12}{'commands/s':>11}{'proxy us':>10}  throughput left")
     for traffic, rounds in results.items():
         for mode, measured in rounds.items():
             per_s = statistics.median(each.per_s for each in measured)
             proxy_us = statistics.median(each.proxy_us for each in measured)
-            share = "" if mode == PLAIN else f"  {left(rounds, mode)}"
+            share = "" if mode == PLAIN else f"  {shares(left(rounds, mode))}"
             print(f"{traffic:<18}{mode:<12}{per_s:>11.0f}{proxy_us:>10.2f}{share}")
 
 

@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from estimate import Estimate
+
 from harness.ledger import Ledger
 
 GOAL_US = 20.0
 PAIRS = 12
-#: Order statistics that enclose the median of 12 pairs with 96.1 % confidence.
-LOW, HIGH = 2, 9
 
 
 def _ledger(folder: Path, records: int) -> float:
@@ -56,18 +56,18 @@ def main() -> None:
             first, second = (_ledger, _bare_write) if number % 2 == 0 else (_bare_write, _ledger)
             taken = {run: run(Path(folder), records) for run in (first, second)}
             pairs.append((taken[_ledger], taken[_bare_write]))
-    ratios = sorted(a / b for a, b in pairs)
+    ratio = Estimate.of([a / b for a, b in pairs])
     figures = {
         "record_us": statistics.median(a for a, _ in pairs),
         "bare_write_us": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(ratios),
-        "ratio_interval": [ratios[LOW], ratios[HIGH]],
+        "ratio": ratio.median,
+        "ratio_interval": [ratio.low, ratio.high],
         "records": records,
         "pairs": PAIRS,
     }
     print(f"ledger record  {figures['record_us']:.2f} us  (goal: under {GOAL_US:g} us)")
     print(f"bare write(2)  {figures['bare_write_us']:.2f} us")
-    print(f"ratio          {figures['ratio']:.2f}  [{ratios[LOW]:.2f}, {ratios[HIGH]:.2f}]  ({PAIRS} pairs)")
+    print(f"ratio          {figures['ratio']:.2f}  [{ratio.low:.2f}, {ratio.high:.2f}]  ({PAIRS} pairs)")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import select
 import socket
@@ -30,12 +29,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from estimate import Estimate
+
 MESSAGE = b"x" * 50
 CONNECTIONS = (1, 8, 64)
 FULL_PAIRS, FULL_ROUND_S = 12, 1.0
 QUICK_PAIRS, QUICK_ROUND_S = 6, 0.3
 WARM_UP_S = 0.1
-CONFIDENCE = 0.95
 EMBEDDED, REAL, DIRECT = "embedded", "real", "direct"
 
 
@@ -130,34 +130,6 @@ class Load:
                 else:
                     del sent_ns[number]
         return taken_ns
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The median of ratios, and its exact interval."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Estimate:
-        ordered = sorted(values)
-        skip = outside(len(ordered))
-        return cls(statistics.median(ordered), ordered[skip], ordered[-1 - skip])
-
-    def __str__(self) -> str:
-        return f"{self.median:5.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-def outside(count: int) -> int:
-    """How many of `count` ordered values lie outside the interval of their median, on each side."""
-    if count < 6:
-        raise ValueError("fewer than 6 pairs cannot give 95 %")
-    skip = 0
-    while 1 - 2 * sum(math.comb(count, k) for k in range(skip + 2)) / 2**count >= CONFIDENCE:
-        skip += 1
-    return skip
 
 
 @contextlib.contextmanager

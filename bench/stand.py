@@ -114,6 +114,7 @@ class Stand:
         self.folder = folder
         (folder / "bench_app.py").write_text(APP)
         port = free_port()
+        self.direct_url = f"redis://127.0.0.1:{port}/0"
         server = f"{get_binary_path()} --port {port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec --save"
         self._processes = [subprocess.Popen([*server.split(), ""], cwd=folder, stdout=subprocess.DEVNULL)]
         proxy = [sys.executable, "-m", "faults.proxy", "--port", "0"]
@@ -122,6 +123,11 @@ class Stand:
         self.redis = Redis(port=port, socket_timeout=DEADLINE_S)
         self._proxy = ToxiproxyClient("127.0.0.1", int(announced["port"]))
         self._link = self._proxy.create("redis", f"127.0.0.1:{port}")
+
+    @property
+    def url(self) -> str:
+        """Redis, through the proxy."""
+        return f"redis://127.0.0.1:{self._link.port}/0"
 
     def close(self) -> None:
         """End the server and the proxy."""
@@ -152,8 +158,7 @@ class Stand:
     @contextlib.contextmanager
     def workers(self, kind: Kind, count: int = 1) -> Iterator[list[int]]:
         """Workers behind the proxy, killed at the end; the pids of their main processes, which lead their sessions."""
-        url = f"redis://127.0.0.1:{self._link.port}/0"
-        environment = {**os.environ, "BENCH_URL": url, "BENCH_KIND": kind.value}
+        environment = {**os.environ, "BENCH_URL": self.url, "BENCH_KIND": kind.value}
         started = []
         for number in range(count):
             command = [sys.executable, "-m", "celery", "-A", "bench_app", "worker", f"-nw{number}@bench", *FLAGS]
