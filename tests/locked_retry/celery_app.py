@@ -179,6 +179,11 @@ def define_handled(app: Celery, note: Journal) -> None:
             raise self.retry(eta=datetime.fromisoformat(eta))
         return name
 
+    @task(bind=True, name="told")
+    def told(self: Task, name: str, work_s: float) -> None:
+        note("told", name, self.request.delivery_info["redelivered"])
+        time.sleep(work_s)
+
     @task(bind=True, name="requeues")
     def requeues(self: Task) -> bool:
         if not self.request.delivery_info["redelivered"]:

@@ -55,9 +55,12 @@ class Fleet(Tested):
         self.app.backend.result_consumer.stop()
         super().stop()
 
+    def _alive(self) -> list[Any]:
+        return [worker for worker in self.workers if worker.poll() is None]
+
     def held(self) -> int:
         """How many deliveries the workers hold, by their own word."""
-        replies = self.app.control.inspect(timeout=2.0)._request("held") or {}
+        replies = self.app.control.inspect(timeout=5.0, limit=len(self._alive()))._request("held") or {}
         return sum(replies.values())
 
 
