@@ -158,6 +158,7 @@ EVENTS: Mapping[str, type[Event]] = {
         FaultChanged,
         WorkerDied,
         CaseJudged,
+        CaseLeftOut,
         Problem,
         RunEnded,
     )

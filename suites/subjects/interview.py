@@ -125,7 +125,7 @@ class LockBeforeTry(Interview):
 
 
 #: Sleeping through the back-offs, it holds messages for longer than the visibility time-out: they come again.
-STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=LOSES_REPLIES.must | LOSES_REPLIES.may | {Rule.RETRIES})
+STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=MAY_LOSE_REPLIES.may | {Rule.RETRIES, Rule.ZOMBIE})
 
 
 class SleepBackoff(Interview):

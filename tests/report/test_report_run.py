@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import report_samples as samples
 
+from harness import events
 from harness.errors import ExitCode
 from harness.events import CaseJudged, CaseLeftOut, CasesCollected, CaseStarted, Event, Problem, RunEnded
 from harness.report import junit
@@ -118,3 +119,9 @@ def test_a_case_that_does_not_apply_is_left_out_and_no_finding() -> None:
 def test_when_no_case_applies_nothing_is_proven() -> None:
     left_out = [CaseLeftOut(case=c.id, reason="no children") for c in GOOD[:2]]
     assert collect([CasesCollected(count=2), *left_out, RunEnded(wall_s=1.0)]).exit_code == ExitCode.UNKNOWN
+
+
+def test_every_kind_of_event_can_be_read_back() -> None:
+    assert set(events.EVENTS) == {kind.type for kind in events.Event.__subclasses__()}
+    left_out = CaseLeftOut(case="a.b.c", reason="no children")
+    assert events.from_line(events.to_line(left_out)) == left_out
