@@ -210,6 +210,9 @@ class Messages:
 
     def _record(self, call: Call, task_id: str, options: Mapping[str, Any]) -> tuple[Message, dict[str, Any]]:
         ours = {"task_id": task_id, "producer": self._recorder, "connection": None, "add_to_parent": False}
+        quiet = self._alike and _is_all_celerys(call.task)
+        if quiet:  # the result backend is not told: it would subscribe to each result, one round trip each
+            ours["ignore_result"] = True
         try:
             call.apply(call.args, call.kwargs, **{**options, **ours})
         except _Recorded as recorded:
@@ -217,6 +220,10 @@ class Messages:
         else:
             raise NotAMessage("its apply_async published nothing")
         message = found.message
+        if quiet:
+            message["headers"]["ignore_result"] = options.get(
+                "ignore_result", getattr(call.task, "ignore_result", None)
+            )
         published = Published(self._recorder.body, message["headers"], found.exchange, found.routing_key)
         raw, lists = dumps(message), self._lists(message, found.exchange, found.routing_key)  # type: ignore[no-untyped-call]
         return Message(call.name, task_id, raw, lists, published), message
@@ -238,11 +245,7 @@ class Messages:
 
     def _template(self, call: Call, options: Mapping[str, Any]) -> _Template | None:
         task, amqp, probe = call.task, self.app.amqp, uuid()
-        if task is not None and not (
-            all(_is_celerys(each, "celery.app.task", "locked_retry.task") for each in _apply_asyncs(task))
-            and _is_celerys(task.shadow_name, "celery.app.task")
-            and getattr(task, "_dump_pydantic_arguments", None) is None
-        ):
+        if not _is_all_celerys(task):
             return None
         recorded, message = self._record(call, probe, options)
         headers, properties = message["headers"], message["properties"]
@@ -281,7 +284,13 @@ class Messages:
         return body
 
 
-def _apply_asyncs(task: Any) -> list[Any]:
-    """The task's own, and those that it may call."""
+def _is_all_celerys(task: Any) -> bool:
+    """Whether nothing of the user's makes a difference between two messages of this task."""
+    if task is None:
+        return True
     inherited = [vars(base)["apply_async"] for base in type(task).__mro__ if "apply_async" in vars(base)]
-    return [task.apply_async, *inherited]
+    return (
+        all(_is_celerys(each, "celery.app.task", "locked_retry.task") for each in (task.apply_async, *inherited))
+        and _is_celerys(task.shadow_name, "celery.app.task")
+        and getattr(task, "_dump_pydantic_arguments", None) is None
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -158,6 +159,15 @@ def test_eager_tasks_run_at_once(app: Celery) -> None:
 
     assert outcomes(submit_many([task.s("a"), (task, ("b",)), (task, ())], app=app)) == [ACCEPTED, ACCEPTED, REFUSED]
     assert ran == ["a", "b"]
+
+
+def test_a_result_backend_that_is_down_holds_nothing_up(redis: Redis, app: Celery) -> None:
+    """Nor is it subscribed to thousands of results; they can be waited for later as ever."""
+    app.conf.update(result_backend=f"redis://127.0.0.1:{free_port()}/0", task_ignore_result=False)
+    answers = submit_many([("note", (n,), {}, {"headers": {"n": n}} if n % 2 else {}) for n in range(10)], app=app)
+    assert outcomes(answers) == [ACCEPTED] * 10
+    raws = redis.lrange("celery", 0, -1)
+    assert [json.loads(raw)["headers"]["ignore_result"] for raw in raws] == [False] * 10  # type: ignore[union-attr]
 
 
 def test_what_the_callers_iterable_raises_is_raised(redis: Redis, app: Celery) -> None:
