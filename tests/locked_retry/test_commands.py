@@ -195,6 +195,15 @@ def test_by_python_m(dead: Worker, shared_server: Any) -> None:
     assert "Usage: python -m locked_retry" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def test_a_reader_that_leaves_is_no_failure_of_redis(dead: Worker, shared_server: Any) -> None:
+    """`dead list | head -1`."""
+    command = [sys.executable, "-m", "locked_retry", "--broker", shared_server.url, "dead", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # long before it has started and written
+        assert process.stderr.read() == b""
+
+
 APP = """
 import os
 from celery import Celery

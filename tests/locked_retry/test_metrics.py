@@ -73,6 +73,16 @@ def test_what_waits_for_an_answer_is_unsettled() -> None:
     assert snapshot(session).unsettled == 0
 
 
+def test_a_lease_that_is_found_lost_is_counted_once() -> None:
+    session = Session(Options(lease_s=9.0))
+    session.next_turn(0.0, 10, ["q"], 1)
+    session.answered(Answer(0, None, "", (), (Claim("a", "8", 0, 0, 1, b"{}"),)), 0.0)
+    for now_s in (4.0, 8.0):
+        session.next_turn(now_s, 10, ["q"], 1)
+        session.answered(Answer(0, None, "", ("a",), ()), now_s)
+    assert session.metrics.lost == 1
+
+
 def test_a_histogram_is_cumulative() -> None:
     one, other = Histogram(), Histogram()
     for value in (0.001, 0.02, 0.02, 99.0):
@@ -91,6 +101,8 @@ def test_all_sessions_of_the_process_are_summed(monkeypatch: pytest.MonkeyPatch)
     found = locked_retry.metrics()
     assert (found["claimed"], found["settled"]["ok"], found["turn_seconds"]["count"]) == (14, 2, 4)
     assert json.loads(json.dumps(found)) == found
+    second.metrics.answered_at_s -= 100
+    assert locked_retry.metrics()["answer_age_s"] > 99  # the one that waits longest
     monkeypatch.setattr(telemetry, "sessions", set())
     assert locked_retry.metrics()["claimed"] == 0
     assert "locked_retry_claimed_total 0\n" in locked_retry.prometheus_text()
