@@ -1,15 +1,14 @@
-"""submit_many and submit.lua: each task id once, an honest answer for each, also after a lost reply."""
+"""submit_many: each task id once and an answer for each, the application's own queues, workers of both kinds."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import pytest
 from batch_support import make_app, outcomes, queued
 from celery import Celery, Task, chain, signals
 from conftest import Server, free_port
-from kombu import Queue
+from kombu import Queue, pools
+from kombu.transport.redis import Channel
 from redis import Redis
-from redis.exceptions import OutOfMemoryError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from relay_support import Relay
 from table_support import stat, until
 from worker_support import settled, surroundings
@@ -50,7 +49,7 @@ def test_a_big_mixed_batch(redis: Redis, app: Celery) -> None:
             (("elsewhere", (n,), {}, {"queue": "third", "countdown": n}), ACCEPTED, "third"),
             ((note, (n,), {}, {"task_id": f"id-{n // 2}"}), DUPLICATE if n % 2 else ACCEPTED, "celery"),
         ]
-    kinds.insert(500, ((note, ()), REFUSED, "TypeError"))
+    kinds.insert(550, ((note, ()), REFUSED, "TypeError"))
     kinds.insert(900, (chain(note.si(1), note.si(2)), REFUSED, "a chain is not one task"))
     kinds.insert(901, (note, REFUSED, "not a signature"))
     kinds.insert(902, ((note, (object(),)), REFUSED, "object"))
@@ -178,129 +177,50 @@ def test_what_the_callers_iterable_raises_is_raised(redis: Redis, app: Celery) -
     with pytest.raises(KeyError, match="mine"):
         submit_many(items(), app=app, chunk=10)
     until(lambda: redis.llen("celery") == 20, "whole chunks were submitted")
+    with batch_module.connection_of(app) as connection:
+        assert not connection.default_channel.pool._in_use_connections
     assert len(submit_many([("note", (1,))], app=app).accepted) == 1
 
 
-# --- when something fails
-
-
-@pytest.mark.parametrize("every", [2, 3])
-def test_lost_replies(redis: Redis, shared_server: Server, every: int) -> None:
-    """Each lost one is repeated, and everything is accepted, once."""
-    relay = Relay(shared_server.port, every)
-    app = make_app(f"redis://127.0.0.1:{relay.port}/0")
-    try:
-        answers = submit_many([("note", (n,)) for n in range(1000)], app=app, chunk=50)
-    finally:
-        app.close()
-        relay.stop()
-    assert relay.cut >= 5
-    assert len(answers.accepted) == 1000
-    assert queued(redis, "celery") == [answer.task_id for answer in answers]
-    assert stat(redis, "submitted") == 1000
-
-
-def test_no_reply_until_the_deadline(redis: Redis, app: Celery, shared_server: Server) -> None:
-    """The chunk on its way is unknown, what comes after is not tried; asked again under the same ids all is known."""
-    assert submit_many([("note", (0,))], app=app).ok
-    relay = Relay(shared_server.port, 1)
-    cut_off = make_app(f"redis://127.0.0.1:{relay.port}/0")
-    items = [("note", (n,)) for n in range(30)]
-    try:
-        answers = submit_many(items, app=cut_off, chunk=10, deadline_s=0.3)
-    finally:
-        cut_off.close()
-        relay.stop()
-    assert outcomes(answers) == [UNKNOWN] * 10 + [REFUSED] * 20
-    assert "not sent" in answers[29].reason
-    assert redis.llen("celery") == 11
-    again = [(*item, {}, {"task_id": answer.task_id}) for item, answer in zip(items, answers, strict=True)]
-    assert outcomes(submit_many(again, app=app)) == [DUPLICATE] * 10 + [ACCEPTED] * 20
-    assert redis.llen("celery") == 31
-
-
-def test_redis_that_cannot_be_reached() -> None:
-    app = make_app(f"redis://127.0.0.1:{free_port()}/0")
-    answers = submit_many([("note", (n,)) for n in range(5)], app=app, chunk=2, deadline_s=0.2)
-    assert outcomes(answers) == [REFUSED] * 5
-    assert "refused" in answers[0].reason and all(answer.task_id for answer in answers)
-
-
-def test_redis_that_stops_answering_without_a_word(server: Server) -> None:
-    """A stopped process: the connection stays, nothing comes. Then it goes on, and what was unknown is known."""
-    app = make_app(server.url, socket_timeout=0.2, locked_retry={"reply_s": 0.2})
-    assert submit_many([("note", (0,))], app=app).ok
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        answers = submit_many([("note", (n,)) for n in range(20)], app=app, chunk=10, deadline_s=0.5)
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-    assert outcomes(answers) == [UNKNOWN] * 10 + [REFUSED] * 10
-    until(lambda: server.client.llen("celery") == 11, "the request of the stopped server runs after all")
-    again = submit_many([("note", (1,), {}, {"task_id": answer.task_id}) for answer in answers.unknown], app=app)
-    assert outcomes(again) == [DUPLICATE] * 10
-    app.close()
-
-
-def test_redis_that_comes_back_in_time(server: Server) -> None:
-    app = make_app(server.url)
-    assert submit_many([("note", (0,))], app=app).ok
+def test_countdowns_count_from_when_their_chunk_is_built(redis: Redis, app: Celery) -> None:
+    begun = datetime(2030, 1, 1, tzinfo=UTC)
 
     def items() -> Iterator[Any]:
-        for n in range(40):
-            if n == 15:
-                server.kill()
-                back.start()
-            yield ("note", (n,))
+        for n in range(6):
+            app.now = lambda n=n: begun + timedelta(hours=n // 3)  # type: ignore[method-assign,misc]
+            yield ("note", (n,), {}, {"countdown": 60})
 
-    back = threading.Timer(0.3, server.start)
-    answers = submit_many(items(), app=app, chunk=10, deadline_s=20)
-    back.join()
-    assert outcomes(answers) == [ACCEPTED] * 40
-    assert queued(server.client, "celery")[1:] == [answer.task_id for answer in answers]
-    app.close()
+    assert submit_many(items(), app=app, chunk=3).ok
+    etas = [json.loads(raw)["headers"]["eta"] for raw in reversed(redis.lrange("celery", 0, -1))]  # type: ignore[arg-type]
+    assert etas == ["2030-01-01T00:01:00+00:00"] * 3 + ["2030-01-01T01:01:00+00:00"] * 3
 
 
-@pytest.mark.parametrize("trouble", ["full", "read only"])
-def test_redis_that_refuses(server: Server, trouble: str) -> None:
-    """Refused is refused: nothing is there afterwards, and the same ids are accepted when it can write again."""
-    app = make_app(server.url)
-    assert submit_many([("note", (0,))], app=app).ok
-    known = [("note", (0,), {}, {"task_id": "known"})]
-    submit_many(known, app=app)
-    if trouble == "full":
-        server.client.config_set("maxmemory", 1)
-    else:
-        server.client.replicaof("127.0.0.1", free_port())
-    items = [("note", (n,), {}, {"task_id": f"id-{n}"}) for n in range(30)]
-    answers = submit_many(items, app=app, chunk=10)
-    assert outcomes(submit_many(known, app=app)) == [DUPLICATE]
-    if trouble == "full":
-        server.client.config_set("maxmemory", 0)
-    else:
-        server.client.replicaof("NO", "ONE")
-    assert outcomes(answers) == [REFUSED] * 30
-    assert {"full": "OutOfMemory", "read only": "ReadOnly"}[trouble] in answers[0].reason
-    assert server.client.llen("celery") == 2 and len(list(server.client.scan_iter("lr:sub:*"))) == 2
-    assert outcomes(submit_many(items, app=app, chunk=10)) == [ACCEPTED] * 30
-    app.close()
+def test_celery_publishes_nothing_by_itself(redis: Redis, app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on a connection of the caller's, nor when it would try again because a queue could not be declared."""
+    with app.connection_for_write() as connection:
+        assert submit_many([("note", (1,), {}, {"connection": connection})], app=app).ok
+    assert redis.llen("celery") == 1
+    failures, size = [RedisConnectionError("lost")], Channel._size
+
+    def failing(self: Any, queue: str) -> Any:
+        if failures:
+            raise failures.pop()
+        return size(self, queue)
+
+    monkeypatch.setattr(Channel, "_size", failing)
+    assert submit_many([("note", (1,), {}, {"queue": "new"})], app=app).ok
+    assert not failures and redis.llen("new") == 1
 
 
-def test_a_refusal_after_a_lost_reply_is_unknown(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first try may be under way still: it could be executed when there is room again."""
-    failures = [RedisTimeoutError("no answer"), OutOfMemoryError("full")]
-    answered = batch_module._Submitter._response
+def test_the_pool_is_as_large_as_the_application_says(app: Celery) -> None:
+    before = pools.get_limit()
+    try:
+        app.conf.broker_pool_limit = 3
+        assert submit_many([("note", (1,))], app=app).ok
+        assert pools.get_limit() == 3
+    finally:
+        pools.set_limit(before)
 
-    def failing(*arguments: Any) -> bytes:
-        answered(*arguments)
-        raise failures.pop(0)
-
-    monkeypatch.setattr(batch_module._Submitter, "_response", failing)
-    (answer,) = submit_many([("note", (1,))], app=app)
-    assert (answer.outcome, answer.reason) == (UNKNOWN, "OutOfMemoryError: full")
-
-
-# --- workers
 
 PLAIN_APP = """
 import os

@@ -32,6 +32,13 @@ class Overridden(LockedTask):
         return super().apply_async(args, kwargs, headers={"tenant": str(args[0])}, **options)
 
 
+class Sending(Celery):  # type: ignore[misc]
+    """Someone's own application, whose messages differ from each other."""
+
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        return super().send_task(name, args, kwargs, **options, headers={"tenant": str(args[0])})
+
+
 @pytest.fixture
 def app(redis: Redis, shared_server: Any) -> Iterator[Celery]:
     one = Celery("producer", broker=shared_server.url, task_cls=LockedTask, set_as_current=False)
@@ -201,14 +208,20 @@ def test_the_user_has_a_say_in_each_message(redis: Redis, app: Celery) -> None:
     assert set(published(redis)) == {"queue-0", "queue-1"}
 
 
+def test_an_application_that_sends_in_its_own_way(redis: Redis, shared_server: Any) -> None:
+    with Sending("producer", broker=shared_server.url, set_as_current=False) as app:
+        assert compare(redis, app, app.task(name="plain", shared=False)(plain), {}) == 2 * len(ARGUMENTS)
+
+
 def test_submitted_by_a_running_task(redis: Redis, app: Celery) -> None:
     """Parent and root are those of the task that submits, its priority is inherited if that is set."""
     app.conf.task_inherit_parent_priority = True
     task = app.task(name="plain", shared=False)(plain)
-    task.push_request(id="parent", root_id="root", called_directly=False, delivery_info={"priority": 4})
+    task.push_request(id="parent", root_id="root", called_directly=False, delivery_info={"priority": 4}, children=[])
     _task_stack.push(task)
     try:
         assert compare(redis, app, task, {}) == 2
+        assert len(task.request.children) == 2 * len(ARGUMENTS)  # apply_async's; thousands would weigh on its result
     finally:
         _task_stack.pop()
         task.pop_request()
