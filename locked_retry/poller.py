@@ -124,6 +124,14 @@ class Poller(kombu_redis.MultiChannelPoller):
                 except FAILURES as error:
                     say(Event.SWEEP_FAILED, error=error)
 
+    def maybe_refresh_binding_expiry(self) -> None:
+        """kombu's upkeep of each second. What Redis refuses here it refuses to turns, which say so once."""
+        for channel in list(self._channels):
+            try:
+                channel.maybe_refresh_binding_expiry()
+            except FAILURES as error:
+                say(Event.SWEEP_FAILED, error=error)
+
     def _register_LISTEN(self, channel: Any) -> None:
         """Subscribing again after a failure must not take the worker down: it is tried again a second later."""
         if time.monotonic() < channel.listen_after_s:

@@ -106,6 +106,8 @@ def test_a_failover(how: str, group: Group, tmp_path: Path) -> None:
         until(lambda: group.named() == {group.replica.port}, "the replica was promoted", 30)
         until(lambda: len({n[1] for n in tested.notes("end")}) == 60 and settled(group.replica.client), "all ran", 40)
         assert tested.workers[0].poll() is None and "Traceback" not in tested.log()
+        if how == "planned":
+            return  # kombu's other connections, the producer's too, stay at the old one until it is demoted
         until(lambda: _pings(tested), "remote control answers", 20)
         tested.send("note", "after")
         until(lambda: tested.notes("end", "after"), "and goes on")
