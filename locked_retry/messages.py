@@ -92,7 +92,7 @@ class Call:
 
 
 class _Recorded(BaseException):
-    """Leaves Celery's publish before it says that something was published. (Celery catches Exception on the way.)"""
+    """Leaves Celery's publish before anybody is told: receivers, events, the parent. (It catches Exception there.)"""
 
     def __init__(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
         self.message, self.exchange, self.routing_key = message, exchange, routing_key
@@ -209,7 +209,7 @@ class Messages:
         return self._record(call, task_id, options)[0]
 
     def _record(self, call: Call, task_id: str, options: Mapping[str, Any]) -> tuple[Message, dict[str, Any]]:
-        ours = {"task_id": task_id, "producer": self._recorder, "connection": None, "add_to_parent": False}
+        ours = {"task_id": task_id, "producer": self._recorder, "connection": None}
         quiet = self._alike and _is_all_celerys(call.task)
         if quiet:  # the result backend is not told: it would subscribe to each result, one round trip each
             ours["ignore_result"] = True

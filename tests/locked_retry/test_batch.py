@@ -25,7 +25,7 @@ from table_support import stat, until
 from worker_support import settled, surroundings
 
 from locked_retry import Answers, NotSubmitted, Outcome, TaskAnswer, submit_many
-from locked_retry import batch as batch_module
+from locked_retry.messages import Messages
 
 ACCEPTED, DUPLICATE, REFUSED, UNKNOWN = Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.REFUSED, Outcome.UNKNOWN
 
@@ -169,7 +169,12 @@ def test_a_result_backend_that_is_down_holds_nothing_up(redis: Redis, app: Celer
     assert [json.loads(raw)["headers"]["ignore_result"] for raw in raws] == [False] * 10  # type: ignore[union-attr]
 
 
-def test_what_the_callers_iterable_raises_is_raised(redis: Redis, app: Celery) -> None:
+def test_what_the_callers_iterable_raises_is_raised(redis: Redis, app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole chunks before are submitted, and no connection is left waiting for an answer."""
+    used: list[Any] = []
+    begin = Messages.begin
+    monkeypatch.setattr(Messages, "begin", lambda self: used.append(self.channel.pool) or begin(self))  # type: ignore[func-returns-value]
+
     def items() -> Iterator[Any]:
         yield from [("note", (n,)) for n in range(25)]
         raise KeyError("mine")
@@ -177,8 +182,7 @@ def test_what_the_callers_iterable_raises_is_raised(redis: Redis, app: Celery) -
     with pytest.raises(KeyError, match="mine"):
         submit_many(items(), app=app, chunk=10)
     until(lambda: redis.llen("celery") == 20, "whole chunks were submitted")
-    with batch_module.connection_of(app) as connection:
-        assert not connection.default_channel.pool._in_use_connections
+    assert used and not used[0]._in_use_connections
     assert len(submit_many([("note", (1,))], app=app).accepted) == 1
 
 
