@@ -159,9 +159,8 @@ class LockedTask(Task):  # type: ignore[misc]
             return ""
         bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
         bound.apply_defaults()
-        if callable(self.lock):
-            return self.lock(**bound.arguments)
-        return self.lock.format(**bound.arguments)
+        lock: Any = inspect.getattr_static(self, "lock")  # a function on the class is no method of the task
+        return str(lock(**bound.arguments) if callable(lock) else lock.format(**bound.arguments))
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
         """As Celery's, with the lock's name in the message (a worker adds it to messages that lack it)."""
