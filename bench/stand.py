@@ -47,6 +47,10 @@ else:
     @app.task(name="noop")
     def noop(payload): pass
 
+@app.task(name="wait")
+def wait(payload):
+    time.sleep(0.001)
+
 @app.task(name="stamp")
 def stamp(path):
     now_s = time.monotonic()
