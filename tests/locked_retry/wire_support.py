@@ -42,6 +42,9 @@ class _Pair:
     server: socket.socket
     deaf: bool = False
 
+    def __post_init__(self) -> None:
+        self.server_name = self.server.getsockname()
+
     def close(self) -> None:
         for one in (self.client, self.server):
             with contextlib.suppress(OSError):
@@ -87,12 +90,15 @@ class Wire:
         if not pair.deaf:  # a firewall that forgot a connection says nothing of its end, either
             pair.close()
 
-    def deafen(self) -> int:
-        """From now on the connections there are swallow everything, and new ones work. Returns how many there are."""
-        pairs = list(self._pairs)
-        for pair in pairs:
+    def deafen(self, addresses: set[str] | None = None) -> int:
+        """These connections (all, or those that Redis knows by these addresses) swallow everything from now on.
+
+        New ones work. Returns how many were made deaf.
+        """
+        chosen = [p for p in list(self._pairs) if addresses is None or "{}:{}".format(*p.server_name) in addresses]
+        for pair in chosen:
             pair.deaf = True
-        return len(pairs)
+        return len(chosen)
 
     def cut(self) -> None:
         """End the connections there are."""
