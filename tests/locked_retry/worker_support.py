@@ -154,7 +154,7 @@ class Tested:
         number = len(self.workers)
         with (self.folder / f"worker{number}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", *COMMAND.split(), f"-P{pool}", f"-nw{number}@test", *more],
+                [sys.executable, "-m", "celery", *COMMAND.split(), f"--pool={pool}", f"-nw{number}@test", *more],
                 env=environment,
                 cwd=self.folder,
                 stdout=log,
