@@ -1,0 +1,64 @@
+"""The pools without processes: gevent (greenlets, a loop that blocks while they are all busy) and solo."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chord
+from celery_support import Fleet, fleet_on, got
+from table_support import stat, until
+
+
+@pytest.fixture(params=["gevent", "solo"])
+def fleet(
+    request: Any, require: Callable[[str, bool, str], None], shared_server: Any, tmp_path: Path
+) -> Iterator[Fleet]:
+    if request.param == "gevent":
+        require("gevent", importlib.util.find_spec("gevent") is not None, "gevent is not installed")
+    with fleet_on(shared_server, tmp_path) as one:
+        one.pool = request.param
+        one.worker(pool=one.pool, options='{"lease_s": 0.9}', more=("-c4",))
+        yield one
+
+
+def test_retries_results_and_canvas(fleet: Fleet) -> None:
+    assert got(fleet.task("add").delay(1, 2)) == 3
+    assert got(fleet.task("flaky").apply_async(("f", 2), {"countdown": 0.05})) == "f"
+    with pytest.raises(ValueError, match="never"):
+        got(fleet.task("hopeless").delay("h"))
+    header = [fleet.s("flaky", f"c{n}", 1, countdown=0) for n in range(3)]
+    assert got(chord(header, fleet.s("collect", "body"), app=fleet.app)()) == ["c0", "c1", "c2"]
+    assert got(fleet.task("replaced").delay("r")) == "r"
+    assert got(fleet.task("note").apply_async(("eta",), countdown=0.5)) == "eta"
+    fleet.settle()
+    assert len(fleet.notes("collect", "body")) == 1 and fleet.redis.zcard("lr:dead") == 1
+
+
+def test_leases_are_kept_while_tasks_block_the_loop(fleet: Fleet) -> None:
+    """Tasks longer than a lease, and more of them than the pool has room for: none is run twice."""
+    count = 10 if fleet.pool == "gevent" else 3
+    for number in range(count):
+        fleet.task("note").apply_async((f"n{number}", 1.5), ignore_result=True)
+    until(lambda: len(fleet.notes("end")) == count, "all ran", 30)
+    fleet.settle()
+    assert len(fleet.notes("begin")) == count
+    assert stat(fleet.redis, "stale") == stat(fleet.redis, "reaped") == 0
+
+
+def test_a_worker_that_ends_gives_back_what_it_holds(fleet: Fleet) -> None:
+    for number in range(10):
+        fleet.task("note").apply_async((f"n{number}", 0.5), ignore_result=True)
+    until(lambda: fleet.notes("begin"), "it works")
+    os.kill(fleet.workers[0].pid, signal.SIGTERM)
+    fleet.workers[0].wait(20)
+    assert fleet.redis.zcard("lr:lease") == 0
+    fleet.worker()
+    until(lambda: len(fleet.notes("end")) == 10, "the rest runs", 20)
+    fleet.settle()
+    assert len(fleet.notes("begin")) == 10
