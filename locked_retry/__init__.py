@@ -20,12 +20,14 @@ from locked_retry.lease import Lease, new_board
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.prometheus import prometheus_text
+from locked_retry.sharding import Job, JoinOn, Progress, UnknownJob, shard
 from locked_retry.task import LockedTask
 from locked_retry.telemetry import metrics
 
 __all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options"]
 __all__ += ["install", "metrics", "prometheus_text"]
 __all__ += ["Answers", "NotSubmitted", "Outcome", "TaskAnswer", "submit_many"]
+__all__ += ["Job", "JoinOn", "Progress", "UnknownJob", "shard"]
 
 #: Celery's default; whoever set something else keeps it.
 _CELERY_PREFETCH_MULTIPLIER = 4

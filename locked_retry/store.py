@@ -129,6 +129,14 @@ class Keys:
         """The retry budget's bucket of a queue list; absent means full."""
         return f"{self.prefix}budget:{queue_list}"
 
+    def job(self, job_id: str) -> str:
+        """What is known of a job."""
+        return f"{self.prefix}job:{job_id}"
+
+    def marks(self, job_id: str) -> str:
+        """How each of a job's shards ended."""
+        return f"{self.prefix}marks:{job_id}"
+
     def lock(self, name: str) -> str:
         """The holder of a business key."""
         return f"{self.prefix}lock:{name}"

@@ -10,6 +10,7 @@ for at = 2, #ARGV, 2 do
   local v = redis.call('HMGET', row_key(row), 'st', 'q')
   if v[1] == 'x' then
     redis.call('ZREM', DEAD, row)
+    mark_row(row, OPEN)
     redis.call('HDEL', row_key(row), 'a', 'c', 'rt', 'at')
     redis.call('HSET', row_key(row), 'msg', message)
     to_front(row, v[2], message)

@@ -88,7 +88,7 @@ end
 
 local function settle(row, fence, kind, delay_ms, reason, message, budget)
   local key = row_key(row)
-  local v = redis.call('HMGET', key, 'st', 'f', 'w', 'lf', 'lk', 'a', 'c', 'q', 'msg')
+  local v = redis.call('HMGET', key, 'st', 'f', 'w', 'lf', 'lk', 'a', 'c', 'q', 'msg', 'jb')
   if v[1] ~= 'r' or v[2] ~= fence or v[3] ~= me then
     local before = v[4] == fence or (not v[1] and redis.call('GET', done_key(row)) == fence)
     return before and 'd' or stale(row, fence, kind)
@@ -98,6 +98,7 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
   if kind == 'ok' then
     redis.call('DEL', key)
     redis.call('SET', done_key(row), fence, 'PX', done_ms)
+    if v[10] then mark(v[10], DONE) end
     if budget ~= '' then
       local one, refill = bucket(v[8], budget)
       one.tokens = math.min(one.size, one.tokens + refill)
@@ -229,6 +230,7 @@ local function claim(raw, number)
     redis.call('HSET', key, 'lk', name)
     redis.call('HSET', P .. 'lock:' .. name, 'o', row, 'f', int(fence))
   end
+  if type(headers.lr_job) == 'string' then redis.call('HSET', key, 'jb', headers.lr_job) end
   redis.call('ZADD', LEASE, int(now_ms + lease_ms), row)
   claims[#claims + 1] = { row, int(fence), tonumber(v[5]) or 0, tonumber(v[6]) or 0, number, raw }
   want_bytes = want_bytes - #raw
