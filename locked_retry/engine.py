@@ -23,6 +23,9 @@ from locked_retry.options import Options
 from locked_retry.session import Session
 from locked_retry.store import Claim, Keys, Kind, Script, Turn, read_answer, turn_arguments
 
+#: An answer that takes longer than this is taken for a Redis in trouble.
+TROUBLED_S = 0.5
+
 
 @dataclass(eq=False)
 class Engine:
@@ -90,6 +93,11 @@ class Engine:
         if self.in_flight:
             return max(0.0, self.session.resent_at_s + self.options.reply_timeout_s - now_s) + 0.001
         return self.session.wait_s(now_s)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether Redis does not answer: whoever may do without it had better not wait for it in the loop."""
+        return self.line.failures > 0 or (self.in_flight and time.monotonic() - self.session.resent_at_s > TROUBLED_S)
 
     def room(self) -> int:
         """How many more messages may be held now."""

@@ -27,6 +27,7 @@ class Event(StrEnum):
     CONNECTION_RESTORED = "connection_restored"
     DOORBELL_FAILED = "doorbell_failed"
     REMOTE_CONTROL_LOST = "remote_control_lost"
+    HEARTBEAT_LOST = "heartbeat_lost"
     RENEWAL_FAILED = "renewal_failed"
     SWEEP_FAILED = "sweep_failed"
     CLOSE_FAILED = "close_failed"
@@ -50,6 +51,7 @@ LEVELS = {
     Event.CONNECTION_RESTORED: logging.WARNING,
     Event.DOORBELL_FAILED: logging.WARNING,
     Event.REMOTE_CONTROL_LOST: logging.WARNING,
+    Event.HEARTBEAT_LOST: logging.DEBUG,
     Event.RENEWAL_FAILED: logging.DEBUG,
     Event.SWEEP_FAILED: logging.DEBUG,
     Event.CLOSE_FAILED: logging.WARNING,

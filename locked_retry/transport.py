@@ -235,6 +235,22 @@ class ChannelMixin:
             self.listen_failed(error)
             return None
 
+    def _put_fanout(self: Any, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """So are the worker's heartbeats: Celery 5.7 publishes them in the loop and repeats them until Redis answers.
+
+        The loop would stand still for that long: nothing begins, no time limit is enforced, no turn is repeated.
+        """
+        if not str(routing_key).startswith("worker."):
+            super()._put_fanout(exchange, message, routing_key, **kwargs)
+            return
+        channels = [getattr(consumer.task_consumer, "channel", None) for consumer in list(consumers)]
+        engines = [channel.engine for channel in channels if channel is not None and channel.engine is not None]
+        try:
+            if not any(engine.troubled for engine in engines):
+                super()._put_fanout(exchange, message, routing_key, **kwargs)
+        except FAILURES as error:
+            say(Event.HEARTBEAT_LOST, error=error)
+
     def listen_failed(self: Any, error: BaseException) -> None:
         """Drop the subscription; the poller subscribes again in a second."""
         say(Event.REMOTE_CONTROL_LOST, error=error)
