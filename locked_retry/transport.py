@@ -197,6 +197,8 @@ class ChannelMixin:
             headers = payload["headers"]
             headers.update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s)
             headers["lr_lease_s"] = session.options.lease_s
+            # What is wrong here kombu would raise into the loop, which ends the worker.
+            self.decode_body(payload.get("body"), payload["properties"].get("body_encoding"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             say(Event.NOT_A_MESSAGE, row=claim.row, error=error)
             session.end_now(claim.fence, Kind.DEAD, reason=f"no Celery message: {error!r}")
