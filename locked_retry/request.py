@@ -22,7 +22,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 from kombu import serialization
-from kombu.exceptions import DecodeError
+from kombu.exceptions import ContentDisallowed, DecodeError
 
 from locked_retry.session import Held, Session
 from locked_retry.store import Kind
@@ -207,6 +207,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
         session: Session | None = getattr(message.channel, "turn_session", None)
         held = session.held.get(message.delivery_tag) if session is not None else None
         try:
+            _check_body(message, body)
             if session is not None and held is not None and _put_off(task, message, session, held):
                 message.ack()
                 return None
@@ -242,6 +243,25 @@ def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
         session.decide(tag, Kind.REQUEUE, 0, "published without its lock", json.dumps(payload))
         return True
     return False
+
+
+def _check_body(message: Any, body: Any) -> None:
+    """Decode it here, so that whatever is wrong with it ends the message and not, as in Celery, the worker.
+
+    Raises DecodeError, InvalidTaskError and ContentDisallowed, which Celery's consumer handles.
+    """
+    try:
+        payload = message.payload
+    except (DecodeError, ContentDisallowed):
+        raise
+    except Exception as error:
+        raise DecodeError(f"its body cannot be decoded: {error!r}") from error
+    if isinstance(payload, dict):
+        fits = body is not None or "args" in payload
+    else:
+        fits = isinstance(payload, list | tuple) and len(payload) == 3 and isinstance(payload[2], dict | None)
+    if not fits:
+        raise InvalidTaskError("its body is not args, kwargs and options")
 
 
 def _left_s(eta: Any) -> float:

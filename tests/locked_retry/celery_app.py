@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Reject, SoftTimeLimitExceeded
-from celery.worker.control import inspect_command
+from celery.worker.control import control_command, inspect_command
 
 import locked_retry
 from locked_retry import Exponential, LockedTask
@@ -119,6 +119,29 @@ def define(app: Celery, note: Journal, quick: dict[str, Any]) -> None:
             Path(once).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return name
+
+    @task(bind=True, name="lost_and_retried", retry_on_worker_lost=True, default_retry_delay=0.05, max_retries=2)
+    def lost_and_retried(self: Task, name: str, retries: int) -> int:
+        note("try", name, self.request.retries)
+        if self.request.retries < retries:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return int(self.request.retries)
+
+    class KilledAfterwards(app.Task):  # type: ignore[name-defined,misc]
+        abstract = True
+
+        def on_success(self, *_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @task(name="succeeded_and_lost", base=KilledAfterwards)
+    def succeeded_and_lost(name: str) -> str:
+        note("try", name)
+        return name
+
+    @task(name="killed_and_given_up", reject_on_worker_lost=False)
+    def killed_and_given_up(name: str) -> None:
+        note("try", name)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     @task(bind=True, name="killer", max_crashes=2)
     def killer(self: Task, name: str) -> None:
@@ -240,6 +263,16 @@ def note_signals(note: Journal) -> None:
 def held(state: Any) -> int:
     """How many deliveries this worker's session holds."""
     return len(state.consumer.task_consumer.channel.engine.session.held)
+
+
+@control_command()
+def rebuild(state: Any) -> None:
+    """What an error of another connection does to Celery's consumer: it is torn down and built anew."""
+
+    def fail() -> None:
+        raise ConnectionError("made by the test")
+
+    state.consumer.hub.call_soon(fail)
 
 
 if "TESTED_URL" in os.environ:

@@ -1,0 +1,92 @@
+"""Ends that Celery decides in the worker's main process, and messages that it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from billiard.exceptions import WorkerLostError
+from celery_support import Fleet, fleet_on, got
+from table_support import row, stat, until
+
+
+@pytest.fixture
+def fleet(shared_server: Any, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_on(shared_server, tmp_path) as one:
+        yield one
+
+
+def test_a_lost_process_ends_as_celery_says(fleet: Fleet) -> None:
+    """After its success was stored, as a retry, as a failure: each once, and none of them again as a crash."""
+    fleet.worker()
+    assert got(fleet.task("succeeded_and_lost").delay("stored")) == "stored"
+    assert got(fleet.task("lost_and_retried").delay("lost", 2)) == 2
+    given_up = fleet.task("killed_and_given_up").apply_async(("given up",), task_id="given_up")
+    with pytest.raises(WorkerLostError):
+        got(given_up)
+    hopeless = fleet.task("lost_and_retried").apply_async(("hopeless", 9), task_id="hopeless")
+    with pytest.raises(WorkerLostError):
+        got(hopeless)
+    fleet.settle()
+    assert len(fleet.notes("try", "stored")) == len(fleet.notes("try", "given")) == 1
+    assert [n[2] for n in fleet.notes("try", "lost")] == ["0", "1", "2"]
+    assert [n[2] for n in fleet.notes("try", "hopeless")] == ["0", "1", "2"]
+    assert fleet.redis.hget("lr:stats", "crashes") is None and stat(fleet.redis, "retry") == 4
+    assert set(fleet.redis.zrange("lr:dead", 0, -1)) == {b"given_up", b"hopeless"}
+
+
+def test_a_message_that_celery_refuses_is_kept_as_a_dead_letter(fleet: Fleet) -> None:
+    """And the worker goes on: no body, no ETA, no such content, no lock for these arguments, no such task."""
+
+    def send(name: str, task: str, /, *args: Any, body: str | None = None, **changes: Any) -> None:
+        fleet.task(task).apply_async(args, task_id=name, queue="draft", ignore_result=True)
+        payload = json.loads(fleet.redis.rpop("draft"))
+        payload["headers"].update({k: v for k, v in changes.items() if k != "content"})
+        payload["content-type"] = changes.get("content", payload["content-type"])
+        if body is not None:
+            payload["body"] = body
+        if changes.get("lr_lock", "") is None:
+            del payload["headers"]["lr_lock"]
+        fleet.redis.lpush("celery", json.dumps(payload))
+
+    send("body", "add", 1, 2, body="!!!!")
+    send("padding", "add", 1, 2, body="abcde")
+    send("broken", "add", 1, 2, body="e30x")  # base64 of: {}1
+    send("eta", "add", 1, 2, eta="tomorrow")
+    send("expires", "add", 1, 2, expires="tomorrow")
+    send("content", "add", 1, 2, content="application/x-python-serialize")
+    send("lock", "ordered", 1, lr_lock=None, body="W1tdLCB7fSwge31d")  # [[], {}, {}]
+    send("unknown", "add", 1, 2, task="nowhere")
+    fleet.worker()
+    names = {b"body", b"padding", b"broken", b"eta", b"expires", b"content", b"lock", b"unknown"}
+    until(lambda: set(fleet.redis.zrange("lr:dead", 0, -1)) == names, f"{fleet.redis.zrange('lr:dead', 0, -1)}")
+    assert got(fleet.task("add").delay(1, 2)) == 3
+    assert fleet.workers[0].poll() is None
+    fleet.settle()
+    assert "decoded" in row(fleet.redis, "broken")["err"]
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_a_rebuilt_consumer_with_and_without_cancelling(fleet: Fleet, cancel: bool) -> None:
+    """What Celery cancels is delivered again at once, not after a lease; what it leaves running is settled."""
+    conf = {"worker_cancel_long_running_tasks_on_connection_loss": cancel}
+    fleet.worker(conf=str(conf), options='{"lease_s": 60}')
+    result = fleet.task("told").apply_async(("long", 3.0))
+    until(lambda: fleet.notes("told"), "it runs")
+    fleet.app.control.broadcast("rebuild")
+    until(lambda: "made by the test" in fleet.log(), "the consumer was torn down")
+    got(result)
+    fleet.settle()
+    assert [n[2] for n in fleet.notes("told")] == (["False", "True"] if cancel else ["False"])
+
+
+def test_apply_async_takes_what_celerys_takes(fleet: Fleet) -> None:
+    """Its positional arguments, too: args, kwargs, task_id."""
+    fleet.worker()
+    result = fleet.task("ordered").apply_async((1,), {}, "third")
+    assert result.id == "third"
+    got(result)
+    assert fleet.notes("order", 1, "order:1")
