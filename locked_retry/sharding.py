@@ -225,7 +225,6 @@ class _Splitter:
 
         Its body is JSON as it is, not in base64, so that the script can write into it.
         """
-        self._messages.begin()
         places = {name: random.randrange(10**15, 10**16) for name in _NUMBERS}
         once = Call.read(self.app, join)
         if not join.immutable:
@@ -253,8 +252,6 @@ class _Splitter:
         for number, found in enumerate(_slices(items, self.size), 1):
             if number <= self._published:
                 continue
-            if not chunk:
-                self._messages.begin()
             message = self._build(number, found)
             if chunk and (len(chunk) == CHUNK or length + len(message.raw) > self._options.most_bytes):
                 self._publish(number - len(chunk), chunk)

@@ -85,7 +85,7 @@ local function mark(shard, as)
   if not number or number < 1 or number > published then return end
   local marks, place = P .. 'marks:' .. job, '#' .. int(number)
   local was = redis.call('BITFIELD', marks, 'GET', 'u2', place)[1]
-  if was == DONE or was == as then return end
+  if was == DONE then return end
   redis.call('BITFIELD', marks, 'SET', 'u2', place, as)
   if was == FELL then redis.call('HINCRBY', job_key(job), 'dead', -1) end
   if as ~= OPEN then redis.call('HINCRBY', job_key(job), as == DONE and 'done' or 'dead', 1) end
