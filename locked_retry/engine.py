@@ -99,6 +99,13 @@ class Engine:
         """Whether Redis does not answer: whoever may do without it had better not wait for it in the loop."""
         return self.line.failures > 0 or (self.in_flight and time.monotonic() - self.session.resent_at_s > TROUBLED_S)
 
+    def answer_waits(self) -> bool:
+        """Whether an answer can be read. Raises nothing: an ended connection can be read, too."""
+        try:
+            return self.in_flight and bool(self.line.connection.can_read(timeout=0))
+        except FAILURES:
+            return True
+
     def room(self) -> int:
         """How many more messages may be held now."""
         qos = self.channel.qos
@@ -113,7 +120,7 @@ class Engine:
     def _turn(self, now_s: float) -> None:
         if self.in_flight:
             late = now_s - self.session.resent_at_s > self.options.reply_timeout_s
-            if late and not self.line.connection.can_read(timeout=0):  # else the loop is, not Redis
+            if late and not self.answer_waits():  # else the loop is, not Redis
                 raise TimeoutError(f"no answer for {self.options.reply_timeout_s:g} s")
             return
         if self.session.pending is not None:

@@ -15,6 +15,9 @@ from locked_retry.engine import Engine
 from locked_retry.line import FAILURES
 from locked_retry.log import Event, say
 
+#: How often to look for an answer when nothing but timers runs (the worker ends).
+LOOK_S = 0.2
+
 
 class Poller(kombu_redis.MultiChannelPoller):
     """Adds three kinds of file descriptors per channel: TURN, BELL and WAKE. They are read whatever the prefetch."""
@@ -70,8 +73,18 @@ class Poller(kombu_redis.MultiChannelPoller):
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = self.hub.call_later(wait_s, _nothing)
+        self._alarm = self.hub.call_later(wait_s, self._on_alarm)
         self._alarm_at_s = at_s
+
+    def _on_alarm(self) -> None:
+        """Takes turns also while the worker ends: the loop is over then, but prefork's shutdown still fires timers."""
+        for channel in list(self._channels):
+            engine = channel.engine
+            if engine is not None:
+                if engine.answer_waits():
+                    engine.on_turn_readable()
+                engine.pump()
+                self._wake_hub_in(min(engine.wait_s(), LOOK_S) if engine.in_flight else engine.wait_s())
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
         """Without an event loop: sleep no longer than the next turn may be put off."""
@@ -140,7 +153,3 @@ class Poller(kombu_redis.MultiChannelPoller):
             super()._register_LISTEN(channel)
         except FAILURES as error:
             channel.listen_failed(error)
-
-
-def _nothing() -> None:
-    """What the alarm calls: that the hub wakes is all."""

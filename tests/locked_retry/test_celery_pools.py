@@ -56,7 +56,7 @@ def test_a_worker_that_ends_gives_back_what_it_holds(fleet: Fleet) -> None:
         fleet.task("note").apply_async((f"n{number}", 0.5), ignore_result=True)
     until(lambda: fleet.notes("begin"), "it works")
     os.kill(fleet.workers[0].pid, signal.SIGTERM)
-    fleet.workers[0].wait(20)
+    fleet.workers[0].wait(60)
     assert fleet.redis.zcard("lr:lease") == 0
     fleet.worker()
     until(lambda: len(fleet.notes("end")) == 10, "the rest runs", 20)

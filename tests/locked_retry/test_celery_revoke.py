@@ -86,7 +86,7 @@ def test_revokes_that_survive_the_worker(shared_server: Any, tmp_path: Path) -> 
         until(lambda: fleet.redis.zcard("lr:delay") == 1, "it waits in Redis")
         fleet.app.control.revoke(["later", "later2"], reply=True)
         fleet.workers[0].send_signal(signal.SIGTERM)
-        fleet.workers[0].wait(20)
+        fleet.workers[0].wait(60)
         fleet.worker(more=(state, "-Qcelery,other"))
         until(lambda: "revoked" in fleet.signals("later") and "revoked" in fleet.signals("later2"), "both are revoked")
         _gone(fleet, "later")

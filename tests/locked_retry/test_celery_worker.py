@@ -54,7 +54,7 @@ def test_prefetching_can_be_limited_and_disabled(fleet: Fleet) -> None:
     _all_ran_once(fleet, 6)
     fleet.worker(conf='{"worker_disable_prefetch": True}')
     fleet.app.control.shutdown(destination=["w0@test"])
-    fleet.workers[0].wait(20)
+    fleet.workers[0].wait(60)
     for number in range(6, 12):
         fleet.task("note").apply_async((f"n{number}", 0.5), ignore_result=True)
     until(lambda: _running(fleet) == 2, "both are busy")
@@ -76,7 +76,7 @@ def test_a_rate_limit_holds_tasks_under_lease(fleet: Fleet) -> None:
         fleet.task("rated").apply_async((f"r{number}",), ignore_result=True)
     until(lambda: fleet.held() == 2, "one ran, two are held")
     fleet.app.control.shutdown()
-    fleet.workers[0].wait(20)
+    fleet.workers[0].wait(60)
     assert fleet.redis.zcard("lr:lease") == 0 and fleet.redis.llen("celery") == 2
     assert int(fleet.redis.hget("lr:stats", "reaped") or 0) == 0
     assert len({n[1] for n in fleet.notes("begin")}) == len(fleet.notes("begin"))
@@ -184,7 +184,7 @@ def test_a_cold_shutdown_gives_everything_back(fleet: Fleet, pool: str) -> None:
     _notes(fleet, 4, 0.0)
     until(lambda: fleet.notes("told"), "it runs")
     fleet.workers[0].send_signal(signal.SIGQUIT)
-    fleet.workers[0].wait(20)
+    fleet.workers[0].wait(60)
     begun = time.monotonic()
     fleet.worker(pool=pool)
     until(lambda: len(fleet.notes("end")) == 4, "the rest runs")
@@ -193,3 +193,14 @@ def test_a_cold_shutdown_gives_everything_back(fleet: Fleet, pool: str) -> None:
         assert time.monotonic() - begun < 20  # not after a lease of 30 s
         assert fleet.notes("told")[1][2] == "True"
     assert len(fleet.notes("told")) == (2 if pool == "prefork" else 1)
+
+
+def test_what_ends_during_a_warm_shutdown_is_settled_then(fleet: Fleet) -> None:
+    """Not when the last task ends: by then the worker may have been killed."""
+    fleet.worker()
+    fleet.task("note").apply_async(("long", 6.0), task_id="long", ignore_result=True)
+    fleet.task("note").apply_async(("short", 1.0), task_id="short", ignore_result=True)
+    until(lambda: _running(fleet) == 2, "both run")
+    fleet.workers[0].send_signal(signal.SIGTERM)
+    until(lambda: fleet.redis.exists("lr:done:short"), "the short one is settled")
+    assert not fleet.notes("end", "long") and fleet.workers[0].poll() is None

@@ -104,7 +104,7 @@ def test_a_workers_life_in_its_log(redis: Redis, shared_server: Any, tmp_path: P
             one.send("note", "more", 1)
         until(lambda: one.log(1).count("Task note[") > 4, "more is held than runs")
         os.kill(second.pid, signal.SIGTERM)
-        second.wait(20)
+        second.wait(60)
         log = one.log(1)
         assert re.search(r"event=started worker=\w{32} prefix=lr: lease_s=1 held=0", log)
         assert 'event=dead_letter row=bad reason="ValueError: for good"' in log

@@ -100,7 +100,7 @@ def test_a_warm_shutdown_gives_back_what_has_not_begun(tested: Tested, redis: Re
         os.kill(tested.workers[0].pid, signal.SIGTERM)
     else:
         tested.app.control.shutdown()
-    tested.workers[0].wait(20)
+    tested.workers[0].wait(60)
     assert len(tested.notes("begin")) == len(tested.notes("end"))
     assert redis.zcard("lr:lease") == 0
     tested.worker()
