@@ -122,7 +122,8 @@ def test_a_shard_whose_worker_dies_for_good_counts_as_dead(redis: Redis, app: Ce
     (claim,) = lost.turn(want=1).claims
     redis.hset("lr:t:j/1", "s", "1")
     redis.hset("lr:t:j/1", "mc", "1")
-    until(lambda: Worker(redis, name="reaper").turn().reaped, "the lease ends")
+    reaper = Worker(redis, name="reaper")
+    until(lambda: reaper.turn().reaped, "the lease ends")
     assert (claim.row, state(redis, "j/1"), job.progress().dead) == ("j/1", "x", 1)
     worker = Worker(redis)
     (claim,) = worker.turn(want=1).claims
