@@ -57,7 +57,7 @@ def group(tmp_path: Path) -> Iterator[Group]:
     for folder in folders:
         folder.mkdir()
     primary = Server(folders[0], options=("--repl-diskless-sync-delay", "0"))
-    replica = Server(folders[1], options=("--replicaof", f"127.0.0.1 {primary.port}"))
+    replica = Server(folders[1], options=("--replicaof", "127.0.0.1", str(primary.port)))
     processes, sentinels = [], []
     for folder in folders[2:]:
         port = free_port()
