@@ -16,6 +16,7 @@ from locked_retry.answers import Answers, NotSubmitted, Outcome, TaskAnswer
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
 from locked_retry.batch import submit_many
 from locked_retry.budget import Budget
+from locked_retry.given import keep_given
 from locked_retry.lease import Lease, new_board
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
@@ -54,4 +55,5 @@ def install(app: Celery, **options: Any) -> None:
         conf.broker_connection_retry_on_startup = True
     signals.worker_init.connect(new_board, dispatch_uid="locked_retry.board")
     signals.worker_init.connect(remember_parent, dispatch_uid="locked_retry.parent")
+    signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.given")
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

@@ -67,6 +67,10 @@ def define(app: Celery, note: Journal, quick: dict[str, Any]) -> None:
         note("end", name)
         return name
 
+    @task(name="whoami")
+    def whoami() -> int:
+        return os.getpid()
+
     @task(name="collect")
     def collect(values: list[Any], name: str) -> list[Any]:
         note("collect", name, *values)

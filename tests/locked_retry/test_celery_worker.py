@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -204,3 +205,20 @@ def test_what_ends_during_a_warm_shutdown_is_settled_then(fleet: Fleet) -> None:
     fleet.workers[0].send_signal(signal.SIGTERM)
     until(lambda: fleet.redis.exists("lr:done:short"), "the short one is settled")
     assert not fleet.notes("end", "long") and fleet.workers[0].poll() is None
+
+
+def test_a_task_given_to_a_process_as_the_worker_ends_runs_once(fleet: Fleet) -> None:
+    """Celery 5.7 forgets it when the process has not yet said that it began: run twice, 30 s later."""
+    fleet.worker(more=("-c1",))
+    child = int(got(fleet.task("whoami").delay()))
+    fleet.settle()
+    os.kill(child, signal.SIGSTOP)
+    fleet.task("note").apply_async(("given",), task_id="given", ignore_result=True)
+    until(lambda: fleet.held() == 1, "it is held")
+    assert fleet.app.control.ping(timeout=5.0)  # by now the loop has written it into the process's pipe
+    fleet.workers[0].send_signal(signal.SIGTERM)
+    until(lambda: fleet.redis.pubsub_numpat() == 0, "the consumer has ended")
+    os.kill(child, signal.SIGCONT)
+    until(lambda: fleet.workers[0].poll() is not None, "the worker ends", 15)
+    assert fleet.redis.exists("lr:done:given") and fleet.redis.llen("celery") == 0
+    assert len(fleet.notes("begin", "given")) == 1
