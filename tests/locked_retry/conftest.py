@@ -59,6 +59,7 @@ class Server:
                     return
             except RedisError:
                 time.sleep(0.01)
+        self.kill()
         raise AssertionError("the server does not answer")
 
     def kill(self) -> None:

@@ -57,7 +57,11 @@ def group(tmp_path: Path) -> Iterator[Group]:
     for folder in folders:
         folder.mkdir()
     primary = Server(folders[0], options=("--repl-diskless-sync-delay", "0"))
-    replica = Server(folders[1], options=("--replicaof", "127.0.0.1", str(primary.port)))
+    try:
+        replica = Server(folders[1], options=("--replicaof", "127.0.0.1", str(primary.port)))
+    except BaseException:
+        primary.stop()
+        raise
     processes, sentinels = [], []
     for folder in folders[2:]:
         port = free_port()
