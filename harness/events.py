@@ -29,6 +29,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
+    """chosen: the options that a person gave beyond suites, subjects, stack, profile and seed, as words."""
+
     type: ClassVar[str] = "run_started"
     run: str
     seed: int
@@ -38,6 +40,7 @@ class RunStarted(Event):
     versions: Mapping[str, str]
     started: str
     workers: int = 1  # cases at the same time
+    chosen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

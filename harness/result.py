@@ -108,6 +108,7 @@ class RunResult:
     started: str = ""  # wall clock, ISO 8601
     interrupted: bool = False
     left_out: tuple[LeftOut, ...] = ()
+    chosen: tuple[str, ...] = ()  # options beyond suites, subjects, stack, profile and seed, as words of a command line
 
 
 def exit_code(cases: Iterable[CaseResult], *, interrupted: bool = False) -> ExitCode:

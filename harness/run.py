@@ -62,6 +62,18 @@ class RunOptions:
         return PROFILES[self.profile]
 
     @property
+    def chosen(self) -> tuple[str, ...]:
+        """What was chosen beyond subjects, stack, profile and seed, as words of a command line."""
+        default = RunOptions(out=self.out)
+        words: list[str] = []
+        for option in ("target_tps", "redis_server", "pool", "worker_start"):
+            value = getattr(self, option)
+            if value != getattr(default, option):
+                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                words += [f"--{option.replace('_', '-')}", shown]
+        return tuple(words)
+
+    @property
     def stack_options(self) -> StackOptions:
         """What every case's stack is made with."""
         return StackOptions(pool=self.pool, worker_start=self.worker_start, redis_binary=self.redis_server)
@@ -122,6 +134,7 @@ def open_run(options: RunOptions) -> Path:
             versions=versions(),
             started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             workers=options.parallel,
+            chosen=options.chosen,
         )
     )
     log.close()

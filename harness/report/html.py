@@ -159,7 +159,7 @@ def run_again(result: RunResult) -> str:
         words += ["--subject", subject]
     words += ["--stack", result.stack] if result.stack else []
     words += ["--profile", result.profile] if result.profile else []
-    return shlex.join([*words, "--seed", str(result.seed)])
+    return shlex.join([*words, "--seed", str(result.seed), *result.chosen])
 
 
 def _facts(result: RunResult) -> list[tuple[str, str]]:

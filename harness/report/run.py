@@ -163,6 +163,7 @@ class Collector:
             started=run.started if run else "",
             interrupted=interrupted,
             left_out=left_out,
+            chosen=run.chosen if run else (),
         )
 
     def _exit_code(self, cases: tuple[CaseResult, ...], interrupted: bool) -> ExitCode:
