@@ -41,10 +41,14 @@ def _all_ran_once(fleet: Fleet, count: int) -> None:
 def test_every_process_has_work_and_little_waits_beside_it(fleet: Fleet, pool: str) -> None:
     """Slow tasks: as many run as there are processes; few more are held, so that other workers can have them."""
     fleet.worker(pool=pool, more=("-c7",))
-    _notes(fleet, 60, 0.7)
-    until(lambda: len(fleet.notes("end")) >= 21, "three rounds", 20)
-    until(lambda: _running(fleet) == 7, "all seven are busy still")
-    assert fleet.redis.zcard("lr:lease") <= 7 + 7
+    _notes(fleet, 300, 0.7)
+    until(lambda: len(fleet.notes("end")) >= 21, "three rounds", 30)
+
+    def few_are_held() -> bool:
+        # What is held ahead covers two round trips, and those take their time on a busy machine.
+        return _running(fleet) == 7 and fleet.redis.zcard("lr:lease") < 60 and fleet.redis.llen("celery") > 150
+
+    until(few_are_held, "all seven are busy still, and others could have what waits")
 
 
 def test_prefetching_can_be_limited_and_disabled(fleet: Fleet) -> None:
@@ -99,8 +103,10 @@ def test_the_pool_is_resized_by_remote_control(fleet: Fleet) -> None:
     until(lambda: _running(fleet) == 3, "three are busy")
     _all_ran_once(fleet, 30)
     assert fleet.app.control.pool_shrink(1, reply=True)[0]["w0@test"] == {"ok": "pool will shrink"}
-    _notes(fleet, 4, 0.5, task_id=None)
-    until(lambda: _running(fleet) == 2, "two are left")
+    stats = fleet.app.control.inspect(timeout=5.0, limit=1).stats
+    until(lambda: len(stats()["w0@test"]["pool"]["processes"]) == 2, "two are left")
+    _notes(fleet, 8, 0.5)
+    until(lambda: _running(fleet) == 2, "both are busy")
 
 
 def test_children_that_are_replaced(fleet: Fleet) -> None:
@@ -188,7 +194,7 @@ def test_a_cold_shutdown_gives_everything_back(fleet: Fleet, pool: str) -> None:
     fleet.workers[0].wait(60)
     begun = time.monotonic()
     fleet.worker(pool=pool)
-    until(lambda: len(fleet.notes("end")) == 4, "the rest runs")
+    until(lambda: len({n[1] for n in fleet.notes("end")}) == 4, "the rest runs", 20)
     if pool == "prefork":
         until(lambda: len(fleet.notes("told")) == 2, "it runs again", 20)
         assert time.monotonic() - begun < 20  # not after a lease of 30 s
