@@ -32,8 +32,8 @@ class TaskFailedError(Exception):
 _FOLLOWS = frozenset({Rule.THROUGHPUT, Rule.RECOVERY, Rule.LEAK, Rule.FALSE_FAILURE})
 LOSES_RETRIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS)
 
-#: Plain Celery underneath, and a lock round trip that can fail on top.
-LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS})
+#: Plain Celery underneath, and a lock round trip that can fail on top. What Celery has failed, it may redeliver and run.
+LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS, Rule.ZOMBIE})
 MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
 #: Three round trips a message and two for the lock; and a worker is killed on the way.
 FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=_FOLLOWS | {Rule.LOST})
@@ -125,7 +125,7 @@ class LockBeforeTry(Interview):
 
 
 #: Sleeping through the back-offs, it holds messages for longer than the visibility time-out: they come again.
-STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=MAY_LOSE_REPLIES.may | {Rule.RETRIES, Rule.ZOMBIE})
+STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=MAY_LOSE_REPLIES.may | {Rule.RETRIES})
 
 
 class SleepBackoff(Interview):
