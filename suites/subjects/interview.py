@@ -32,7 +32,7 @@ class TaskFailedError(Exception):
 _FOLLOWS = frozenset({Rule.THROUGHPUT, Rule.RECOVERY, Rule.LEAK, Rule.FALSE_FAILURE})
 LOSES_RETRIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS)
 
-#: Plain Celery underneath, and a lock round trip that can fail on top. What Celery has failed, it may redeliver and run.
+#: Plain Celery underneath, and a lock round trip that can fail on top. What Celery has failed, it may deliver again.
 LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.WORKERS, Rule.ZOMBIE})
 MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
 #: Three round trips a message and two for the lock; and a worker is killed on the way.
