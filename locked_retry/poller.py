@@ -106,7 +106,8 @@ class Poller(kombu_redis.MultiChannelPoller):
         sock = line.connection._sock
         self._fd_to_chan[sock.fileno()] = (channel, kind)
         self._chan_to_sock[(channel, line, kind)] = sock
-        self.poller.register(sock, self.eventflags)
+        with contextlib.suppress(ValueError):  # closed: the worker ends by an error, and sends its last turn
+            self.poller.register(sock, self.eventflags)
 
     def unwatch(self, channel: Any, engine: Engine) -> None:
         """Forget an engine."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from billiard.exceptions import WorkerLostError
 from celery_support import Fleet, fleet_on, got
 from table_support import row, stat, until
+
+from locked_retry.line import Line
+from locked_retry.poller import Poller
 
 
 @pytest.fixture
@@ -90,3 +95,12 @@ def test_apply_async_takes_what_celerys_takes(fleet: Fleet) -> None:
     assert result.id == "third"
     got(result)
     assert fleet.notes("order", 1, "order:1")
+
+
+def test_a_worker_that_ends_by_an_error_sends_its_last_turn_without_a_poller() -> None:
+    """kombu has closed it by then; to fail here would leave all that is held to its leases."""
+    poller = Poller()
+    poller.poller.close()
+    with socket.socket() as sock:
+        line = Line(connection=SimpleNamespace(_sock=sock))
+        poller.watch_line(object(), line, "TURN")
