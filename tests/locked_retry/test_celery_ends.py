@@ -102,5 +102,5 @@ def test_a_worker_that_ends_by_an_error_sends_its_last_turn_without_a_poller() -
     poller = Poller()
     poller.poller.close()
     with socket.socket() as sock:
-        line = Line(connection=SimpleNamespace(_sock=sock))
+        line = Line(1.0, SimpleNamespace(_sock=sock))
         poller.watch_line(object(), line, "TURN")
