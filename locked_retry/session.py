@@ -258,7 +258,9 @@ class Session:
 
     def give_back_all(self) -> None:
         """The worker ends: everything it still holds goes back to the front of its queue."""
-        for tag in reversed(list(self.held)):
+        for tag, held in reversed(list(self.held.items())):
+            if held.settle is None:
+                lease.board.strike(held.claim.fence)  # a thread that cannot be ended may run on, or only begin
             self.end(tag, Kind.REQUEUE, "worker shutdown")
 
     def stats(self) -> dict[str, Any]:

@@ -201,7 +201,9 @@ def test_a_cold_shutdown_gives_everything_back(fleet: Fleet, pool: str) -> None:
         until(lambda: len(fleet.notes("told")) == 2, "it runs again", 20)
         assert time.monotonic() - begun < 20  # not after a lease of 30 s
         assert fleet.notes("told")[1][2] == "True"
-    assert len(fleet.notes("told")) == (2 if pool == "prefork" else 1)
+    # Celery ends a thread that runs it by leaving it alone: it may be given back before it has ended.
+    assert len(fleet.notes("told")) in ((2,) if pool == "prefork" else (1, 2))
+    assert len(fleet.notes("begin")) == len(fleet.notes("end")) == 4
 
 
 def test_what_ends_during_a_warm_shutdown_is_settled_then(fleet: Fleet) -> None:

@@ -123,3 +123,18 @@ def test_leases_end_by_the_holders_own_clock(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"locked_retry|positive"):
         Options.read({"locked_retry": given})
+
+
+def test_what_is_given_back_is_no_longer_held_by_whoever_runs_it(session: Session) -> None:
+    """Threads go on while their worker ends: what another worker may run by now, they must not take for theirs."""
+    _turn(session, 0.0)
+    session.answered(_answer("1", "2", "3"), 0.0)
+    session.started("1")
+    session.decide("2", Kind.OK)
+    session.give_back_all()
+    assert [lease.board.struck(n) for n in (1, 2, 3)] == [True, False, True]
+    assert [(s.row, s.kind) for s in session.outbox] == [
+        ("row3", Kind.REQUEUE),
+        ("row2", Kind.OK),
+        ("row1", Kind.REQUEUE),
+    ]
