@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,13 +158,20 @@ class Engine:
         self.in_flight = False
         if self.line.answered():
             say(Event.CONNECTION_RESTORED)
+        self._take(reply, self._deliver)
+
+    def _take(self, reply: Any, with_claim: Callable[[Claim], object]) -> None:
+        """Take in the answer of the pending turn: claims go to `with_claim`, what it buried to the channel."""
         answer = read_answer(reply)
         assert self.session.pending is not None
         say_answer(self.session.pending, answer)
         for claim in self.session.answered(answer, time.monotonic()):
-            self._deliver(claim)
+            with_claim(claim)
         for one in answer.buried:
             self.channel.buried(one)
+
+    def _give_back(self, claim: Claim) -> None:
+        self.session.end(claim.fence, Kind.REQUEUE, "worker shutdown")
 
     def _deliver(self, claim: Claim) -> None:
         queues = self._queues
@@ -228,13 +236,7 @@ class Engine:
                 self._send(self.session.pending, time.monotonic(), whole=True)
                 reply = self.line.connection.read_response(disable_decoding=True)
             self.in_flight = False
-            answer = read_answer(reply)
-            assert self.session.pending is not None
-            say_answer(self.session.pending, answer)
-            for claim in self.session.answered(answer, time.monotonic()):
-                self.session.end(claim.fence, Kind.REQUEUE, "worker shutdown")
-            for one in answer.buried:
-                self.channel.buried(one)
+            self._take(reply, self._give_back)
 
 
 def _nothing() -> None:
