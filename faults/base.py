@@ -100,13 +100,28 @@ class Worker(Protocol):
 
     @property
     def pid(self) -> int:
-        """The parent process (Celery's main process)."""
+        """The parent process (Celery's main process). Pids are those of the ledger: unique in a case."""
 
     def children(self) -> tuple[int, ...]:
         """The pool processes, oldest first."""
 
-    def states(self) -> tuple[str, ...]:
-        """The scheduler state (R, S, D, T, Z ...) of every live process of the tree."""
+    def alive(self, pid: int) -> bool:
+        """Whether this process, once one of the worker's, still runs."""
+
+    def kill(self, pids: tuple[int, ...]) -> None:
+        """SIGKILL to these of its processes."""
+
+    def terminate(self, grace_s: float) -> None:
+        """SIGTERM to the parent; SIGKILL to what is left of the tree after the grace."""
+
+    def pause(self) -> None:
+        """Stop the whole tree where it is; everything goes on at `resume`."""
+
+    def resume(self) -> None:
+        """Take a `pause` back. Nothing to do is fine."""
+
+    def paused(self) -> tuple[int, int]:
+        """How many of its processes are stopped, and how many there are."""
 
     def expect_death(self) -> None:
         """The next end of the parent is a fault's doing, not a crash."""

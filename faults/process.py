@@ -6,8 +6,6 @@ finish their task and can tell nobody, a killed tree leaves nothing. A pause lea
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,23 +13,6 @@ from faults.base import Evidence, Fault, FaultError, Undo, Worker, wait_for
 
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
-
-
-def alive(pid: int) -> bool:
-    """Whether a process with this pid exists and is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
-
-
-def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal to one process; one that is gone is fine."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it ended first
 
 
 @dataclass
@@ -61,11 +42,10 @@ class KillFault(Fault):
             raise FaultError(f"{self.kind}: {self.target} has no process to kill")
         if self.worker.pid in self._victims:
             self.worker.expect_death()
-        for pid in self._victims:
-            send(pid, signal.SIGKILL)
+        self.worker.kill(self._victims)
 
     def prove(self) -> Evidence | None:
-        if self._victims and wait_for(lambda: not any(map(alive, self._victims)), 1.0):
+        if self._victims and wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
             return Evidence(f"{len(self._victims)} process(es) gone after SIGKILL", self._victims)
         return None
 
@@ -73,7 +53,7 @@ class KillFault(Fault):
         self.worker.respawn()
 
     def healed(self) -> bool:
-        return self.worker.ready() and not any(map(alive, self._victims))
+        return self.worker.ready() and not any(map(self.worker.alive, self._victims))
 
 
 @dataclass
@@ -105,8 +85,8 @@ class KillParent(KillFault):
         evidence = super().prove()
         if evidence is None:
             return None
-        wait_for(lambda: not any(map(alive, self._orphans)), ORPHANS_END_S)
-        gone = tuple(pid for pid in self._orphans if not alive(pid))
+        wait_for(lambda: not any(map(self.worker.alive, self._orphans)), ORPHANS_END_S)
+        gone = tuple(pid for pid in self._orphans if not self.worker.alive(pid))
         left = len(self._orphans) - len(gone)
         return Evidence(f"{evidence.seen}; {left} orphan(s) live on", evidence.killed_pids + gone)
 
@@ -132,33 +112,63 @@ class KillChild(KillFault):
 
 @dataclass
 class Pause(Fault):
-    """SIGSTOP to the whole tree, SIGCONT to heal: a long garbage collection, a frozen machine."""
+    """The whole worker stops where it is, and goes on when healed: a long garbage collection, a frozen machine."""
 
     kind: ClassVar[str] = "pause"
-    summary: ClassVar[str] = "SIGSTOP to a worker's whole tree, SIGCONT to heal"
+    summary: ClassVar[str] = "a worker's whole tree is stopped (SIGSTOP, docker pause), and goes on when healed"
     worker: Worker
-    _stopped: tuple[int, ...] = field(default=(), init=False)
 
     @property
     def target(self) -> str:
         return self.worker.name
 
     def undo(self) -> Undo:
-        return Undo("SIGCONT to the worker's processes", self.worker.name)
+        return Undo("SIGCONT to the worker's processes, or docker unpause", self.worker.name)
 
     def inject(self) -> None:
-        self._stopped = (self.worker.pid, *self.worker.children())
-        for pid in self._stopped:
-            send(pid, signal.SIGSTOP)
+        self.worker.pause()
 
     def prove(self) -> Evidence | None:
-        if wait_for(lambda: set(self.worker.states()) == {"T"}, 1.0):
-            return Evidence(f"{len(self._stopped)} process(es) in state T")
-        return None
+        stopped, of = self.worker.paused()
+        return Evidence(f"{stopped} process(es) stopped") if stopped == of > 0 else None
 
     def heal(self) -> None:
-        for pid in self._stopped:
-            send(pid, signal.SIGCONT)
+        self.worker.resume()
 
     def healed(self) -> bool:
-        return "T" not in self.worker.states() and self.worker.ready()
+        return self.worker.paused()[0] == 0 and self.worker.ready()
+
+
+@dataclass
+class Restart(Fault):
+    """The worker is told to end (SIGTERM), killed when it has not after `grace_s`, and started again: a deployment."""
+
+    kind: ClassVar[str] = "restart"
+    summary: ClassVar[str] = "a worker gets SIGTERM, SIGKILL grace_s later, and is started again: a deployment"
+    worker: Worker
+    grace_s: int = 1
+    _victims: tuple[int, ...] = field(default=(), init=False)
+
+    @property
+    def target(self) -> str:
+        return self.worker.name
+
+    def undo(self) -> Undo:
+        return Undo("start the worker again", self.worker.name)
+
+    def inject(self) -> None:
+        wait_for(self.worker.ready, self.proof_deadline_s)  # a schedule may begin before the workers do
+        self._victims = (self.worker.pid, *self.worker.children())
+        self.worker.expect_death()
+        self.worker.terminate(self.grace_s)
+
+    def prove(self) -> Evidence | None:
+        if any(map(self.worker.alive, self._victims)):
+            return None
+        return Evidence(f"{len(self._victims)} process(es) gone after SIGTERM and {self.grace_s} s", self._victims)
+
+    def heal(self) -> None:
+        self.worker.respawn()
+
+    def healed(self) -> bool:
+        return self.worker.ready() and not any(map(self.worker.alive, self._victims))

@@ -104,7 +104,7 @@ def _run(case: Case, subject: Subject, folder: Path, log: events.Log) -> None:
             stack.start_workers()
         log.emit(events.StackReady(case=case.id, server=stack.server, boot_s=round(time.monotonic() - began, 3)))
         nemesis = _nemesis(case, folder, log, stack)
-        stage = _Stage(case, subject, folder, log, stack, nemesis, ledger_tail(folder))
+        stage = _Stage(case, subject, folder, log, stack, nemesis, ledger_tail(folder, stack.alive))
         try:
             if case.workload.model is LoadModel.OPEN:
                 _open_load(stage)

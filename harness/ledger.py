@@ -38,11 +38,15 @@ class Kind(StrEnum):
 
 
 class Ledger:
-    """Writes the records of one process; forked children get files of their own at their first record."""
+    """Writes the records of one process; forked children get files of their own at their first record.
 
-    def __init__(self, folder: Path, role: str) -> None:
+    pid_base: what pids are counted from. Containers have pids of their own; in the ledger each is to be unique.
+    """
+
+    def __init__(self, folder: Path, role: str, pid_base: int = 0) -> None:
         self._folder = folder
         self._role = role
+        self._pid_base = pid_base
         self._pid = -1
         self._fd = -1
         self._tokens = itertools.count()
@@ -56,9 +60,10 @@ class Ledger:
                 return
             if self._fd >= 0:
                 os.close(self._fd)
-            path = self._folder / f"{self._role}.{pid}{SUFFIX}"
+            number = self._pid_base + pid
+            path = self._folder / f"{self._role}.{number}{SUFFIX}"
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            self._tokens = itertools.count(pid << 32)
+            self._tokens = itertools.count(number << 32)
             self._pid = pid
 
     def _write(self, kind: Kind, op: int, a: int = 0, b: int = 0, text: str = "") -> None:
@@ -92,7 +97,7 @@ class Ledger:
         if self._pid != os.getpid():
             self._open()
         token = next(self._tokens)
-        self._write(Kind.BEGIN, op, token, self._pid)
+        self._write(Kind.BEGIN, op, token, self._pid_base + self._pid)
         return token
 
     def effect(self, op: int, token: int) -> None:
@@ -109,8 +114,8 @@ class Ledger:
 
     def held(self, op: int) -> None:
         """A worker process took the task and may be busy with it, outside the body too."""
-        self._write(Kind.HELD, op, os.getpid())
+        self._write(Kind.HELD, op, self._pid_base + os.getpid())
 
     def released(self, op: int) -> None:
         """The worker process is done with the task."""
-        self._write(Kind.RELEASED, op, os.getpid())
+        self._write(Kind.RELEASED, op, self._pid_base + os.getpid())

@@ -30,16 +30,17 @@ class RoleConfig:
     folder: str  # the case folder: ledger and marks live there
     settings: Settings
     pool: str = "prefork"
+    pid_base: int = 0  # what pids are counted from in the ledger
 
     @property
     def path(self) -> Path:
         """Where the file with this configuration lives."""
         return Path(self.folder) / "roles" / f"{self.role}.json"
 
-    def save(self) -> None:
-        """Write the file a command-line worker reads."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(codec.encode(self)))
+    def save(self, path: Path) -> None:
+        """Write the file that the role's process reads."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(codec.encode(self)))
 
     @classmethod
     def load(cls, path: Path) -> RoleConfig:
@@ -60,7 +61,7 @@ class Runtime:
 def build(config: RoleConfig) -> Runtime:
     """Make the application of one role. Connects to nothing. Raises UsageError when the subject cannot be used."""
     folder = Path(config.folder)
-    ledger = Ledger(folder / LEDGER, config.role)
+    ledger = Ledger(folder / LEDGER, config.role, config.pid_base)
     app = Celery("taskchaos", broker=config.broker_url, backend=config.result_url)
     app.conf.update(
         broker_connection_retry_on_startup=True,

@@ -8,6 +8,7 @@ so that it will not move any more. The final state is then read several times, p
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from faults.process import alive
 from harness.clock import now_ns
 from harness.history import ClaimKind, FinalState
 from harness.history_io import LEDGER
@@ -34,9 +34,13 @@ _RESULTS = {b"SUCCESS": ClaimKind.SUCCESS, b"FAILURE": ClaimKind.FAILURE, b"REVO
 
 @dataclass(slots=True)
 class LedgerTail:
-    """Follows the ledger files as they grow: who holds what, and which operations are accounted for."""
+    """Follows the ledger files as they grow: who holds what, and which operations are accounted for.
+
+    alive: whether the process with a pid of the ledger still runs.
+    """
 
     folder: Path
+    alive: Callable[[int], bool]
     acknowledged: set[int] = field(default_factory=set)
     effects: set[int] = field(default_factory=set)
     effect_count: int = 0
@@ -81,7 +85,11 @@ class LedgerTail:
 
     def holding(self) -> int:
         """Tasks that a live worker process holds right now."""
-        return sum(count for (pid, _), count in self._held.items() if count > 0 and alive(pid))
+        held = Counter[int]()
+        for (pid, _), count in self._held.items():
+            if count > 0:
+                held[pid] += count
+        return sum(count for pid, count in held.items() if self.alive(pid))
 
     def missing(self) -> int:
         """Acknowledged operations that neither took effect nor were declared failed."""
@@ -205,6 +213,6 @@ def _results(redis: Redis) -> dict[int, int]:
     return found
 
 
-def ledger_tail(case_folder: Path) -> LedgerTail:
-    """A tail on the ledger of a case folder."""
-    return LedgerTail(case_folder / LEDGER)
+def ledger_tail(case_folder: Path, alive: Callable[[int], bool]) -> LedgerTail:
+    """A tail on the ledger of a case folder. alive: whether the process with a pid of the ledger still runs."""
+    return LedgerTail(case_folder / LEDGER, alive)

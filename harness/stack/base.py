@@ -89,6 +89,9 @@ class Stack(Protocol):
     def end_load(self) -> None:
         """End producers that still run; what they had begun stays pending in the ledger, that is unknown."""
 
+    def alive(self, pid: int) -> bool:
+        """Whether the worker's process with this pid of the ledger still runs."""
+
     def check(self) -> None:
         """Raises StackError when Redis or the proxy ended by itself: nothing that follows could prove anything."""
 

@@ -17,6 +17,7 @@ from harness.runtime import MARKS, RoleConfig
 from harness.stack.base import StackOptions, WorkerStart
 from harness.stack.local_worker import LocalWorker
 from harness.stack.owned import log_tail
+from harness.stack.proc import alive
 from harness.stack.proxy_server import ProxyServer
 from harness.stack.redis_server import RedisServer, find_binary
 from harness.stack.spawn import Spawned, zygote
@@ -143,6 +144,10 @@ class LocalStack:
         for producer in self._producers.values():
             producer.end()
 
+    def alive(self, pid: int) -> bool:
+        """Whether a process of a worker still runs."""
+        return alive(pid)
+
     def check(self) -> None:
         """Raises StackError when Redis or the proxy ended by itself."""
         for server in (self._redis, self._proxy):
@@ -172,7 +177,7 @@ class LocalStack:
         for worker in self.workers.values():
             if not worker.ready():
                 return f"{worker.name} does not run"
-            if "T" in worker.states():
+            if worker.paused()[0]:
                 return f"{worker.name} is stopped"
         return ""
 

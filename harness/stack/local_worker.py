@@ -1,120 +1,32 @@
-"""A worker of the local stack, as faults see it: a process tree that can be started anew."""
+"""A worker of the local stack: stopped by SIGSTOP."""
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
-from pathlib import Path
+from typing import Any
 
-from faults.base import FaultError, wait_for
-from faults.process import send
-from harness.runtime import RoleConfig
-from harness.stack.owned import log_tail
-from harness.stack.spawn import Spawned, Zygote
-from harness.stack.zygote import Spawn
+from harness.stack.forked_worker import ForkedWorker
+from harness.stack.proc import send, state_of
 
 
-class LocalWorker:
+class LocalWorker(ForkedWorker):
     """A worker as faults see it (`faults.base.Worker`)."""
 
-    def __init__(self, config: RoleConfig, what: Spawn, log: Path, zygote_: Zygote) -> None:
-        self._config = config
-        self._what = what
-        self._log = log
-        self._zygote = zygote_
-        self._expected_death = False
-        self._stopped = False
-        self._starting = threading.Lock()
-        self._all: list[Spawned] = []
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._stopped_pids: tuple[int, ...] = ()
 
-    @property
-    def name(self) -> str:
-        return self._config.role
+    def pause(self) -> None:
+        self._stopped_pids = (self.pid, *self.children())
+        for pid in self._stopped_pids:
+            send(pid, signal.SIGSTOP)
 
-    @property
-    def pid(self) -> int:
+    def resume(self) -> None:
+        for pid in self._stopped_pids:
+            send(pid, signal.SIGCONT)
+
+    def paused(self) -> tuple[int, int]:
         if not self._all:
-            raise FaultError(f"{self.name} was never started")
-        return self._all[-1].pid
-
-    @property
-    def starts(self) -> int:
-        """How often it was started."""
-        return len(self._all)
-
-    def start(self) -> None:
-        """Fork the process; `wait_ready` has to follow."""
-        with self._starting:
-            if self._stopped:
-                raise FaultError(f"{self.name}: the stack has stopped")
-            self._all.append(self._zygote.spawn(self._what, self._config, self._log))
-            self._expected_death = False  # last: until here the old process's end is still the fault's doing
-
-    def wait_ready(self) -> None:
-        """Wait until it consumes. Raises StackError."""
-        self._all[-1].wait_ready()
-
-    def children(self) -> tuple[int, ...]:
-        return children_of(self.pid)
-
-    def states(self) -> tuple[str, ...]:
-        return tuple(s for pid in (self.pid, *self.children()) if (s := state_of(pid)) is not None)
-
-    def expect_death(self) -> None:
-        self._expected_death = True
-
-    def respawn(self) -> None:
-        if not self.ready():
-            self.start()
-            self.wait_ready()
-
-    def ready(self) -> bool:
-        return bool(self._all) and self._all[-1].poll_ready() and self._all[-1].alive()
-
-    def died(self) -> str | None:
-        """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started anew."""
-        if not self._all:
-            return None
-        process = self._all[-1]
-        if process.alive():
-            return None
-        # In this order: a fault announces the death before it kills, and a new start takes the announcement back last.
-        if self._starting.locked() or self._expected_death or self._all[-1] is not process:
-            return None
-        return f"ended with status {process.exit_status()}: {log_tail(self._log, 3)}"
-
-    def stop(self, grace_s: float) -> None:
-        """SIGTERM to the parent when there is a grace, then SIGKILL to every group this worker ever had."""
-        with self._starting:
-            self._stopped = True  # a heal that is still under way must not start it again
-        if self._all and grace_s > 0:
-            send(self.pid, signal.SIGTERM)
-            wait_for(lambda: not self._all[-1].alive(), grace_s)
-        for spawned in self._all:
-            spawned.end()
-
-
-def state_of(pid: int) -> str | None:
-    """The scheduler state letter of a process, None if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-
-
-def children_of(pid: int) -> tuple[int, ...]:
-    """The live children of a process, oldest first."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as stat:
-                fields = stat.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] not in ("Z", "X"):
-            found.append(int(entry))
-    return tuple(sorted(found))
+            return 0, 0
+        tree = (self.pid, *self.children())
+        return sum(state_of(pid) == "T" for pid in tree), len(tree)

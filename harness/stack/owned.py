@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import StackError
+from harness.stack.proc import kill_group
 
 TOKEN_VARIABLE = "TASKCHAOS_OWNER"
 _PR_SET_PDEATHSIG = 1
@@ -105,14 +106,6 @@ class OwnedProcess:
                 pass  # the kill below ends it
         kill_group(self.pid)
         self._popen.wait()
-
-
-def kill_group(group: int) -> None:
-    """SIGKILL a process group that we created; a group that is gone is fine."""
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # nobody left in it
 
 
 def log_tail(log: Path, lines: int = 5) -> str:

@@ -6,70 +6,128 @@ import atexit
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from faults.process import alive
 from harness.errors import StackError
 from harness.runtime import RoleConfig
-from harness.stack.owned import OwnedProcess, kill_group, log_tail
+from harness.stack.owned import OwnedProcess, log_tail
+from harness.stack.proc import alive, children_of, kill_group, send
 from harness.stack.zygote import MESSAGE_BYTES, Spawn
 
 READY_DEADLINE_S = 20.0
 
 
 class Zygote:
-    """The harness's end of the zygote process."""
+    """The harness's end of a zygote: asks it for processes and about them.
+
+    pid_base: what its pids are counted from; a zygote in a container has pids of its own, and every pid of a case is
+    to be unique. `inside`: a path as the zygote sees it. Everything raises StackError when it does not answer.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        tail: Callable[[], str],
+        *,
+        pid_base: int = 0,
+        inside: Callable[[Path], Path] = Path,
+    ) -> None:
+        """Its imports go on while the caller does other things. tail: the end of its log, for error messages."""
+        self._lock = threading.Lock()
+        self._channel = channel
+        self._channel.settimeout(READY_DEADLINE_S)
+        self._tail = tail
+        self.pid_base = pid_base
+        self._inside = inside
+        self._ready = False
+
+    def _exchange(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> Any:
+        with self._lock:
+            try:
+                if not self._ready:
+                    self._ready = bool(self._channel.recv(MESSAGE_BYTES))
+                socket.send_fds(self._channel, [json.dumps(request).encode()], fds)
+                answer = self._channel.recv(MESSAGE_BYTES)
+            except OSError as error:
+                raise StackError(f"the zygote does not answer ({error}): {self._tail()}") from error
+            if not answer:
+                raise StackError(f"the zygote ended: {self._tail()}")
+            return json.loads(answer)
+
+    def spawn(self, what: Spawn, config: RoleConfig, log: Path) -> Spawned:
+        """Fork a process for a role; it still has to become ready."""
+        path = config.path
+        seen = replace(config, folder=str(self._inside(Path(config.folder))), pid_base=self.pid_base)
+        seen.save(path)
+        ready_read, ready_write = os.pipe()
+        told_read, told_write = os.pipe()
+        try:
+            request = {"spawn": what.value, "config": str(self._inside(path)), "log": str(self._inside(log))}
+            pid = self._exchange(request, [ready_write, told_read])
+        finally:
+            os.close(ready_write)
+            os.close(told_read)
+        return Spawned(config.role, self.pid_base + pid, ready_read, told_write, log, self)
+
+    def exit_status(self, pid: int) -> int | None:
+        """The return code of a forked process; None while it runs."""
+        status: int | None = self._exchange({"status": pid - self.pid_base})
+        return status
+
+    def alive(self, pid: int) -> bool:
+        """Whether a process runs."""
+        return bool(self._exchange({"alive": pid - self.pid_base}))
+
+    def children(self, pid: int) -> tuple[int, ...]:
+        """The live children of a process, oldest first."""
+        return tuple(self.pid_base + child for child in self._exchange({"children": pid - self.pid_base}))
+
+    def send(self, pids: Sequence[int], number: signal.Signals) -> None:
+        """Signal some processes; those that are gone are fine."""
+        self._exchange({"send": int(number), "to": [pid - self.pid_base for pid in pids]})
+
+    def end(self, pid: int) -> None:
+        """SIGKILL to the group of a forked process; one that is gone is fine."""
+        self._exchange({"end": pid - self.pid_base})
+
+    def close(self) -> None:
+        """End it and with it everything it forked. Idempotent."""
+        self._channel.close()
+
+
+class LocalZygote(Zygote):
+    """A zygote as a process beside us: what it forked can be looked at and ended without asking it."""
 
     def __init__(self, log: Path) -> None:
-        """Start it; the imports go on while the caller does other things."""
-        self._lock = threading.Lock()
+        """Start it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             argv = [sys.executable, "-m", "harness.stack.zygote", str(theirs.fileno())]
             self._process = OwnedProcess("zygote", argv, log, fds=(theirs.fileno(),))
-        self._socket = ours
-        self._socket.settimeout(READY_DEADLINE_S)
-        self._ready = False
+        super().__init__(ours, self._process.tail)
 
-    def _exchange(self, request: Mapping[str, object], fds: list[int]) -> dict[str, int | None]:
-        with self._lock:
-            try:
-                if not self._ready:
-                    self._ready = bool(self._socket.recv(MESSAGE_BYTES))
-                socket.send_fds(self._socket, [json.dumps(request).encode()], fds)
-                answer = self._socket.recv(MESSAGE_BYTES)
-            except OSError as error:
-                raise StackError(f"the zygote does not answer ({error}): {self._process.tail()}") from error
-            if not answer:
-                raise StackError(f"the zygote ended: {self._process.tail()}")
-            return json.loads(answer)  # type: ignore[no-any-return]
+    def alive(self, pid: int) -> bool:
+        return alive(pid)
 
-    def spawn(self, what: Spawn, config: RoleConfig, log: Path) -> Spawned:
-        """Fork a process for a role; it still has to become ready."""
-        config.save()
-        ready_read, ready_write = os.pipe()
-        told_read, told_write = os.pipe()
-        try:
-            request = {"spawn": what.value, "config": str(config.path), "log": str(log)}
-            answer = self._exchange(request, [ready_write, told_read])
-        finally:
-            os.close(ready_write)
-            os.close(told_read)
-        pid = answer["pid"]
-        assert pid is not None, "a spawn is always answered with a pid"
-        return Spawned(config.role, pid, ready_read, told_write, log, self)
+    def children(self, pid: int) -> tuple[int, ...]:
+        return children_of(pid)
 
-    def exit_status(self, pid: int) -> int | None:
-        """The return code of a forked process; None while it runs."""
-        return self._exchange({"status": pid}, [])["status"]
+    def send(self, pids: Sequence[int], number: signal.Signals) -> None:
+        for pid in pids:
+            send(pid, number)
 
-    def stop(self) -> None:
-        """End it and with it everything it forked. Idempotent."""
-        self._socket.close()
+    def end(self, pid: int) -> None:
+        kill_group(pid)
+
+    def close(self) -> None:
+        super().close()
         self._process.stop(grace_s=0.2)
 
 
@@ -111,7 +169,7 @@ class Spawned:
 
     def alive(self) -> bool:
         """Whether the process runs."""
-        return alive(self.pid)
+        return self._zygote.alive(self.pid)
 
     def exit_status(self) -> int | None:
         """Its return code, None while it runs."""
@@ -119,20 +177,24 @@ class Spawned:
 
     def end(self) -> None:
         """SIGKILL to its group, and close the pipes. Idempotent."""
-        kill_group(self.pid)
+        self._zygote.end(self.pid)
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipes. Idempotent."""
         for fd in (self._ready_fd, self._told_fd):
             if fd >= 0:
                 os.close(fd)
         self._ready_fd = self._told_fd = -1
 
 
-_zygotes: dict[int, Zygote] = {}
+_zygotes: dict[int, LocalZygote] = {}
 
 
-def zygote(log: Path) -> Zygote:
+def zygote(log: Path) -> LocalZygote:
     """This harness process's zygote, started on first use and kept for all cases."""
     if os.getpid() not in _zygotes:
-        _zygotes[os.getpid()] = Zygote(log)
+        _zygotes[os.getpid()] = LocalZygote(log)
         atexit.register(stop_zygote)
     return _zygotes[os.getpid()]
 
@@ -141,4 +203,4 @@ def stop_zygote() -> None:
     """End this process's zygote, if there is one."""
     running = _zygotes.pop(os.getpid(), None)
     if running is not None:
-        running.stop()
+        running.close()

@@ -4,7 +4,8 @@ A forked worker is ready in about 40 ms instead of 350 ms. The zygote opens no c
 before it forks; what differs between roles (broker URL, subject) is set in the child. It speaks over a Unix socket
 (SOCK_SEQPACKET): one JSON request, one JSON answer; a spawn request carries two descriptors, one to say "ready" on
 and one to be told things on. When the harness goes, the socket ends and the zygote with it, and with the zygote, by
-the kernel's parent-death signal, everything it forked.
+the kernel's parent-death signal, everything it forked. In a container it is also the harness's hand: it signals
+processes and looks at them where their pids are known.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from harness.stack.owned import die_with_parent
+from harness.stack.proc import alive, children_of, kill_group, send
 
 MESSAGE_BYTES = 65536
 PRELOADED = (
@@ -47,18 +50,22 @@ class Spawn(StrEnum):
     PRODUCER = "producer"
 
 
-def _import_celery() -> None:
+def import_celery() -> None:
     """Import what a worker imports, so that a fork has it already."""
     for module in PRELOADED:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
-    """Serve spawn requests on the descriptor given as first argument until it ends."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    _import_celery()
-    gc.collect()
-    gc.freeze()
+    """Serve on the descriptor given as first argument until it ends."""
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+def serve(control: socket.socket) -> None:
+    """Answer requests until the other end goes."""
+    import_celery()
     exits: dict[int, int] = {}
     # A dying child only has to wake the loop; waitpid below does the rest.
     signal.signal(signal.SIGCHLD, lambda *_: _reap(exits))
@@ -69,13 +76,29 @@ def main() -> None:
             return
         request = json.loads(message)
         if "spawn" in request:
-            answer = {
-                "pid": _fork(control, Spawn(request["spawn"]), Path(request["config"]), Path(request["log"]), fds)
-            }
+            what, config, log = Spawn(request["spawn"]), Path(request["config"]), Path(request["log"])
+            answer: object = _fork(control, what, config, log, fds)
         else:
             _reap(exits)
-            answer = {"status": exits.get(request["status"])}  # type: ignore[dict-item]
+            answer = _look(request, exits)
         control.send(json.dumps(answer).encode())
+
+
+def _look(request: dict[str, Any], exits: dict[int, int]) -> object:
+    """The answer to a question about processes, or to the request to signal one."""
+    match request:
+        case {"status": pid}:
+            return exits.get(pid)
+        case {"alive": pid}:
+            return alive(pid)
+        case {"children": pid}:
+            return children_of(pid)
+        case {"send": number, "to": pids}:
+            for pid in pids:
+                send(pid, signal.Signals(number))
+        case {"end": group}:
+            kill_group(group)
+    return None
 
 
 def _reap(exits: dict[int, int]) -> None:

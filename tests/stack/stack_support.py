@@ -27,7 +27,7 @@ def effects(tail: LedgerTail) -> set[int]:
 
 def tail_of(stack: LocalStack) -> LedgerTail:
     """A tail on the stack's ledger."""
-    return ledger_tail(stack.folder)
+    return ledger_tail(stack.folder, stack.alive)
 
 
 def marked(token: str) -> list[int]:

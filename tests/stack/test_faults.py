@@ -12,10 +12,11 @@ import redis as redis_py
 from faults.base import Evidence, FaultError, PingResult, Undo
 from faults.nemesis import Change, FaultState, Nemesis
 from faults.network import Latency, LinkFault
-from faults.process import KillTree, alive
+from faults.process import KillTree
 from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
 from harness.stack.base import StackOptions
 from harness.stack.local import LocalStack
+from harness.stack.proc import alive
 from harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")

@@ -13,7 +13,6 @@ import pytest
 from stack_support import effects, tail_of, until
 
 from faults.base import PingResult
-from faults.process import alive
 from faults.toxiproxy import Stream
 from harness.errors import StackError, UsageError
 from harness.history import History
@@ -21,7 +20,7 @@ from harness.history_io import LEDGER, read_ledger
 from harness.stack import redis_server, spawn
 from harness.stack.base import Pool, WorkerStart
 from harness.stack.local import LocalStack
-from harness.stack.local_worker import children_of
+from harness.stack.proc import alive, children_of
 from harness.stack.redis_server import RedisServer, find_binary
 
 pytestmark = pytest.mark.usefixtures("linux")

@@ -11,6 +11,7 @@ from harness import settle
 from harness.history import ClaimKind
 from harness.ledger import Ledger
 from harness.settle import LedgerTail, Settled, Settling
+from harness.stack.proc import alive
 from harness.subject import CelerySubject, Pending, Settings
 
 
@@ -47,13 +48,13 @@ def _wait(tail: LedgerTail, broker: _Broker, deadline_s: float = 5.0) -> Settled
 
 def test_it_takes_more_than_one_empty_poll(tmp_path: Path) -> None:
     broker = _Broker(EMPTY)
-    assert _wait(LedgerTail(tmp_path), broker) == Settled(True, True, False, "")
+    assert _wait(LedgerTail(tmp_path, alive), broker) == Settled(True, True, False, "")
     assert broker.polls > 3
 
 
 def test_an_empty_poll_between_two_full_ones_settles_nothing(tmp_path: Path) -> None:
     broker = _Broker(ONE, EMPTY, ONE, EMPTY, ONE, EMPTY)
-    assert _wait(LedgerTail(tmp_path), broker).converged
+    assert _wait(LedgerTail(tmp_path, alive), broker).converged
     assert broker.polls > 8
 
 
@@ -61,11 +62,11 @@ def test_a_task_in_a_live_worker_process_is_not_settled(tmp_path: Path) -> None:
     """A worker that sleeps between two attempts has nothing on the broker and no attempt open, and is not done."""
     ledger = Ledger(tmp_path, "worker-1")
     ledger.held(1)
-    settled = _wait(LedgerTail(tmp_path), _Broker(EMPTY), deadline_s=0.5)
+    settled = _wait(LedgerTail(tmp_path, alive), _Broker(EMPTY), deadline_s=0.5)
     assert not settled.converged and not settled.overdue
     assert "1 held by workers" in settled.reason
     ledger.released(1)
-    assert _wait(LedgerTail(tmp_path), _Broker(EMPTY)).converged
+    assert _wait(LedgerTail(tmp_path, alive), _Broker(EMPTY)).converged
 
 
 def test_a_task_that_a_dead_process_held_is_over(tmp_path: Path) -> None:
@@ -74,11 +75,11 @@ def test_a_task_that_a_dead_process_held_is_over(tmp_path: Path) -> None:
         Ledger(tmp_path, "worker-1").held(1)
         os._exit(0)
     os.waitpid(pid, 0)
-    assert _wait(LedgerTail(tmp_path), _Broker(EMPTY)).converged
+    assert _wait(LedgerTail(tmp_path, alive), _Broker(EMPTY)).converged
 
 
 def test_what_lies_on_the_broker_for_longer_than_any_timeout_is_overdue(tmp_path: Path) -> None:
-    settled = _wait(LedgerTail(tmp_path), _Broker(ONE))
+    settled = _wait(LedgerTail(tmp_path, alive), _Broker(ONE))
     assert settled == Settled(False, True, True, settled.reason)
     assert "although 1 on the broker" in settled.reason
 
@@ -88,7 +89,7 @@ def test_missing_operations_are_waited_for_longer(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, "producer-1")
     ledger.submit(1, 0)
     ledger.acknowledged(1)
-    tail = LedgerTail(tmp_path)
+    tail = LedgerTail(tmp_path, alive)
     missing = _Broker(EMPTY)
     assert _wait(tail, missing).converged
     ledger.claim(1, ClaimKind.FAILURE)

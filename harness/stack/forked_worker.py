@@ -1,0 +1,101 @@
+"""A worker forked by a zygote, as faults see it: a process tree that can be started anew."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+from faults.base import FaultError, wait_for
+from harness.runtime import RoleConfig
+from harness.stack.owned import log_tail
+from harness.stack.spawn import Spawned, Zygote
+from harness.stack.zygote import Spawn
+
+
+class ForkedWorker:
+    """A worker as faults see it (`faults.base.Worker`), but for how it is paused."""
+
+    def __init__(self, config: RoleConfig, what: Spawn, log: Path, zygote_: Zygote) -> None:
+        self._config = config
+        self._what = what
+        self._log = log
+        self._zygote = zygote_
+        self._expected_death = False
+        self._stopped = False
+        self._starting = threading.Lock()
+        self._all: list[Spawned] = []
+
+    @property
+    def name(self) -> str:
+        return self._config.role
+
+    @property
+    def pid(self) -> int:
+        if not self._all:
+            raise FaultError(f"{self.name} was never started")
+        return self._all[-1].pid
+
+    @property
+    def starts(self) -> int:
+        """How often it was started."""
+        return len(self._all)
+
+    def start(self) -> None:
+        """Fork the process; `wait_ready` has to follow."""
+        with self._starting:
+            if self._stopped:
+                raise FaultError(f"{self.name}: the stack has stopped")
+            self._all.append(self._zygote.spawn(self._what, self._config, self._log))
+            self._expected_death = False  # last: until here the old process's end is still the fault's doing
+
+    def wait_ready(self) -> None:
+        """Wait until it consumes. Raises StackError."""
+        self._all[-1].wait_ready()
+
+    def children(self) -> tuple[int, ...]:
+        return self._zygote.children(self.pid)
+
+    def alive(self, pid: int) -> bool:
+        return self._zygote.alive(pid)
+
+    def kill(self, pids: tuple[int, ...]) -> None:
+        self._zygote.send(pids, signal.SIGKILL)
+
+    def terminate(self, grace_s: float) -> None:
+        process = self._all[-1]
+        self._zygote.send([process.pid], signal.SIGTERM)
+        wait_for(lambda: not process.alive(), grace_s)
+        process.end()
+
+    def expect_death(self) -> None:
+        self._expected_death = True
+
+    def respawn(self) -> None:
+        if not self.ready():
+            self.start()
+            self.wait_ready()
+
+    def ready(self) -> bool:
+        return bool(self._all) and self._all[-1].poll_ready() and self._all[-1].alive()
+
+    def died(self) -> str | None:
+        """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started anew."""
+        if not self._all:
+            return None
+        process = self._all[-1]
+        if process.alive():
+            return None
+        # In this order: a fault announces the death before it kills, and a new start takes the announcement back last.
+        if self._starting.locked() or self._expected_death or self._all[-1] is not process:
+            return None
+        return f"ended with status {process.exit_status()}: {log_tail(self._log, 3)}"
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM to the parent when there is a grace, then SIGKILL to every group this worker ever had."""
+        with self._starting:
+            self._stopped = True  # a heal that is still under way must not start it again
+        if self._all and grace_s > 0:
+            self.terminate(grace_s)
+        for spawned in self._all:
+            spawned.end()
