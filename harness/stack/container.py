@@ -131,10 +131,8 @@ def _produce() -> int:
     while missing() and time.monotonic() < until:
         time.sleep(0.05)
     took_s = (now_ns() - began_ns) / NS_PER_S
-    lost = len(missing())
-    print(  # noqa: T201
-        f"{len(mine(tail.acknowledged))} acknowledged, {len(mine(tail.effects))} done, {lost} missing after {took_s:.1f} s"
-    )
+    lost, acknowledged, done = len(missing()), len(mine(tail.acknowledged)), len(mine(tail.effects))
+    print(f"{acknowledged} acknowledged, {done} done, {lost} missing after {took_s:.1f} s")  # noqa: T201
     return 1 if lost else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from faults.base import FaultError, wait_for
@@ -13,7 +14,7 @@ from harness.stack.spawn import Spawned, Zygote
 from harness.stack.zygote import Spawn
 
 
-class ForkedWorker:
+class ForkedWorker(ABC):
     """A worker as faults see it (`faults.base.Worker`), but for how it is paused."""
 
     def __init__(self, config: RoleConfig, what: Spawn, log: Path, zygote_: Zygote) -> None:
@@ -67,6 +68,15 @@ class ForkedWorker:
         self._zygote.send([process.pid], signal.SIGTERM)
         wait_for(lambda: not process.alive(), grace_s)
         process.end()
+
+    @abstractmethod
+    def pause(self) -> None: ...
+
+    @abstractmethod
+    def resume(self) -> None: ...
+
+    @abstractmethod
+    def paused(self) -> tuple[int, int]: ...
 
     def expect_death(self) -> None:
         self._expected_death = True

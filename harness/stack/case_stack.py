@@ -1,0 +1,204 @@
+"""What every stack does with its producers and workers, wherever Redis, the proxy and the workers run."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from redis import Redis
+
+from faults.base import Link, PingResult
+from faults.toxiproxy import Stream, ToxiproxyClient
+from harness import codec
+from harness.errors import StackError
+from harness.history_io import LEDGER
+from harness.load import PLAN
+from harness.result import ServerInfo
+from harness.runtime import MARKS, RoleConfig
+from harness.stack.base import StackOptions
+from harness.stack.forked_worker import ForkedWorker
+from harness.stack.owned import log_tail
+from harness.stack.spawn import LocalZygote, Spawned, zygote
+from harness.stack.zygote import Spawn
+from harness.workload import Workload
+
+#: More starts than any schedule asks for: a worker that keeps dying is a broken stack, not a finding.
+MAX_STARTS = 20
+#: What toxics that belong to the stack begin with: how far away Redis is.
+DISTANCE = "distance"
+
+
+class CaseStack(ABC):
+    """Everything one case runs on (`harness.stack.base.Stack`). Leaving it ends everything that it started."""
+
+    def __init__(self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions) -> None:
+        self.folder = folder
+        self._subject = subject_spec
+        self._workload = workload
+        self._options = options
+        self.links: dict[str, Link] = {}
+        self.workers: Mapping[str, ForkedWorker] = {}
+        self._producers: dict[str, Spawned] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._prepare_folder()
+            self._zygote = zygote(self.logs / "zygote.log")
+            self._start()
+            self._start_producers()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def logs(self) -> Path:
+        """Where every process of the case logs to."""
+        return self.folder / "logs"
+
+    @property
+    @abstractmethod
+    def inspector(self) -> Redis:
+        """A client past the proxy: for final reads only."""
+
+    @property
+    @abstractmethod
+    def server(self) -> ServerInfo:
+        """Which server it is."""
+
+    @abstractmethod
+    def alive(self, pid: int) -> bool:
+        """Whether a process of a worker still runs."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises StackError when Redis or the proxy ended by itself."""
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start Redis and the proxy, fill `links`, and make `workers` without starting them. Raises StackError."""
+
+    @abstractmethod
+    def _stop_servers(self) -> None:
+        """End what `_start` started; called after a failed start too. Idempotent."""
+
+    def _prepare_folder(self) -> None:
+        for sub in (LEDGER, MARKS, "logs", "roles"):
+            (self.folder / sub).mkdir(parents=True, exist_ok=True)
+        plan = {"workload": codec.encode(self._workload), "producers": self._options.producers}
+        (self.folder / PLAN).write_text(json.dumps(plan))
+
+    def roles(self, kind: str) -> tuple[str, ...]:
+        """The roles of "producer" or "worker"."""
+        count = self._options.producers if kind == "producer" else self._options.workers
+        return tuple(f"{kind}-{n}" for n in range(1, count + 1))
+
+    def link_names(self) -> tuple[str, ...]:
+        """The links that the case needs: one for each producer, two for each worker."""
+        workers = self.roles("worker")
+        return (*self.roles("producer"), *(name for role in workers for name in (role, f"{role}-results")))
+
+    def config(self, role: str, broker_url: str, result_url: str) -> RoleConfig:
+        """What a role's process has to know."""
+        return RoleConfig(
+            role=role,
+            subject=self._subject,
+            broker_url=broker_url,
+            result_url=result_url,
+            folder=str(self.folder.resolve()),
+            settings=self._options.settings,
+            pool=self._options.pool.value,
+        )
+
+    def _start_producers(self) -> None:
+        home: LocalZygote = self._zygote
+        for role in self.roles("producer"):
+            url = self.links[role].url()
+            config = self.config(role, url, url)
+            self._producers[role] = home.spawn(Spawn.PRODUCER, config, self.logs / f"{role}.log")
+        for producer in self._producers.values():
+            producer.wait_ready()
+
+    def start_workers(self) -> None:
+        """Start every worker and wait until all consume. Raises StackError."""
+        for worker in self.workers.values():
+            worker.start()
+        for worker in self.workers.values():
+            worker.wait_ready()
+
+    def begin_load(self, at_ns: int) -> None:
+        """Tell the producers when the load begins (CLOCK_MONOTONIC)."""
+        for producer in self._producers.values():
+            producer.tell(str(at_ns).encode())
+
+    def load_done(self) -> bool:
+        """Whether every producer has sent its part and ended. Raises StackError if one ended badly."""
+        if any(p.alive() for p in self._producers.values()):
+            return False
+        for producer in self._producers.values():
+            if producer.exit_status() not in (0, None):
+                raise StackError(
+                    f"{producer.role} ended with status {producer.exit_status()}: {log_tail(producer.log, 3)}"
+                )
+        return True
+
+    def end_load(self) -> None:
+        """Kill producers that still run; what they had begun stays pending in the ledger, that is unknown."""
+        for producer in self._producers.values():
+            producer.end()
+
+    def revive(self) -> list[tuple[str, str]]:
+        """Start again, as a supervisor would, workers that died although no fault ended them: (role, how it ended).
+
+        Does not wait until they are ready. Raises StackError when a worker keeps dying.
+        """
+        dead = [(w, how) for w in self.workers.values() if (how := w.died()) is not None]
+        for worker, how in dead:
+            if worker.starts > MAX_STARTS:
+                raise StackError(f"{worker.name} was started {worker.starts} times and {how}")
+            worker.start()
+        return [(w.name, how) for w, how in dead]
+
+    def whole(self) -> str:
+        """Empty when the world is healed: no toxics, all links answer, all workers run. Otherwise what is not."""
+        if broken := broken_link(next(iter(self.links.values())).api):
+            return f"link {broken} still carries a fault"
+        for link in self.links.values():
+            if link.ping().result is not PingResult.PONG:
+                return f"no PONG through link {link.name}"
+        for worker in self.workers.values():
+            if not worker.ready():
+                return f"{worker.name} does not run"
+            if worker.paused()[0]:
+                return f"{worker.name} is stopped"
+        return ""
+
+    def stop(self, grace_s: float = 0.0) -> None:
+        """End everything, workers first. Idempotent."""
+        for worker in self.workers.values():
+            worker.stop(grace_s)
+        self.end_load()
+        self._stop_servers()
+
+
+def set_distance(api: ToxiproxyClient, links: Sequence[str], distance_ms: int) -> None:
+    """Make each round trip over the links take `distance_ms` longer, for as long as the proxy runs."""
+    there_ms = distance_ms // 2
+    for link in links if distance_ms else ():
+        for stream, latency_ms in ((Stream.UPSTREAM, there_ms), (Stream.DOWNSTREAM, distance_ms - there_ms)):
+            name = f"{DISTANCE}_{stream.value}"
+            api.add_toxic(link, "latency", stream=stream, attributes={"latency": latency_ms}, name=name)
+
+
+def broken_link(api: ToxiproxyClient) -> str:
+    """The name of a link that still carries a fault; "" if none does."""
+    for state in api.proxies().values():
+        if not state.enabled or any(not toxic.name.startswith(DISTANCE) for toxic in state.toxics):
+            return state.name
+    return ""
