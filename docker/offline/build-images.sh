@@ -13,12 +13,11 @@ REDIS_IMAGE=${CHAOS_REDIS_IMAGE:-redis:7}
 PYTHON_IMAGE=${CHAOS_PYTHON_IMAGE:-python:3.11-slim-bookworm}
 TOXIPROXY_IMAGE=${CHAOS_TOXIPROXY_IMAGE:-ghcr.io/shopify/toxiproxy:2.12.0}
 TOXIPROXY_VERSION=v2.12.0
-PULL_S=20
 TRUST=/etc/ssl/certs/ca-certificates.crt
 
-say() { echo "images: $*"; }
-fail() { echo "images: $*" >&2; exit 4; }
-needs() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
+me=images
+# shellcheck source=docker/offline/common.sh
+. "$(dirname "$0")/common.sh"
 
 pull=1
 case "${1:-}" in
@@ -27,14 +26,7 @@ case "${1:-}" in
   *) fail "unknown option $1; there is --no-pull" ;;
 esac
 
-needs docker "install Docker (Debian: docker.io)"
-docker info >/dev/null 2>&1 || fail "no Docker engine answers: start dockerd, or set DOCKER_HOST"
-
-# Whether the image is there, or a registry has it.
-there() {
-  docker image inspect "$1" >/dev/null 2>&1 && { say "$1 is there"; return; }
-  [ $pull = 1 ] && timeout $PULL_S docker pull --quiet "$1" >/dev/null 2>&1 && say "$1 pulled"
-}
+needs_engine
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -45,6 +37,7 @@ root() {
   needs debootstrap "Debian: apt-get install debootstrap"
   [ "$(id -u)" = 0 ] || fail "making a root file system needs root"
   local release packages=redis-server,redis-sentinel,python3,python3-pip,python3-venv,ca-certificates
+  # shellcheck source=/dev/null
   release=$(. /etc/os-release && echo "$VERSION_CODENAME")
   say "making a root file system of Debian $release"
   debootstrap --variant=minbase --include="$packages" "$release" "$work/root" >"$work/log" 2>&1 \
@@ -66,14 +59,14 @@ standin() { # name, then changes
   say "$name made"
 }
 
-there "$REDIS_IMAGE" || { root; standin "$REDIS_IMAGE" 'WORKDIR /data' 'VOLUME /data' 'CMD ["redis-server"]'; }
+there "$REDIS_IMAGE" $pull || { root; standin "$REDIS_IMAGE" 'WORKDIR /data' 'VOLUME /data' 'CMD ["redis-server"]'; }
 
-there "$PYTHON_IMAGE" || {
+there "$PYTHON_IMAGE" $pull || {
   root
   standin "$PYTHON_IMAGE" "ENV PIP_CERT=$TRUST" "ENV SSL_CERT_FILE=$TRUST" 'ENV PYTHONUNBUFFERED=1' 'CMD ["python3"]'
 }
 
-there "$TOXIPROXY_IMAGE" || {
+there "$TOXIPROXY_IMAGE" $pull || {
   needs go "install Go 1.23 or newer: Toxiproxy is built from its module"
   say "building Toxiproxy $TOXIPROXY_VERSION"
   mkdir "$work/toxiproxy"

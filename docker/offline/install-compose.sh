@@ -17,6 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/lists/partial "$work"/parts "$(dirname "$PLUGIN")"
 chmod 755 "$work"  # apt's own user downloads into it
+# shellcheck disable=SC2016  # apt's own $(SITE)
 mirror=$(apt-get indextargets --format '$(SITE)' 'Origin: Debian' 'Codename: bookworm' | head -n 1)
 [ -n "$mirror" ] || fail "apt-get update first: no Debian mirror is known"
 echo "deb $mirror trixie main" >"$work/sources.list"
