@@ -21,7 +21,7 @@ from harness.errors import StackError, TaskchaosError, UsageError
 from harness.history_io import EVENTS, FINAL
 from harness.result import CaseResult
 from harness.settle import LedgerTail, Settled, Settling, ledger_tail
-from harness.stack.base import Stack
+from harness.stack.base import Place, Stack
 from harness.stack.local import LocalStack
 from harness.subject import Subject, resolve
 from harness.workload import LoadModel
@@ -97,9 +97,17 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseR
         log.close()
 
 
+def _stack(case: Case, folder: Path) -> Stack:
+    if case.stack.place is Place.COMPOSE:
+        from harness.stack.compose import ComposeStack  # the Docker SDK is not installed everywhere
+
+        return ComposeStack(folder, case.subject, case.workload, case.stack)
+    return LocalStack(folder, case.subject, case.workload, case.stack)
+
+
 def _run(case: Case, subject: Subject, folder: Path, log: events.Log) -> None:
     began = time.monotonic()
-    with LocalStack(folder, case.subject, case.workload, case.stack) as stack:
+    with _stack(case, folder) as stack:
         if case.workload.model is LoadModel.OPEN:
             stack.start_workers()
         log.emit(events.StackReady(case=case.id, server=stack.server, boot_s=round(time.monotonic() - began, 3)))

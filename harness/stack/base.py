@@ -29,12 +29,29 @@ class WorkerStart(StrEnum):
     COMMAND_LINE = "cli"
 
 
+class Place(StrEnum):
+    """Where a stack runs: processes on loopback, or containers."""
+
+    LOCAL = "local"
+    COMPOSE = "compose"
+
+
+class Proxy(StrEnum):
+    """Which proxy the links go through: our own, which knows Redis commands, or the real Toxiproxy."""
+
+    EMBEDDED = "embedded"
+    TOXIPROXY = "toxiproxy"
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """What may be chosen about a stack.
 
     distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
     """
+
+    place: Place = Place.LOCAL
+    proxy: Proxy = Proxy.EMBEDDED
 
     workers: int = 2
     producers: int = 1

@@ -104,11 +104,11 @@ class CaseStack(ABC):
         workers = self.roles("worker")
         return (*self.roles("producer"), *(name for role in workers for name in (role, f"{role}-results")))
 
-    def config(self, role: str, broker_url: str, result_url: str) -> RoleConfig:
-        """What a role's process has to know."""
+    def config(self, role: str, broker_url: str, result_url: str, *, subject: str = "") -> RoleConfig:
+        """What a role's process has to know. subject: its spec there, if it is another one than here."""
         return RoleConfig(
             role=role,
-            subject=self._subject,
+            subject=subject or self._subject,
             broker_url=broker_url,
             result_url=result_url,
             folder=str(self.folder.resolve()),

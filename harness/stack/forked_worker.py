@@ -99,7 +99,11 @@ class ForkedWorker(ABC):
         # In this order: a fault announces the death before it kills, and a new start takes the announcement back last.
         if self._starting.locked() or self._expected_death or self._all[-1] is not process:
             return None
-        return f"ended with status {process.exit_status()}: {log_tail(self._log, 3)}"
+        return f"{self.how_it_ended()}: {log_tail(self._log, 3)}"
+
+    def how_it_ended(self) -> str:
+        """How the parent ended, in words."""
+        return f"ended with status {self._all[-1].exit_status()}"
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to the parent when there is a grace, then SIGKILL to every group this worker ever had."""

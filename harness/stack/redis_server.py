@@ -45,6 +45,15 @@ def free_port() -> int:
         return port
 
 
+def info_of(client: Redis) -> ServerInfo:
+    """What the server says it is."""
+    info = client.info("server")
+    return ServerInfo(
+        name=str(info.get("server_name", "redis")),
+        version=str(info.get("valkey_version") or info.get("redis_version", "?")),
+    )
+
+
 class RedisServer:
     """One running server. `port` is direct: only the proxy and the inspector use it."""
 
@@ -62,11 +71,7 @@ class RedisServer:
                 if "in use" not in str(error) or attempt == _PORT_TRIES - 1:
                     raise
         self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5, decode_responses=False)
-        info = self.client.info("server")
-        self.info = ServerInfo(
-            name=str(info.get("server_name", "redis")),
-            version=str(info.get("valkey_version") or info.get("redis_version", "?")),
-        )
+        self.info = info_of(self.client)
 
     def _argv(self, binary: Path, folder: Path) -> list[str]:
         options = {

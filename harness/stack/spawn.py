@@ -24,6 +24,10 @@ from harness.stack.zygote import MESSAGE_BYTES, Spawn
 READY_DEADLINE_S = 20.0
 
 
+class ZygoteGone(StackError):
+    """The zygote has ended, and with it everything that it forked."""
+
+
 class Zygote:
     """The harness's end of a zygote: asks it for processes and about them.
 
@@ -50,16 +54,22 @@ class Zygote:
 
     def _exchange(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> Any:
         with self._lock:
+            self._before_asking()
             try:
                 if not self._ready:
                     self._ready = bool(self._channel.recv(MESSAGE_BYTES))
                 socket.send_fds(self._channel, [json.dumps(request).encode()], fds)
                 answer = self._channel.recv(MESSAGE_BYTES)
+            except (ConnectionResetError, BrokenPipeError):
+                answer = b""
             except OSError as error:
                 raise StackError(f"the zygote does not answer ({error}): {self._tail()}") from error
             if not answer:
-                raise StackError(f"the zygote ended: {self._tail()}")
+                raise ZygoteGone(f"the zygote ended: {self._tail()}")
             return json.loads(answer)
+
+    def _before_asking(self) -> None:
+        """Called under the lock. May raise what tells why the zygote cannot be asked."""
 
     def spawn(self, what: Spawn, config: RoleConfig, log: Path) -> Spawned:
         """Fork a process for a role; it still has to become ready."""
@@ -75,6 +85,14 @@ class Zygote:
             os.close(ready_write)
             os.close(told_read)
         return Spawned(config.role, self.pid_base + pid, ready_read, told_write, log, self)
+
+    def answers(self) -> bool:
+        """Whether it is still there."""
+        try:
+            self._exchange({})
+        except ZygoteGone:
+            return False
+        return True
 
     def exit_status(self, pid: int) -> int | None:
         """The return code of a forked process; None while it runs."""

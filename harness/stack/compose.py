@@ -1,0 +1,190 @@
+"""The compose stack: Redis, Toxiproxy and workers in containers of docker-compose.chaos.yml, a project for each case.
+
+The harness's side is as on the local stack: producers are processes of this machine, which reach the proxy at its
+address in the project's network, as the inspector reaches Redis. (A published port would not do: the engine's relay
+accepts connections that the proxy refuses.) The ledger is a bind mount; one machine means one CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from faults.base import Link, wait_for
+from faults.toxiproxy import ToxiproxyClient, ToxiproxyError
+from harness.errors import StackError
+from harness.history_io import LEDGER
+from harness.result import ServerInfo
+from harness.runtime import MARKS
+from harness.stack import engine
+from harness.stack.base import StackOptions, WorkerStart
+from harness.stack.case_stack import CaseStack, set_distance
+from harness.stack.container import FIRST_PORT, PROXY, RUN
+from harness.stack.container_worker import ContainerWorker
+from harness.stack.images import CONTAINER_USER, environment
+from harness.stack.redis_server import info_of
+from harness.stack.subject_code import Code, code_of
+from harness.stack.zygote import Spawn
+from harness.workload import Workload
+
+START_DEADLINE_S = 30.0
+#: How often it is asked whether Redis and the proxy still run.
+CHECK_EVERY_S = 1.0
+LINKS = "links.json"
+REDIS = "redis"
+
+
+class ComposeStack(CaseStack):
+    """Everything one case runs on, as containers of a project of its own."""
+
+    workers: dict[str, ContainerWorker]
+
+    def __init__(self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions) -> None:
+        super().__init__(folder, subject_spec, workload, options)
+        self.workers = {}
+        self.project = f"taskchaos-{uuid.uuid4().hex[:8]}"
+        self._code: Code = code_of(subject_spec)
+        self._env: dict[str, str] = {}
+        self._containers: dict[str, Any] = {}
+        self._client: Redis | None = None
+        self._info = ServerInfo("redis", "?")
+        self._checked_s = 0.0
+
+    @property
+    def inspector(self) -> Redis:
+        assert self._client is not None, "the stack is not started"
+        return self._client
+
+    @property
+    def server(self) -> ServerInfo:
+        return self._info
+
+    def _start(self) -> None:
+        self._share_folder()
+        ports = {name: FIRST_PORT + n for n, name in enumerate(self.link_names())}
+        self._write_links(ports)
+        self._env = self._environment()
+        # Not --wait: a health check costs a process each time, and is asked for anew below, without one.
+        engine.compose(self.project, "up", "--detach", "--no-build", *self._services(), env=self._env)
+        self._find_containers()
+        proxy = self._address(PROXY)
+        api = self._api(proxy)
+        self._client = Redis(host=self._address(REDIS), port=6379, socket_timeout=5, decode_responses=False)
+        self._await("the proxy", lambda: set(ports) <= set(api.proxies()))
+        self._await("Redis", lambda: bool(self.inspector.ping()))
+        self._info = info_of(self.inspector)
+        for name, port in ports.items():
+            self.links[name] = Link(name, proxy, port, api)
+        set_distance(api, [name for name in ports if name.startswith("worker")], self._options.distance_ms)
+        self._make_workers(ports)
+
+    def _services(self) -> tuple[str, ...]:
+        return REDIS, PROXY, "worker"
+
+    def _share_folder(self) -> None:
+        """Let the containers' user write where the roles write."""
+        for sub in (LEDGER, MARKS, "logs", RUN):
+            place = self.folder / sub
+            place.mkdir(exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(place, CONTAINER_USER, CONTAINER_USER)
+
+    def _write_links(self, ports: dict[str, int]) -> None:
+        links = [
+            {"name": name, "listen": f"[::]:{port}", "upstream": "redis:6379", "enabled": True}
+            for name, port in ports.items()
+        ]
+        (self.folder / LINKS).write_text(json.dumps(links, indent=1) + "\n")
+
+    def _environment(self) -> dict[str, str]:
+        """What the compose file is filled in with."""
+        case = self.folder.resolve()
+        return {
+            **environment(self._options),
+            "COMPOSE_PROJECT_NAME": self.project,
+            "CHAOS_OWNER": engine.owner_of(os.getpid()),
+            "CHAOS_CASE_ID": self.folder.name,
+            "CHAOS_CASE": str(case),
+            "CHAOS_LINKS": str(case / LINKS),
+            "CHAOS_WORKERS": str(self._options.workers),
+            "CHAOS_HEALTH_INTERVAL": "1h",
+            "CHAOS_AFTER": "service_started",
+            **({"CHAOS_SUBJECT_FOLDER": str(self._code.folder)} if self._code.folder else {}),
+        }
+
+    def _find_containers(self) -> None:
+        """By service; the workers' also by number."""
+        wanted = {"label": f"{engine.STACK}={self.project}"}
+        for container in engine.client().containers.list(all=True, filters=wanted):
+            service = container.labels["com.docker.compose.service"]
+            number = container.labels["com.docker.compose.container-number"]
+            self._containers[f"{service}-{number}" if service == "worker" else service] = container
+
+    def _address(self, service: str) -> str:
+        networks = self._containers[service].attrs["NetworkSettings"]["Networks"]
+        address = next((n["IPAddress"] for n in networks.values() if n["IPAddress"]), "")
+        if not address:
+            self._gone(service)
+            raise StackError(f"{service} has no address in the network of {self.project}")
+        return str(address)
+
+    def _api(self, address: str) -> ToxiproxyClient:
+        return ToxiproxyClient(address, 8474)
+
+    def _await(self, what: str, ready: Callable[[], bool]) -> None:
+        """Wait for a server. Raises StackError when it ends first, or is not ready in time."""
+        last = [""]
+
+        def is_ready() -> bool:
+            try:
+                return ready()
+            except (ToxiproxyError, RedisError) as error:
+                last[0] = str(error)
+                self._gone(REDIS, PROXY)
+                return False
+
+        if not wait_for(is_ready, START_DEADLINE_S, every_s=0.02):
+            raise StackError(
+                f"{what} was not ready within {START_DEADLINE_S:g} s: {last[0] or 'its links are missing'}"
+            )
+
+    def _gone(self, *services: str) -> None:
+        """Raises StackError when one of these containers has ended."""
+        for service in services:
+            container = self._containers[service]
+            if (how := engine.how_it_ended(container)) is not None:
+                raise StackError(f"{service} {how}: {engine.printed(container)}")
+
+    def _make_workers(self, ports: dict[str, int]) -> None:
+        what = Spawn.WORKER if self._options.worker_start is WorkerStart.ZYGOTE else Spawn.CLI_WORKER
+        for number, role in enumerate(self.roles("worker"), 1):
+            broker, results = (f"redis://{PROXY}:{ports[link]}/0" for link in (role, f"{role}-results"))
+            config = self.config(role, broker, results, subject=self._code.spec)
+            log = self.logs / f"{role}.log"
+            self.workers[role] = ContainerWorker(config, what, log, self._containers[role], number)
+
+    def alive(self, pid: int) -> bool:
+        return any(worker.alive(pid) for worker in self.workers.values())
+
+    def check(self) -> None:
+        if time.monotonic() - self._checked_s > CHECK_EVERY_S:
+            self._gone(REDIS, PROXY)
+            self._checked_s = time.monotonic()
+
+    def _stop_servers(self) -> None:
+        if not self._env:
+            return  # nothing was started
+        if self._client is not None:
+            self._client.close()
+        for name, container in self._containers.items():
+            (self.logs / f"container-{name}.log").write_bytes(container.logs())
+        engine.compose(self.project, "down", "--volumes", "--timeout", "0", env=self._env)
+        self._env = {}

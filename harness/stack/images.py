@@ -1,0 +1,113 @@
+"""The images of the compose stack: which ones, and that they are there before a run begins."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from harness.errors import StackError, UsageError
+from harness.stack import engine
+from harness.stack.base import Proxy, StackOptions
+from harness.stack.subject_code import IMAGE_VARIABLE
+
+EMBEDDED_IMAGE = "taskchaos-proxy"
+REDIS_VARIABLE, TOXIPROXY_VARIABLE = "CHAOS_REDIS_IMAGE", "CHAOS_TOXIPROXY_IMAGE"
+REDIS_IMAGE, TOXIPROXY_IMAGE = "redis:7", "ghcr.io/shopify/toxiproxy:2.12.0"
+#: Who owns the ledger: root on the outside is nobody in a container.
+CONTAINER_USER = os.getuid() or 65534
+_BUILD_S = 600.0
+_HELP = "see docs/how-to/run-behind-a-firewall.md"
+#: What workers have to have in the harness's own versions, so that a verdict names the versions it is about.
+_SHARED = ("celery[redis]", "kombu[redis]", "billiard", "vine", "redis[hiredis]", "hiredis")
+
+
+def environment(options: StackOptions) -> dict[str, str]:
+    """The part of the compose file's variables that is the same for every case of a run."""
+    group = os.getgid() if os.getuid() else CONTAINER_USER
+    found = {"CHAOS_USER": f"{CONTAINER_USER}:{group}", "CHAOS_REQUIREMENTS": " ".join(requirements())}
+    if options.proxy is Proxy.EMBEDDED:
+        found[TOXIPROXY_VARIABLE] = EMBEDDED_IMAGE
+    return found
+
+
+def requirements() -> tuple[str, ...]:
+    """What a worker image installs: this harness's own versions."""
+    return tuple(f"{name}=={importlib.metadata.version(name.partition('[')[0])}" for name in _SHARED)
+
+
+def prepare(options: StackOptions) -> None:
+    """Build what is built here, and see that the rest is there or can be pulled.
+
+    Raises UsageError when there is no engine, no Compose or no image, saying what to do.
+    """
+    engine.client()
+    env = environment(options)
+    try:
+        engine.compose("taskchaos", "version", env=env)
+    except StackError as error:
+        raise UsageError(f"Docker has no Compose plugin (docker-compose-plugin, Compose v2): {error}") from None
+    _need(os.environ.get(REDIS_VARIABLE, REDIS_IMAGE))
+    if options.proxy is Proxy.TOXIPROXY:
+        _need(os.environ.get(TOXIPROXY_VARIABLE, TOXIPROXY_IMAGE))
+    else:
+        _build_proxy(env)
+    if own := os.environ.get(IMAGE_VARIABLE):
+        _need(own)
+    else:
+        _say_if_new("taskchaos-worker")
+        try:
+            engine.compose("taskchaos", "build", "worker", env=env, timeout_s=_BUILD_S)
+        except StackError as error:
+            raise UsageError(
+                f"the worker image cannot be built: {error}; docs/how-to/run-behind-a-firewall.md"
+            ) from None
+
+
+def _need(image: str) -> None:
+    from docker.errors import APIError, ImageNotFound
+
+    images = engine.client().images
+    try:
+        images.get(image)
+    except ImageNotFound:
+        _say(f"pulling {image}")
+        try:
+            images.pull(image)
+        except APIError as error:
+            raise UsageError(
+                f"the image {image} is neither here nor can it be pulled ({error.explanation}); "
+                "without a registry: docker/offline/build-images.sh makes it"
+            ) from None
+
+
+def _build_proxy(env: Mapping[str, str]) -> None:
+    """The SDK builds with the old builder only; the command line takes what the engine has."""
+    _say_if_new(EMBEDDED_IMAGE)
+    root = str(engine.COMPOSE_FILE.parent)
+    argv = ["docker", "build", "--quiet", "--tag", EMBEDDED_IMAGE, "--file", f"{root}/docker/proxy/Dockerfile", root]
+    for name, variable in (("PYTHON_IMAGE", "CHAOS_PYTHON_IMAGE"), ("PIP_INDEX_URL", "PIP_INDEX_URL")):
+        if value := os.environ.get(variable):
+            argv += ["--build-arg", f"{name}={value}"]
+    done = subprocess.run(
+        argv,
+        env={**os.environ, **env, "DOCKER_HOST": engine.host()},
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_S,
+        check=False,
+    )
+    if done.returncode:
+        last = " ".join(done.stderr.split())[-300:]
+        raise UsageError(f"the proxy image cannot be built: {last}; {_HELP}")
+
+
+def _say_if_new(image: str) -> None:
+    if not engine.client().images.list(name=image):
+        _say(f"building the image {image} (once)")
+
+
+def _say(text: str) -> None:
+    print(f"taskchaos: {text}", file=sys.stderr, flush=True)  # noqa: T201
