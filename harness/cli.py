@@ -102,6 +102,7 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
 @click.option(
     "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
 )
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
 @click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
 def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
@@ -112,7 +113,11 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
     from harness.suite import make_options
 
     options = make_options(
-        parallel=parallel or 2 * (os.cpu_count() or 1) + 1, replay=None, subjects=given.pop("subjects"), **given
+        parallel=parallel or 2 * (os.cpu_count() or 1) + 1,
+        replay=None,
+        keyword=keyword,
+        subjects=given.pop("subjects"),
+        **given,
     )
     more = ["-k", keyword] if keyword else []
     return _run_pytest(options, [*_suite_paths(suites), *more], verbose=verbose)
@@ -171,6 +176,20 @@ def judge(folder: str, verbose: bool) -> int:
     from harness.stored import judge_again
 
     return judge_again(Path(folder), verbose=verbose)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(file_okay=False))
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
+    """Make one run of the shards of a run. DIR: a shard's run folder, or a folder that contains some.
+
+    A shard or case that is missing is named, and the exit code is then never 0.
+    """
+    from harness.merge import merge as merge_shards
+
+    return merge_shards([Path(folder) for folder in folders], Path(out) if out else None, verbose=verbose)
 
 
 @main.command()

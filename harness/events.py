@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Protocol
 from harness import codec
 from harness.clock import now_ns
 from harness.contract import PhaseName
-from harness.result import CaseResult, ServerInfo
+from harness.result import CaseResult, Missing, ServerInfo
+from harness.shard import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +42,20 @@ class RunStarted(Event):
     started: str
     workers: int = 1  # cases at the same time
     chosen: tuple[str, ...] = ()
+    shard: Shard | None = None  # this run is only a part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasesCollected(Event):
-    """cases: their ids in the order in which they are to be run, if known."""
+    """cases: their ids in the order in which they are to be run, if known.
+
+    dealt: of a shard, the ids that each shard of the run gets; together they are the whole selection.
+    """
 
     type: ClassVar[str] = "cases_collected"
     count: int
     cases: tuple[str, ...] = ()
+    dealt: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,15 @@ class Problem(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShardsMerged(Event):
+    """This run was put together from shards. missing: shards that were not there, and cases without a verdict."""
+
+    type: ClassVar[str] = "shards_merged"
+    count: int
+    missing: tuple[Missing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     type: ClassVar[str] = "run_ended"
     wall_s: float
@@ -163,6 +178,7 @@ EVENTS: Mapping[str, type[Event]] = {
         CaseJudged,
         CaseLeftOut,
         Problem,
+        ShardsMerged,
         RunEnded,
     )
 }

@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--redis-server", help="another Redis or Valkey binary")
     group.addoption("--pool", default="prefork", help="Celery pool: prefork, threads or solo")
     group.addoption("--worker-start", default="zygote", help="zygote (fast) or cli (celery worker)")
+    group.addoption("--chaos-shard", help="i/n: only the i-th of n parts of what is selected")
     group.addoption("--chaos-replay", help="a case folder whose plan is run again")
     group.addoption("--chaos-quiet", action="store_true", help="keep pytest's own output in logs/pytest.log")
 
@@ -87,9 +88,18 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput[_WORKER_INPUT] = json.dumps(codec.encode(options_of(node.config)))
 
 
+def is_case(item: pytest.Item) -> bool:
+    """Whether a test runs a case."""
+    return isinstance(item, pytest.Function) and _wants_case(item)
+
+
+def _wants_case(test: pytest.Metafunc | pytest.Function) -> bool:
+    return {"chaos", "subject"} <= set(test.fixturenames)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One case per subject for every test that asks for `chaos`."""
-    if "chaos" in metafunc.fixturenames and "subject" in metafunc.fixturenames:
+    if _wants_case(metafunc):
         from harness.suite import subject_parameters
 
         metafunc.parametrize("subject", subject_parameters(options_of(metafunc.config)), scope="session")
@@ -98,7 +108,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is too deep for the profile; long cases first, those that want to be alone last."""
-    if any(item.get_closest_marker("chaos") for item in items):
+    if any(item.get_closest_marker("chaos") or is_case(item) for item in items):
         from harness.suite import arrange
 
         arrange(config, options_of(config), items)
@@ -163,11 +173,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from harness.suite import finish
 
         finish(folder, options_of(session.config))
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK  # a shard that no case fell to
 
 
 def _folder(config: pytest.Config) -> Path | None:
-    """The run folder, if this is a controller and something ran."""
+    """The run folder, if this is a controller and something ran, or nothing had to because other shards run it."""
     if _options_key not in config.stash:
         return None
-    folder = config.stash[_options_key].folder
-    return folder if any(folder.glob("cases/*/plan.json")) else None
+    options = config.stash[_options_key]
+    if any(options.folder.glob("cases/*/plan.json")):
+        return options.folder
+    if options.shard:
+        from harness.run import others_run_all
+
+        return options.folder if others_run_all(options.folder) else None
+    return None

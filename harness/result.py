@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.errors import ExitCode
+from harness.shard import Shard
 from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
 SCHEMA = 1
@@ -91,6 +92,14 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """A shard that was not there when shards were merged (`shard 2/4`), or a case without a verdict (its id)."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """A whole run. `interrupted`: ended by the person; what had finished is judged all the same."""
 
@@ -108,6 +117,9 @@ class RunResult:
     started: str = ""  # wall clock, ISO 8601
     interrupted: bool = False
     left_out: tuple[LeftOut, ...] = ()
+    shard: Shard | None = None  # only this part of a selection was to run
+    selection: tuple[str, ...] = ()  # of a shard: the ids of the cases of all shards
+    incomplete: tuple[Missing, ...] = ()  # what a merged run lacks
     chosen: tuple[str, ...] = ()  # options beyond suites, subjects, stack, profile and seed, as words of a command line
 
 

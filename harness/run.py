@@ -16,6 +16,7 @@ from harness.clock import now_ns
 from harness.errors import UsageError
 from harness.history_io import EVENTS
 from harness.profile import PROFILES, Profile
+from harness.shard import Shard
 from harness.stack.base import Pool, StackOptions, WorkerStart
 
 HOME = Path(".taskchaos")
@@ -48,6 +49,8 @@ class RunOptions:
     pool: Pool = Pool.PREFORK
     worker_start: WorkerStart = WorkerStart.ZYGOTE
     parallel: int = 1
+    keyword: str | None = None  # -k
+    shard: Shard | None = None  # only this part of what is selected
     replay: str | None = None  # a case folder whose plan is run again
     began_ns: int = field(default_factory=now_ns)
 
@@ -71,6 +74,8 @@ class RunOptions:
             if value != getattr(default, option):
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
                 words += [f"--{option.replace('_', '-')}", shown]
+        words += ["-k", self.keyword] if self.keyword else []
+        words += ["--shard", str(self.shard)] if self.shard else []
         return tuple(words)
 
     @property
@@ -135,10 +140,18 @@ def open_run(options: RunOptions) -> Path:
             started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             workers=options.parallel,
             chosen=options.chosen,
+            shard=options.shard,
         )
     )
     log.close()
     return folder / EVENTS
+
+
+def others_run_all(folder: Path) -> bool:
+    """Whether the run of this folder is a shard that has no case, while others have some."""
+    path = folder / EVENTS
+    found = events.read(path) if path.is_file() else ()
+    return any(isinstance(e, events.CasesCollected) and not e.count and any(e.dealt) for e in found)
 
 
 def discard(folder: Path) -> None:

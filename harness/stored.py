@@ -78,6 +78,8 @@ def replay_options(folder: Path) -> RunOptions:
         out=str(run.new_folder(case.seed)),
         subjects=(case.subject,),
         parallel=1,
+        keyword=None,
+        shard=None,
         replay=str(folder),
         began_ns=now_ns(),
     )

@@ -18,10 +18,11 @@ from harness.contract import Slo
 from harness.errors import UsageError
 from harness.history_io import EVENTS
 from harness.profile import PROFILES, Depth
-from harness.pytest_plugin import OUTCOME
+from harness.pytest_plugin import OUTCOME, is_case
 from harness.report import write_all
 from harness.result import CaseResult
 from harness.run import RunOptions
+from harness.shard import Shard, Share, deal
 from harness.stack.base import Pool, WorkerStart, with_settings
 from harness.stack.redis_server import find_binary
 from harness.stack.spawn import stop_zygote
@@ -67,6 +68,8 @@ def make_options(
     worker_start: str,
     parallel: int,
     replay: str | None,
+    keyword: str | None = None,
+    shard: str | None = None,
 ) -> RunOptions:
     """The options of a run from what a person gave, checked before anything starts. Raises UsageError."""
     if stack != "local":
@@ -75,6 +78,7 @@ def make_options(
         raise UsageError(f"--profile {profile}: choose from {', '.join(PROFILES)}")
     if target_tps is not None and target_tps <= 0:
         raise UsageError(f"--target-tps {target_tps:g}: has to be above 0")
+    part = Shard.parse(shard) if shard else None
     find_binary(redis_server)
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     for spec in specs:
@@ -94,6 +98,8 @@ def make_options(
         worker_start=choice(WorkerStart, worker_start, "--worker-start"),
         parallel=parallel,
         replay=replay,
+        keyword=keyword or None,
+        shard=part,
     )
 
 
@@ -113,6 +119,8 @@ def options_from(config: pytest.Config) -> RunOptions:
         worker_start=get("--worker-start"),
         parallel=parallel if isinstance(parallel, int) and parallel > 0 else 1,
         replay=get("--chaos-replay"),
+        keyword=get("keyword"),
+        shard=get("--chaos-shard"),
     )
 
 
@@ -122,31 +130,49 @@ def subject_parameters(options: RunOptions) -> list[Any]:
 
 
 def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]) -> None:
-    """Deselect scenarios deeper than the profile; order: long first, then short, then those that run alone."""
+    """Deselect scenarios deeper than the profile and what other shards run.
+
+    Order: long first, then short, then those that run alone.
+    """
     kept: list[pytest.Item] = []
-    too_deep: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         marker = item.get_closest_marker("depth")
         depth = Depth[marker.args[0].upper()] if marker else Depth.QUICK
-        (kept if depth <= options.scale.depth or options.replay else too_deep).append(item)
-    kept.sort(key=lambda item: (item.get_closest_marker("alone") is not None, -_cost(item)))
-    if too_deep:
-        config.hook.pytest_deselected(items=too_deep)
+        (kept if depth <= options.scale.depth or options.replay else left).append(item)
+    kept.sort(key=lambda item: (_alone(item), -_cost(item)))
+    dealt: tuple[tuple[str, ...], ...] = ()
+    if options.shard:
+        hands = deal([Share(_name(i), _cost(i), _alone(i)) for i in kept], options.shard.count)
+        dealt = tuple(tuple(_name(kept[k]) for k in hand if is_case(kept[k])) for hand in hands)
+        mine = hands[options.shard.index - 1]
+        left += [item for k, item in enumerate(kept) if k not in mine]
+        kept = [kept[k] for k in mine]
+    if left:
+        config.hook.pytest_deselected(items=left)
     items[:] = kept
     if not hasattr(config, "workerinput") or config.workerinput["workerid"] == "gw0":
-        ids = tuple(
-            case_id(suite_of(i), scenario_of(i), resolve(str(i.callspec.params["subject"])).name)
-            for i in kept
-            if isinstance(i, pytest.Function) and "chaos" in i.fixturenames
-        )
+        ids = tuple(_name(i) for i in kept if is_case(i))
         stream = events.Log(run.open_run(options))
-        stream.emit(events.CasesCollected(count=len(ids), cases=ids))
+        stream.emit(events.CasesCollected(count=len(ids), cases=ids, dealt=dealt))
         stream.close()
 
 
 def _cost(item: pytest.Item) -> float:
     marker = item.get_closest_marker("chaos")
     return float(marker.kwargs.get("cost_s", 0)) if marker else 0.0
+
+
+def _alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def _name(item: pytest.Item) -> str:
+    """The id of the case that a test runs, or pytest's name of a test that runs none."""
+    if not is_case(item):
+        return item.nodeid
+    spec = str(item.callspec.params["subject"])  # type: ignore[attr-defined]
+    return case_id(suite_of(item), scenario_of(item), resolve(spec).name)
 
 
 def suite_of(item: pytest.Item) -> str:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from harness.report import charts
 from harness.report.files import replace_text
+from harness.report.run import case_parts
 from harness.report.story import EFFECT, FAULT, FINAL, PRODUCER, SUBJECT
 from harness.report.wording import (
     Standing,
@@ -26,6 +27,7 @@ from harness.report.wording import (
     exit_phrase,
     explain,
     figure,
+    incomplete_phrase,
     outcome_phrase,
     plural,
     rate,
@@ -124,6 +126,7 @@ def render(result: RunResult, details: Mapping[str, CaseDetail], problems: Seque
         again=run_again(result),
         facts=_facts(result),
         problems=problems,
+        lacks=incomplete_phrase(result),
         surprises=[v for case in surprises(result.cases) for v in views if v.case is case],
         matrix=_matrix(views),
         groups=[g for g in groups if g[2]],
@@ -144,7 +147,7 @@ def headline(result: RunResult) -> str:
     if result.interrupted:
         return f"Interrupted: {plural(len(result.cases), 'case')} known"
     if not result.cases:
-        return "Nothing was run"
+        return f"Shard {result.shard} has no case" if result.shard and not result.exit_code else "Nothing was run"
     if not found:
         return f"All {plural(len(result.cases), 'verdict')} as expected" if not result.exit_code else "Incomplete"
     return f"{plural(len(found), 'surprise')} in {plural(len(result.cases), 'case')}"
@@ -152,8 +155,11 @@ def headline(result: RunResult) -> str:
 
 def run_again(result: RunResult) -> str:
     """The command that runs the same cases."""
-    suites = dict.fromkeys(c.suite for c in result.cases)
-    subjects = dict.fromkeys(c.spec or c.subject for c in result.cases)
+    # A shard of the same selection is the same: what the other shards ran has to be selected too.
+    others = [case_parts(name) for name in result.selection]
+    specs = {c.subject: c.spec or c.subject for c in result.cases}
+    suites = dict.fromkeys([*(c.suite for c in result.cases), *(suite for suite, _, _ in others)])
+    subjects = dict.fromkeys([*specs.values(), *(specs.get(subject, subject) for _, _, subject in others)])
     words = ["taskchaos", "run", *suites]
     for subject in subjects:
         words += ["--subject", subject]
@@ -170,6 +176,7 @@ def _facts(result: RunResult) -> list[tuple[str, str]]:
         ("Seed", str(result.seed)),
         ("Profile", result.profile),
         ("Stack", result.stack),
+        ("Shard", str(result.shard or "")),
         ("Server", f"{result.server.name} {result.server.version}".strip()),
     ]
     facts += sorted(result.versions.items())

@@ -9,7 +9,15 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from harness.report.files import replace_text
-from harness.report.wording import Standing, exit_phrase, explain, samples_phrase, standing, surprises
+from harness.report.wording import (
+    Standing,
+    exit_phrase,
+    explain,
+    incomplete_phrase,
+    samples_phrase,
+    standing,
+    surprises,
+)
 from harness.result import CaseResult, RunResult
 from harness.verdict import Outcome
 
@@ -27,7 +35,7 @@ def dumps(result: RunResult) -> str:
         root.append(_suite(name, cases, result))
     if result.left_out:
         root.append(_left_out(result))
-    if result.exit_code and not surprises(result.cases):
+    if result.incomplete or (result.exit_code and not surprises(result.cases)):
         root.append(_run_suite(result))
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
@@ -112,9 +120,14 @@ def _finding(tag: str, kind: str, case: CaseResult) -> ET.Element:
 
 def _run_suite(result: RunResult) -> ET.Element:
     """Says what no case says (usage error, interrupted, incomplete): a run that is not green needs a red testcase."""
+    message = f"exit code {result.exit_code}: {exit_phrase(result.exit_code)}"
+    if result.incomplete:
+        message = f"incomplete, {incomplete_phrase(result)} missing"
     suite = ET.Element("testsuite", name="taskchaos", tests="1", failures="0", errors="1", skipped="0", time="0.000")
     case = ET.SubElement(suite, "testcase", classname="taskchaos", name="run", time="0.000")
-    ET.SubElement(case, "error", type="run", message=f"exit code {result.exit_code}: {exit_phrase(result.exit_code)}")
+    error = ET.SubElement(case, "error", type="run", message=message)
+    if result.incomplete:
+        error.text = _legal("\n".join(f"{m.id}: {m.reason}" for m in result.incomplete))
     return suite
 
 

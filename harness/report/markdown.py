@@ -14,6 +14,7 @@ from harness.report.wording import (
     exit_phrase,
     explain,
     figure,
+    incomplete_phrase,
     one_line,
     samples_phrase,
     seconds,
@@ -41,7 +42,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
 
 def dumps(result: RunResult) -> str:
     """The text of summary.md."""
-    parts = [_head(result), _matrix(result.cases), *_findings(result.cases), _throughput(result.cases)]
+    parts = [
+        _head(result),
+        _incomplete(result),
+        _matrix(result.cases),
+        *_findings(result.cases),
+        _throughput(result.cases),
+    ]
     kept: list[str] = []
     used = left_out = 0
     for part in parts:
@@ -73,6 +80,13 @@ def _head(result: RunResult) -> str:
         f"Exit code {result.exit_code}: {escape(exit_phrase(result.exit_code))}.\n\n"
         f"{' · '.join(escape(f) for f in facts if f)}\n"
     )
+
+
+def _incomplete(result: RunResult) -> str:
+    if not result.incomplete:
+        return ""
+    lines = [f"- **{escape(m.id)}**: {escape(m.reason)}\n" for m in result.incomplete]
+    return f"\n### Incomplete: {incomplete_phrase(result)} missing\n\n{''.join(lines)}"
 
 
 def _matrix(cases: Sequence[CaseResult]) -> str:

@@ -18,9 +18,10 @@ from harness.events import (
     Problem,
     RunEnded,
     RunStarted,
+    ShardsMerged,
     StackReady,
 )
-from harness.result import CaseResult, FaultSummary, LeftOut, RunResult, ServerInfo, exit_code, run_outcome
+from harness.result import CaseResult, FaultSummary, LeftOut, Missing, RunResult, ServerInfo, exit_code, run_outcome
 from harness.verdict import OperationCounts, Outcome, Throughput
 
 NOT_JUDGED = "ended before it was judged"
@@ -55,7 +56,7 @@ class _Case:
         if self.judged is not None:
             return self.judged
         about = self.started
-        suite, scenario, subject = (about.suite, about.scenario, about.subject) if about else _parts(self.id)
+        suite, scenario, subject = (about.suite, about.scenario, about.subject) if about else case_parts(self.id)
         return CaseResult(
             id=self.id,
             suite=suite,
@@ -93,6 +94,8 @@ class Collector:
         self._ended: RunEnded | None = None
         self._span_ns: tuple[int, int] | None = None
         self._usage = False
+        self._dealt: tuple[tuple[str, ...], ...] = ()
+        self._missing: tuple[Missing, ...] = ()
         self.problems: list[str] = []
 
     def handle(self, event: Event) -> None:
@@ -105,8 +108,11 @@ class Collector:
             case CasesCollected():
                 # Every xdist worker may say so; the count is the same for all.
                 self._collected = max(self._collected, event.count)
+                self._dealt = event.dealt
                 for planned in event.cases:
                     self._case(planned)
+            case ShardsMerged():
+                self._missing = event.missing
             case RunEnded():
                 self._ended = event
             case Problem():
@@ -144,10 +150,12 @@ class Collector:
         """The run as far as it is known."""
         run, ended = self._run, self._ended
         seed = run.seed if run else 0
-        cases = tuple(c.result(seed) for c in self._cases.values() if not c.left_out)
+        incomplete = tuple(m for m in self._missing if not self._known(m.id))
+        missing = {m.id for m in incomplete}
+        cases = tuple(c.result(seed) for c in self._cases.values() if not c.left_out and c.id not in missing)
         left_out = tuple(LeftOut(c.id, c.left_out) for c in self._cases.values() if c.left_out)
         interrupted = ended is not None and ended.interrupted
-        code = self._exit_code(cases, interrupted)
+        code = self._exit_code(cases, interrupted, whole=not incomplete and self._complete(cases))
         first, last = self._span_ns or (0, 0)
         return RunResult(
             run=run.run if run else "",
@@ -163,16 +171,26 @@ class Collector:
             started=run.started if run else "",
             interrupted=interrupted,
             left_out=left_out,
+            shard=run.shard if run else None,
+            selection=tuple(case for hand in self._dealt for case in hand),
+            incomplete=incomplete,
             chosen=run.chosen if run else (),
         )
 
-    def _exit_code(self, cases: tuple[CaseResult, ...], interrupted: bool) -> ExitCode:
+    def _exit_code(self, cases: tuple[CaseResult, ...], interrupted: bool, *, whole: bool) -> ExitCode:
         if self._usage:
             return ExitCode.USAGE
         code = exit_code(cases, interrupted=interrupted)
-        if code is ExitCode.PASS and not self._complete(cases):
+        if code is ExitCode.PASS and not whole:
             return ExitCode.UNKNOWN  # what is missing might have failed
+        if not cases and not interrupted and any(self._dealt) and whole:
+            return ExitCode.PASS  # nothing fell to this shard, or nothing that applies: the other shards prove the run
         return code
+
+    def _known(self, name: str) -> bool:
+        """Whether a case has a verdict, or a reason for having none."""
+        case = self._cases.get(name)
+        return case is not None and (case.judged is not None or bool(case.left_out))
 
     def _complete(self, cases: tuple[CaseResult, ...]) -> bool:
         """Whether every case that was to run is there. A stream without an end and without a plan cannot show it."""
@@ -197,7 +215,7 @@ def _summaries(faults: Iterable[tuple[str, str, set[str]]]) -> tuple[FaultSummar
     return tuple(FaultSummary(kind, target, *row) for (kind, target), row in sums.items())
 
 
-def _parts(case: str) -> tuple[str, str, str]:
+def case_parts(case: str) -> tuple[str, str, str]:
     """Suite, scenario and subject from an id such as `worker_kill.tree.stock_best`, as far as it has them."""
     suite, _, rest = case.partition(".")
     scenario, _, subject = rest.partition(".")

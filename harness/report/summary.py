@@ -14,6 +14,7 @@ from harness.report.wording import (
     exit_phrase,
     explain,
     figure,
+    incomplete_phrase,
     outcome_phrase,
     rate,
     samples_phrase,
@@ -26,6 +27,8 @@ from harness.verdict import SLO_RULES, Outcome, RuleResult
 
 #: Up to so many cases, every rule of every case is shown.
 FEW_CASES = 2
+#: Most missing shards and cases that are named.
+MISSING_NAMED = 20
 _MIN_REASON = 30  # narrower than this, a reason goes on lines of its own
 
 
@@ -51,6 +54,7 @@ def summary_lines(
     for case in found:
         first, *rest = wrap(paint.safe(explain(case)), width, 2)
         lines += [f"{paint.mark(standing(case))} {first}", *(f"  {line}" for line in rest)]
+    lines += _incomplete(result, paint)
     for problem in problems:
         first, *rest = wrap(paint.safe(problem), width, 2)
         lines += [f"! {first}", *(f"  {line}" for line in rest)]
@@ -61,6 +65,16 @@ def summary_lines(
     lines += [f"Again:   {paint.safe(case.replay)}" for case in again if case.replay]
     lines.append(outcome_line(result, paint))
     return lines
+
+
+def _incomplete(result: RunResult, paint: Paint) -> list[str]:
+    """What a merged run lacks; in a line each, however wide the terminal is, so that a search finds them."""
+    if not result.incomplete:
+        return []
+    lines = [f"! {paint.bold(f'Incomplete: {incomplete_phrase(result)} missing')}"]
+    lines += [f"  {paint.safe(m.id)}: {paint.safe(m.reason)}" for m in result.incomplete[:MISSING_NAMED]]
+    more = len(result.incomplete) - MISSING_NAMED
+    return lines + ([f"  and {more} more, see verdict.json"] if more > 0 else [])
 
 
 def outcome_line(result: RunResult, paint: Paint) -> str:

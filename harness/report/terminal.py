@@ -135,6 +135,7 @@ class Terminal:
         own = versions.pop("taskchaos", "")
         target = "no target" if event.target_tps is None else f"target {figure(event.target_tps)}/s"
         facts = [f"seed {event.seed}", f"profile {event.profile}", f"stack {event.stack}", target]
+        facts += [f"shard {event.shard}"] if event.shard else []
         with_ = "  ".join(f"{name} {version}" for name, version in sorted(versions.items()))
         head = self._paint.bold(f"taskchaos {own}".strip()) + "  " + self._paint.safe_columns("  ".join(facts))
         self._print([head, *([self._paint.dim(self._paint.safe_columns(with_))] if with_ else [])])
@@ -145,7 +146,8 @@ class Terminal:
         if not self._announced:
             self._announced = True
             at_once = f", {self._workers} at a time" if self._workers > 1 else ""
-            self._print([f"{plural(event.count, 'case')}{at_once}"])
+            of = f" of {sum(map(len, event.dealt)):,}" if event.dealt else ""
+            self._print([f"{plural(event.count, 'case')}{of}{at_once}"])
 
     def _stack_ready(self, event: StackReady) -> None:
         self._case(event.case).phase = "ready"

@@ -178,6 +178,8 @@ def _short_rules(cases: Sequence[CaseResult]) -> str:
 def counts_sentence(result: RunResult) -> str:
     """The run in one sentence."""
     if not result.cases:
+        if result.shard and not result.exit_code:
+            return f"Shard {result.shard} has no case to run; the whole run has {len(result.selection):,}."
         return "No case was run, so nothing is proven."
     controls = [c for c in result.cases if must_fail(c)]
     others = [c for c in result.cases if not must_fail(c)]
@@ -189,9 +191,17 @@ def counts_sentence(result: RunResult) -> str:
         _share(passed, len(others), "subject case", "passed", "passed"),
         plural(len(surprises(result.cases)), "surprise"),
         f"{plural(len(result.left_out), 'case')} left out" if result.left_out else "",
+        f"{incomplete_phrase(result)} missing" if result.incomplete else "",
     ]
     text = ", ".join(p for p in parts if p)
     return text[0].upper() + text[1:] + "."
+
+
+def incomplete_phrase(result: RunResult) -> str:
+    """What a merged run lacks, counted: `1 shard and 12 cases`."""
+    shards = sum(m.id.startswith("shard ") for m in result.incomplete)
+    counts = [(shards, "shard"), (len(result.incomplete) - shards, "case")]
+    return " and ".join(plural(n, noun) for n, noun in counts if n)
 
 
 def _share(got: int, total: int, noun: str, one: str, many: str) -> str:

@@ -38,6 +38,9 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--out", "/proc/none"], "--out /proc/none: "),
         (["run", "-k", "no_such_scenario"], "no case matches: widen -k"),
         (["judge", "."], "holds no run (no plan.json)"),
+        (["merge"], "Missing argument 'DIR...'"),
+        (["merge", "nowhere"], "nowhere: no such folder"),
+        (["merge", "."], ". holds no run: give run folders of shards, or a folder that contains them"),
         (["replay", "nothing"], "no stored case 'nothing'"),
         (["new-subject", "1a"], "has to be a Python name"),
         (["check-subject", "broken.py:X"], "subject file broken.py: importing it raised ZeroDivisionError"),
@@ -69,7 +72,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     assert done.code == 4
 
 
-@pytest.mark.parametrize("command", ["", "run", "judge", "replay", "subjects", "new-subject", "check-subject"])
+@pytest.mark.parametrize("command", ["", "run", "judge", "merge", "replay", "subjects", "new-subject", "check-subject"])
 def test_help(command: str) -> None:
     done = taskchaos(*([command] if command else []), "--help")
     assert done.code == 0

@@ -125,3 +125,22 @@ def test_every_kind_of_event_can_be_read_back() -> None:
     assert set(events.EVENTS) == {kind.type for kind in events.Event.__subclasses__()}
     left_out = CaseLeftOut(case="a.b.c", reason="no children")
     assert events.from_line(events.to_line(left_out)) == left_out
+
+
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_a_shard_that_has_nothing_to_run_does_not_fail_for_it(left_out: int) -> None:
+    mine = tuple(c.id for c in GOOD[:left_out])
+    others = tuple(c.id for c in GOOD[left_out:])
+    found: list[Event] = [
+        CasesCollected(count=left_out, cases=mine, dealt=(mine, others)),
+        *(CaseLeftOut(case=case, reason="no children") for case in mine),
+    ]
+    result = collect([*found, RunEnded(wall_s=1.0)])
+    assert (result.exit_code, result.selection) == (ExitCode.PASS, (*mine, *others))
+    assert collect([*found, RunEnded(wall_s=1.0, interrupted=True)]).exit_code == ExitCode.INTERRUPTED
+
+
+def test_a_shard_without_all_its_cases_does_not_pass() -> None:
+    ids = tuple(c.id for c in GOOD)
+    found: list[Event] = [CasesCollected(count=len(ids), dealt=(ids,)), RunEnded(wall_s=1.0)]
+    assert collect(found).exit_code == ExitCode.UNKNOWN
