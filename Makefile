@@ -8,13 +8,16 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 TOX := $(VENV)/bin/tox run
 READY := $(VENV)/.ready
 
-.PHONY: help chaos test lint types check clean
+.PHONY: help chaos docker test lint types check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1   /p' $(MAKEFILE_LIST)
 
 chaos: $(READY) ## Run the quick chaos suites and print the verdicts
 	@$(TOX) -q -e chaos
+
+docker: $(READY) ## Run the quick chaos suites in containers
+	@$(TOX) -q -e docker
 
 test: $(READY) ## Run the project's own tests
 	@$(TOX) -e tests

@@ -12,7 +12,7 @@ me=engine
 . "$(dirname "$0")/common.sh"
 
 PID_FILE=${CHAOS_ENGINE_PID_FILE:-/run/taskchaos-dockerd.pid}
-INSTALL_S=300 START_S=60 STOP_S=40
+INSTALL_S=180 START_S=60 STOP_S=40
 # Of the range kept for benchmarks (RFC 2544): the usual 172.17.0.0/16 meets the networks of companies.
 RANGES=(--bip 198.18.255.1/24 --default-address-pool "base=198.18.0.0/17,size=24")
 
