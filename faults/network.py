@@ -47,8 +47,7 @@ class LinkFault(Fault):
 
     def heal(self) -> None:
         try:
-            for name in self._toxics:
-                self.link.api.remove_toxic(self.link.name, name)
+            self.link.api.remove_toxics(self.link.name, self._toxics)
             if not self.link.api.proxy(self.link.name).enabled:
                 self.link.api.set_enabled(self.link.name, True)
         except ToxiproxyError as error:

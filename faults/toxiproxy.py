@@ -7,7 +7,7 @@ floats, which the server refuses. Whoever talks to a proxy, talks through `Toxip
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -88,10 +88,13 @@ class ToxiproxyClient:
     """
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 3.0) -> None:
+        self.timeout_s = timeout_s
+        self._point_at(host, port)
+
+    def _point_at(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
-        self.timeout_s = timeout_s
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._address = address(host, port)
         # The library keeps the address on the class, so each client has a class of its own.
         self._api: Any = type("Api", (APIConsumer,), {"host": self._address.rpartition(":")[0], "port": port})
 
@@ -144,6 +147,11 @@ class ToxiproxyClient:
         """Whether it was there; it is not any more. A `timeout` toxic closes the connections that it starved."""
         return self._delete(_path("proxies", proxy, "toxics", toxic))
 
+    def remove_toxics(self, proxy: str, toxics: Iterable[str]) -> None:
+        """Remove these; those that are not there are fine."""
+        for toxic in toxics:
+            self.remove_toxic(proxy, toxic)
+
     def delete(self, name: str) -> bool:
         """Whether it was there; it is not any more, nor are its connections."""
         return self._delete(_path("proxies", name))
@@ -188,6 +196,11 @@ class ToxiproxyClient:
         if not 200 <= response.status_code < 300:
             raise _refusal(response.status_code, response.content)
         return response
+
+
+def address(host: str, port: int) -> str:
+    """ "host:port" as the server and URLs write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _refusal(status: int, content: bytes) -> ToxiproxyError:

@@ -3,11 +3,13 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import redis
 from differences import reason_of
+from guarded_support import Front, Owner
 from proxy_support import Http, ProxyServer, TcpServer, echo, keep, running_server, running_toxiproxy
 from resp_support import MakeWire, Wire, running_redis
 
@@ -160,3 +162,28 @@ def make_wire(wire_server: ProxyServer, redis_port: int) -> Iterator[MakeWire]:
 @pytest.fixture
 def wire(make_wire: MakeWire) -> Wire:
     return make_wire()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture(params=["embedded", *REAL])
+def owner(request: pytest.FixtureRequest, stack: ExitStack) -> Owner:
+    """Of either kind of server; to both the guarded client has to be the same."""
+    if request.param == "toxiproxy":
+        return Owner(lambda: running_toxiproxy(TOXIPROXY), stack)
+    return Owner(running_server, stack)
+
+
+@pytest.fixture
+def real(require: Callable[[str, bool, str], None], stack: ExitStack) -> Owner:
+    require("toxiproxy", os.access(TOXIPROXY, os.X_OK), "CHAOS_TOXIPROXY is not the path of a Toxiproxy server")
+    return Owner(lambda: running_toxiproxy(TOXIPROXY), stack)
+
+
+@pytest.fixture
+def front(stack: ExitStack) -> Front:
+    return Front(Owner(running_server, stack), stack)

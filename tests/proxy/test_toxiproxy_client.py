@@ -107,6 +107,14 @@ def test_delete_is_idempotent(client: ToxiproxyClient, to_echo: ProxyState) -> N
     assert client.remove_toxic(to_echo.name, "any") is False
 
 
+def test_remove_several_toxics(client: ToxiproxyClient, to_echo: ProxyState) -> None:
+    for name in ("a", "b", "c"):
+        client.add_toxic(to_echo.name, "noop", stream=Stream.UPSTREAM, attributes={}, name=name)
+    client.remove_toxics(to_echo.name, ["a", "not there", "c"])
+    assert [toxic.name for toxic in client.proxy(to_echo.name).toxics] == ["b"]
+    client.remove_toxics("no such proxy", ["a"])
+
+
 def test_reset(empty: ProxyServer) -> None:
     client = ToxiproxyClient(empty.host, empty.port)
     client.create("a", "u:1", enabled=False)
