@@ -87,13 +87,14 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
 @click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
-@click.option("--stack", default="local", show_default=True, help="Where Redis, proxy and workers run.")
+@click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers).")
+@click.option("--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded].")
 @click.option(
     "-n",
     "parallel",
     type=click.IntRange(1, 64),
     default=None,
-    help="Cases at the same time [default: 2 per core and one].",
+    help="Cases at the same time [default: 2 per core and one; with compose 1 per core and one].",
 )
 @click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
@@ -113,7 +114,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
     from harness.suite import make_options
 
     options = make_options(
-        parallel=parallel or 2 * (os.cpu_count() or 1) + 1,
+        parallel=parallel or (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1,
         replay=None,
         keyword=keyword,
         subjects=given.pop("subjects"),
@@ -239,6 +240,53 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         first, *rest = row.values()
         click.echo(f"{first!s:<{widths[0]}}  " + "  ".join(str(r) for r in rest if r))
+
+
+@main.command()
+@_LIST
+def ps(as_json: bool) -> None:
+    """List the container stacks that are there, whoever started them."""
+    from harness.stack.engine import stacks
+
+    rows = [
+        {
+            "stack": one.stack,
+            "state": one.state,
+            "case": one.case,
+            "containers": len(one.containers),
+            "networks": len(one.networks),
+            "volumes": len(one.volumes),
+        }
+        for one in stacks()
+    ]
+    if rows or as_json:
+        _show(rows, as_json)
+    else:
+        click.echo("no stacks")
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[STACK ...]")
+@click.option("--all", "everything", is_flag=True, help="Also stacks in use and those started by hand.")
+def heal(names: tuple[str, ...], everything: bool) -> None:
+    """Remove container stacks: those that a dead harness left behind, those named, or all of them.
+
+    Goes by the label taskchaos.stack, and touches nothing that does not bear it.
+    """
+    from harness.stack import engine
+
+    there = {one.stack: one for one in engine.stacks()}
+    if unknown := [name for name in names if name not in there]:
+        raise UsageError(f"no stack {', '.join(unknown)}; `taskchaos ps` lists them")
+    gone = engine.heal(tuple(there) if everything else names or None)
+    for one in gone:
+        click.echo(
+            f"removed {one.stack} ({one.state}): {len(one.containers)} containers, {len(one.networks)} networks, "
+            f"{len(one.volumes)} volumes"
+        )
+    left = len(there) - len(gone)
+    kept = f"; {left} in use or started by hand: --all removes them too" if left and not names else ""
+    click.echo(f"{len(gone)} of {len(there)} stacks removed{kept}")
 
 
 @main.command("check-subject")

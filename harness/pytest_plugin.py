@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--chaos-seed", type=int, default=1, help="seed of every random choice")
     group.addoption("--stack", default="local", help="where Redis, proxy and workers run")
+    group.addoption("--proxy", help="embedded or toxiproxy (the real one; the default with --stack compose)")
     group.addoption("--profile", default="quick", help="quick, default or nightly")
     group.addoption("--target-tps", type=float, help="tasks per second to keep (default: from the profile)")
     group.addoption("--chaos-out", help="run folder (default: a new one below .taskchaos/runs)")

@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.history_io import EVENTS
 from harness.profile import PROFILES, Profile
 from harness.shard import Shard
-from harness.stack.base import Pool, StackOptions, WorkerStart
+from harness.stack.base import Place, Pool, Proxy, StackOptions, WorkerStart
 
 HOME = Path(".taskchaos")
 RUNS = "runs"
@@ -45,6 +45,7 @@ class RunOptions:
     stack: str = "local"
     profile: str = "quick"
     target_tps: float | None = None
+    proxy: Proxy = Proxy.EMBEDDED
     redis_server: str | None = None
     pool: Pool = Pool.PREFORK
     worker_start: WorkerStart = WorkerStart.ZYGOTE
@@ -61,15 +62,16 @@ class RunOptions:
 
     @property
     def scale(self) -> Profile:
-        """The profile."""
-        return PROFILES[self.profile]
+        """The profile, as it is on the stack."""
+        profile = PROFILES[self.profile]
+        return profile.in_containers if self.stack == Place.COMPOSE else profile
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """What was chosen beyond subjects, stack, profile and seed, as words of a command line."""
         default = RunOptions(out=self.out)
         words: list[str] = []
-        for option in ("target_tps", "redis_server", "pool", "worker_start"):
+        for option in ("target_tps", "proxy", "redis_server", "pool", "worker_start"):
             value = getattr(self, option)
             if value != getattr(default, option):
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
@@ -81,7 +83,13 @@ class RunOptions:
     @property
     def stack_options(self) -> StackOptions:
         """What every case's stack is made with."""
-        return StackOptions(pool=self.pool, worker_start=self.worker_start, redis_binary=self.redis_server)
+        return StackOptions(
+            place=Place(self.stack),
+            proxy=self.proxy,
+            pool=self.pool,
+            worker_start=self.worker_start,
+            redis_binary=self.redis_server,
+        )
 
 
 def new_folder(seed: int) -> Path:

@@ -23,7 +23,7 @@ from harness.report import write_all
 from harness.result import CaseResult
 from harness.run import RunOptions
 from harness.shard import Shard, Share, deal
-from harness.stack.base import Pool, WorkerStart, with_settings
+from harness.stack.base import Place, Pool, Proxy, StackOptions, WorkerStart, with_settings
 from harness.stack.redis_server import find_binary
 from harness.stack.spawn import stop_zygote
 from harness.subject import Commands, absolute_spec, resolve
@@ -31,6 +31,8 @@ from harness.turnstile import turn
 from harness.verdict import SLO_RULES, Outcome
 from harness.workload import LoadModel, Workload
 
+#: The proxy that each stack has unless told otherwise.
+DEFAULT_PROXY = {Place.LOCAL: Proxy.EMBEDDED, Place.COMPOSE: Proxy.TOXIPROXY}
 #: Visibility time-out for suites that take no message away from a worker.
 UNDISTURBED_S = 30
 
@@ -63,6 +65,7 @@ def make_options(
     stack: str,
     profile: str,
     target_tps: float | None,
+    proxy: str | None,
     redis_server: str | None,
     pool: str,
     worker_start: str,
@@ -72,14 +75,14 @@ def make_options(
     shard: str | None = None,
 ) -> RunOptions:
     """The options of a run from what a person gave, checked before anything starts. Raises UsageError."""
-    if stack != "local":
-        raise UsageError(f"--stack {stack}: only the local stack exists so far; use --stack local")
+    place = choice(Place, stack, "--stack")
+    through = choice(Proxy, proxy, "--proxy") if proxy else DEFAULT_PROXY[place]
     if profile not in PROFILES:
         raise UsageError(f"--profile {profile}: choose from {', '.join(PROFILES)}")
     if target_tps is not None and target_tps <= 0:
         raise UsageError(f"--target-tps {target_tps:g}: has to be above 0")
     part = Shard.parse(shard) if shard else None
-    find_binary(redis_server)
+    check_place(place, through, redis_server)
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     for spec in specs:
         resolve(spec)
@@ -93,6 +96,7 @@ def make_options(
         stack=stack,
         profile=profile,
         target_tps=target_tps,
+        proxy=through,
         redis_server=str(Path(redis_server).resolve()) if redis_server else None,
         pool=choice(Pool, pool, "--pool"),
         worker_start=choice(WorkerStart, worker_start, "--worker-start"),
@@ -101,6 +105,20 @@ def make_options(
         keyword=keyword or None,
         shard=part,
     )
+
+
+def check_place(place: Place, proxy: Proxy, redis_server: str | None) -> None:
+    """See that the stack can be started here; build the images that it needs. Raises UsageError."""
+    if place is Place.LOCAL:
+        if proxy is Proxy.TOXIPROXY:
+            raise UsageError("--proxy toxiproxy: the real one runs in a container; use --stack compose with it")
+        find_binary(redis_server)
+        return
+    if redis_server:
+        raise UsageError("--redis-server is for --stack local; with compose, set CHAOS_REDIS_IMAGE")
+    from harness.stack.images import prepare
+
+    prepare(StackOptions(place=place, proxy=proxy))
 
 
 def options_from(config: pytest.Config) -> RunOptions:
@@ -114,6 +132,7 @@ def options_from(config: pytest.Config) -> RunOptions:
         stack=get("--stack"),
         profile=get("--profile"),
         target_tps=get("--target-tps"),
+        proxy=get("--proxy"),
         redis_server=get("--redis-server"),
         pool=get("--pool"),
         worker_start=get("--worker-start"),

@@ -171,6 +171,11 @@ class ComposeStack(CaseStack):
             log = self.logs / f"{role}.log"
             self.workers[role] = ContainerWorker(config, what, log, self._containers[role], number)
 
+    def start_workers(self) -> None:
+        for worker in self.workers.values():
+            worker.await_zygote()  # all of them first: the drain of a queue is measured from the last start on
+        super().start_workers()
+
     def alive(self, pid: int) -> bool:
         return any(worker.alive(pid) for worker in self.workers.values())
 

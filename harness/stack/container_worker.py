@@ -109,7 +109,7 @@ class ContainerWorker(ForkedWorker):
     def start(self) -> None:
         """Fork the process, in a new life of the container if it has ended; `wait_ready` has to follow."""
         with self._reviving:
-            if self._zygote_gone():
+            if not self._zygote.answers():
                 self._zygote.close()
                 if not wait_for(lambda: self._ended() is not None, READY_DEADLINE_S):
                     raise StackError(f"{self.name}: its zygote ended and its container did not")
@@ -117,8 +117,9 @@ class ContainerWorker(ForkedWorker):
                 self._zygote = self._born()
         super().start()
 
-    def _zygote_gone(self) -> bool:
-        return self._ended() is not None or not self._zygote.answers()
+    def await_zygote(self) -> None:
+        """Return when the container can fork a worker at once. Raises StackError when it cannot in time."""
+        self._zygote.answers()
 
     def kill(self, pids: tuple[int, ...]) -> None:
         """The whole tree: the container is killed. Some of it: those processes."""

@@ -63,6 +63,8 @@ class Zygote:
             except (ConnectionResetError, BrokenPipeError):
                 answer = b""
             except OSError as error:
+                if self._channel.fileno() < 0:
+                    raise ZygoteGone("the zygote was given up") from error
                 raise StackError(f"the zygote does not answer ({error}): {self._tail()}") from error
             if not answer:
                 raise ZygoteGone(f"the zygote ended: {self._tail()}")

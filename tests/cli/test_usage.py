@@ -32,7 +32,7 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--pool", "fibers"], "--pool fibers: choose from prefork, threads, solo"),
         (["run", "--profile", "huge"], "--profile huge: choose from quick, default, nightly"),
         (["run", "--worker-start", "magic"], "--worker-start magic: choose from zygote, cli"),
-        (["run", "--stack", "compose"], "--stack compose: only the local stack exists so far"),
+        (["run", "--stack", "swarm"], "--stack swarm: choose from local, compose"),
         (["run", "--target-tps", "0"], "--target-tps 0: has to be above 0"),
         (["run", "--seed", "abc"], "Invalid value for '--seed'"),
         (["run", "--out", "/proc/none"], "--out /proc/none: "),
