@@ -52,6 +52,8 @@ class _Stage:
         Raises StackError when what everything rests on is gone.
         """
         self.stack.check()
+        for repair in self.stack.repairs():
+            self.log.emit(events.StackRepaired(case=self.case.id, detail=repair))
         for role, how in self.stack.revive():
             self.log.emit(events.WorkerDied(case=self.case.id, role=role, detail=how))
 

@@ -124,6 +124,15 @@ class WorkerDied(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackRepaired(Event):
+    """Something of the stack had to be restarted, although no fault was meant for it."""
+
+    type: ClassVar[str] = "stack_repaired"
+    case: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseJudged(Event):
     type: ClassVar[str] = "case_judged"
     case: str
@@ -175,6 +184,7 @@ EVENTS: Mapping[str, type[Event]] = {
         PhaseEnded,
         FaultChanged,
         WorkerDied,
+        StackRepaired,
         CaseJudged,
         CaseLeftOut,
         Problem,

@@ -176,4 +176,5 @@ class History:
     slo: Slo = field(default_factory=Slo)
     dropped_sends: int = 0  # due operations that the load generator never began
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them
+    repairs: tuple[str, ...] = ()  # what of the stack had to be restarted
     torn_records: int = 0  # ledger lines that could not be read

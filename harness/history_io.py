@@ -96,6 +96,7 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
     phases: list[Phase] = []
     faults: dict[int, FaultInterval] = {}
     deaths: list[str] = []
+    repairs: list[str] = []
     for event in stream:
         if isinstance(event, events.PhaseEnded):
             took_ns = int(event.took_s * 1e9)
@@ -105,9 +106,12 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
             faults[event.fault] = _changed(faults.get(event.fault), event)
         elif isinstance(event, events.WorkerDied):
             deaths.append(f"{event.role}: {event.detail}")
+        elif isinstance(event, events.StackRepaired):
+            repairs.append(event.detail)
     history.phases = tuple(phases)
     history.faults = tuple(faults[k] for k in sorted(faults))
     history.deaths = tuple(deaths)
+    history.repairs = tuple(repairs)
 
 
 def _changed(old: FaultInterval | None, event: events.FaultChanged) -> FaultInterval:

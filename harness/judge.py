@@ -44,6 +44,7 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
         faults=fault_summaries(history),
         throughput=verdict.throughput,
         tries=tries,
+        repairs=history.repairs,
     )
     rows = tuple(_row(w) for w in checker.series(history, WINDOW_S))
     _write(folder / DETAIL, story.detail(history, verdict, rows))

@@ -72,7 +72,8 @@ class CaseResult:
     nodeid: str = ""
     error: str = ""
     spec: str = ""  # what --subject takes for this subject
-    tries: int = 1  # more than 1: run again, alone, because the load generator had been late
+    tries: int = 1  # more than 1: run again, alone, because the machine or the proxy had disturbed it
+    repairs: tuple[str, ...] = ()  # what of the stack had to be restarted, although no fault was meant for it
 
 
 @dataclass(frozen=True, slots=True)

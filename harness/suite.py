@@ -291,8 +291,10 @@ class Chaos:
         if self._options.replay:
             case = Case.load(Path(self._options.replay))
         result = self._conduct(case, alone=self._item.get_closest_marker("alone") is not None)
-        if case.workload.model is LoadModel.OPEN and load_was_late(result):
-            # The machine was too busy to offer the load: no finding about the subject. Once more, alone.
+        late = case.workload.model is LoadModel.OPEN and load_was_late(result)
+        if late or (result.repairs and not result.as_expected):
+            # The machine was too busy to offer the load, or the proxy had to be restarted, which nobody planned: no
+            # finding about the subject. Once more, alone.
             folder = self._options.folder / run.CASES / case.id
             folder.rename(folder.with_name(f"{case.id}~1"))
             result = self._conduct(case, alone=True, tries=2)

@@ -28,6 +28,7 @@ from harness.events import (
     RunEnded,
     RunStarted,
     StackReady,
+    StackRepaired,
     WorkerDied,
 )
 from harness.report.paint import Paint, can_encode, is_terminal, wants_colour
@@ -105,6 +106,8 @@ class Terminal:
             case WorkerDied():
                 died = f"{event.role} died although no fault ended it: {event.detail}"
                 self._case_line(event.case, died, alarm=True)
+            case StackRepaired():
+                self._case_line(event.case, event.detail, alarm=True)
             case CaseJudged():
                 self._case_judged(event)
             case CaseLeftOut():

@@ -89,8 +89,9 @@ def why_unknown(case: CaseResult) -> str:
 
 def outcome_phrase(case: CaseResult) -> str:
     """Outcome against expectation, in a few words; says so when it took more than one try."""
-    again = f", at try {case.tries} (the load generator had been late)" if case.tries > 1 else ""
-    return _outcome_phrase(case) + again
+    again = f", at try {case.tries} (the first was disturbed)" if case.tries > 1 else ""
+    repaired = "; " + "; ".join(case.repairs) if case.repairs else ""
+    return _outcome_phrase(case) + again + repaired
 
 
 def _outcome_phrase(case: CaseResult) -> str:

@@ -112,6 +112,9 @@ class Stack(Protocol):
     def check(self) -> None:
         """Raises StackError when Redis or the proxy ended by itself: nothing that follows could prove anything."""
 
+    def repairs(self) -> list[str]:
+        """What of the stack itself had to be restarted since the last call, in words."""
+
     def revive(self) -> list[tuple[str, str]]:
         """Start again workers that died although no fault ended them: (role, how it ended)."""
 

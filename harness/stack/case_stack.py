@@ -80,6 +80,10 @@ class CaseStack(ABC):
     def check(self) -> None:
         """Raises StackError when Redis or the proxy ended by itself."""
 
+    def repairs(self) -> list[str]:
+        """Nothing: what runs beside us has never needed it."""
+        return []
+
     @abstractmethod
     def _start(self) -> None:
         """Start Redis and the proxy, fill `links`, and make `workers` without starting them. Raises StackError."""

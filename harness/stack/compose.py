@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from faults.base import Link, wait_for
+from faults.guarded import GuardedClient
 from faults.toxiproxy import ToxiproxyClient, ToxiproxyError
 from harness.errors import StackError
 from harness.history_io import LEDGER
 from harness.result import ServerInfo
 from harness.runtime import MARKS
 from harness.stack import engine
-from harness.stack.base import StackOptions, WorkerStart
+from harness.stack.base import Proxy, StackOptions, WorkerStart
 from harness.stack.case_stack import CaseStack, set_distance
 from harness.stack.container import FIRST_PORT, PROXY, RUN
 from harness.stack.container_worker import ContainerWorker
@@ -35,6 +38,7 @@ from harness.stack.subject_code import Code, code_of
 from harness.stack.zygote import Spawn
 from harness.workload import Workload
 
+API_PORT = 8474
 START_DEADLINE_S = 30.0
 #: How often it is asked whether Redis and the proxy still run.
 CHECK_EVERY_S = 1.0
@@ -57,6 +61,8 @@ class ComposeStack(CaseStack):
         self._client: Redis | None = None
         self._info = ServerInfo("redis", "?")
         self._checked_s = 0.0
+        self._repairs: deque[str] = deque()
+        self._repairing = threading.Lock()
 
     @property
     def inspector(self) -> Redis:
@@ -81,6 +87,8 @@ class ComposeStack(CaseStack):
         self._await("the proxy", lambda: set(ports) <= set(api.proxies()))
         self._await("Redis", lambda: bool(self.inspector.ping()))
         self._info = info_of(self.inspector)
+        if isinstance(api, GuardedClient):
+            api.adopt()
         for name, port in ports.items():
             self.links[name] = Link(name, proxy, port, api)
         set_distance(api, [name for name in ports if name.startswith("worker")], self._options.distance_ms)
@@ -137,7 +145,25 @@ class ComposeStack(CaseStack):
         return str(address)
 
     def _api(self, address: str) -> ToxiproxyClient:
-        return ToxiproxyClient(address, 8474)
+        if self._options.proxy is Proxy.EMBEDDED:
+            return ToxiproxyClient(address, API_PORT)
+        return GuardedClient(address, API_PORT, restart=self._restart_proxy, restarted=self._repairs.append)
+
+    def _restart_proxy(self) -> None:
+        """The real one hangs for good when a client dies while a toxic is removed. Raises StackError if it moved."""
+        container = self._containers[PROXY]
+        with self._repairing:
+            before = self._address(PROXY)
+            container.restart(timeout=0)
+            container.reload()
+            if self._address(PROXY) != before:
+                raise StackError(f"the proxy was restarted and is not at {before} any more: the links are lost")
+
+    def repairs(self) -> list[str]:
+        found = []
+        while self._repairs:
+            found.append(self._repairs.popleft())
+        return found
 
     def _await(self, what: str, ready: Callable[[], bool]) -> None:
         """Wait for a server. Raises StackError when it ends first, or is not ready in time."""
@@ -181,7 +207,8 @@ class ComposeStack(CaseStack):
 
     def check(self) -> None:
         if time.monotonic() - self._checked_s > CHECK_EVERY_S:
-            self._gone(REDIS, PROXY)
+            with self._repairing:
+                self._gone(REDIS, PROXY)
             self._checked_s = time.monotonic()
 
     def _stop_servers(self) -> None:
