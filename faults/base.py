@@ -18,6 +18,12 @@ from typing import ClassVar, Protocol
 from faults.toxiproxy import ToxiproxyClient
 
 
+class Ability(StrEnum):
+    """What a fault may need of a stack that not every stack has; the value says how to get it."""
+
+    COMMANDS = "needs --proxy embedded: the real Toxiproxy knows no Redis commands"
+
+
 class FaultError(Exception):
     """A fault could not be injected or healed; the message says what stood in the way."""
 
@@ -150,6 +156,8 @@ class Fault(ABC):
     kind: ClassVar[str]
     #: One line for `taskchaos faults`.
     summary: ClassVar[str]
+    #: What the stack has to be able to do.
+    needs: ClassVar[frozenset[Ability]] = frozenset()
     #: How long `prove` may take to find evidence, and `verify_healed` to see the world whole again.
     proof_deadline_s: ClassVar[float] = 2.0
     heal_deadline_s: ClassVar[float] = 10.0

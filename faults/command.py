@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar
 
-from faults.base import Evidence, Fault, FaultError, Link, PingResult, Undo
+from faults.base import Ability, Evidence, Fault, FaultError, Link, PingResult, Undo
 from faults.command_api import CommandClient
 from faults.toxiproxy import NotFound, ToxiproxyError
 
@@ -35,6 +35,7 @@ class CommandFault(Fault):
     times: int = 0
     _rule: str = field(default="", init=False)
 
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.COMMANDS})
     #: A rule fires when its command comes; the schedule's hold says how long that may take.
     proof_deadline_s: ClassVar[float] = 60.0
 

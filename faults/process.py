@@ -129,8 +129,11 @@ class Pause(Fault):
         self.worker.pause()
 
     def prove(self) -> Evidence | None:
-        stopped, of = self.worker.paused()
-        return Evidence(f"{stopped} process(es) stopped") if stopped == of > 0 else None
+        def stopped() -> bool:
+            stopped, of = self.worker.paused()
+            return stopped == of > 0
+
+        return Evidence(f"{self.worker.paused()[0]} process(es) stopped") if wait_for(stopped, 1.0) else None
 
     def heal(self) -> None:
         self.worker.resume()
@@ -163,7 +166,7 @@ class Restart(Fault):
         self.worker.terminate(self.grace_s)
 
     def prove(self) -> Evidence | None:
-        if any(map(self.worker.alive, self._victims)):
+        if not self._victims or not wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
             return None
         return Evidence(f"{len(self._victims)} process(es) gone after SIGTERM and {self.grace_s} s", self._victims)
 

@@ -10,13 +10,13 @@ from typing import Any
 from faults.base import Fault, FaultError, Link, Worker
 from faults.command import CommandFault, CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
-from faults.process import KillChild, KillFault, KillParent, KillTree, Pause
+from faults.process import KillChild, KillFault, KillParent, KillTree, Pause, Restart
 
 LINK_FAULTS: Mapping[str, type[LinkFault]] = {
     f.kind: f for f in (Latency, Refused, BlackHole, BlackHoleRequests, BlackHoleReplies, Reset)
 }
-WORKER_FAULTS: Mapping[str, type[KillFault] | type[Pause]] = {
-    f.kind: f for f in (KillTree, KillParent, KillChild, Pause)
+WORKER_FAULTS: Mapping[str, type[KillFault] | type[Pause] | type[Restart]] = {
+    f.kind: f for f in (KillTree, KillParent, KillChild, Pause, Restart)
 }
 #: Faults of a link too, at exact Redis commands.
 COMMAND_FAULTS: Mapping[str, type[CommandFault]] = {

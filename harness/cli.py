@@ -228,8 +228,14 @@ def suites(as_json: bool) -> None:
 def faults(as_json: bool) -> None:
     """List the faults that schedules may name."""
     from faults.schedule import FAULTS
+    from harness.stack.base import Place, Proxy, StackOptions
 
-    _show([{"fault": kind, "does": fault.summary} for kind, fault in FAULTS.items()], as_json)
+    real = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY)
+    rows = [
+        {"fault": kind, "does": fault.summary, "not_everywhere": f"({why})" if (why := real.lacks(kind)) else ""}
+        for kind, fault in FAULTS.items()
+    ]
+    _show(rows, as_json)
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -270,6 +270,9 @@ class Chaos:
         processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
         is from the workers during the whole case.
         """
+        for kind in {fault.kind for fault in schedule.faults}:
+            if lacking := self._options.stack_options.lacks(kind):
+                self.does_not_apply(f"{kind} {lacking}")
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         stack = with_settings(self._options.stack_options, **{k: v for k, v in changes.items() if v is not None})

@@ -9,7 +9,8 @@ from typing import Protocol, Self
 
 from redis import Redis
 
-from faults.base import Link, Worker
+from faults.base import Ability, Link, Worker
+from faults.schedule import FAULTS
 from harness.result import ServerInfo
 from harness.subject import Settings
 
@@ -60,6 +61,15 @@ class StackOptions:
     redis_binary: str | None = None
     settings: Settings = Settings()
     distance_ms: int = 0
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What faults may need, and this stack has."""
+        return frozenset({Ability.COMMANDS} if self.proxy is Proxy.EMBEDDED else ())
+
+    def lacks(self, kind: str) -> str:
+        """Why a fault of this kind does not work on this stack; "" when it does."""
+        return "; ".join(sorted(FAULTS[kind].needs - self.abilities)) if kind in FAULTS else ""
 
 
 def with_settings(options: StackOptions, **changes: object) -> StackOptions:
