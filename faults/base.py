@@ -1,8 +1,8 @@
 """What every fault is: undo noted first, evidence that it bit, an idempotent heal, a verified heal.
 
-A fault acts on a `Link` or a `Worker` and on nothing else. `inject` is called once; `prove` may be called until it
-has evidence; `heal` may be called any number of times, also when `inject` failed half-way; `verify_healed` looks at
-the world, not at what was asked for.
+A fault acts on a `Link`, a `Worker` or a `Server` and on nothing else. `inject` is called once; `prove` may be called
+until it has evidence; `heal` may be called any number of times, also when `inject` failed half-way; `verify_healed`
+looks at the world, not at what was asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from faults.toxiproxy import ToxiproxyClient
 
@@ -22,6 +22,7 @@ class Ability(StrEnum):
     """What a fault may need of a stack that not every stack has; the value says how to get it."""
 
     COMMANDS = "needs --proxy embedded: the real Toxiproxy knows no Redis commands"
+    CONTAINERS = "needs --stack compose: it is done to a container"
 
 
 class FaultError(Exception):
@@ -139,6 +140,47 @@ class Worker(Protocol):
         """Whether the current parent lives and has said that it consumes."""
 
 
+@runtime_checkable
+class Contained(Protocol):
+    """What can be done to the container of something. Everything raises FaultError when the engine refuses."""
+
+    def disconnect(self) -> None:
+        """Take it out of its networks."""
+
+    def reconnect(self) -> None:
+        """Take a `disconnect` back: the same networks and aliases. Nothing to do is fine."""
+
+    def connected(self) -> bool:
+        """Whether the engine has it in all of its networks."""
+
+    def exhaust_memory(self, victim: int) -> None:
+        """Have its memory run out until the kernel has killed this process of it. Returns when that has begun."""
+
+    def oom_kills(self) -> int:
+        """How many processes of it the kernel has killed because its memory had run out."""
+
+
+class ContainedWorker(Worker, Contained, Protocol):
+    """A worker that has a container of its own."""
+
+
+class Server(Protocol):
+    """A Redis with a small disk of its own, which can be filled."""
+
+    @property
+    def name(self) -> str:
+        """Its role, such as redis."""
+
+    def fill_disk(self) -> None:
+        """Leave no room on the disk that its append-only file is on. Raises FaultError."""
+
+    def free_disk(self) -> None:
+        """Take `fill_disk` back. Nothing to do is fine. Raises FaultError."""
+
+    def refuses_writes(self) -> str:
+        """Why it takes no writes now, in its own words; "" if it does. Tries one. Raises FaultError."""
+
+
 def wait_for(condition: Callable[[], bool], deadline_s: float, every_s: float = 0.01) -> bool:
     """Poll until the condition holds; False when time runs out."""
     until = time.monotonic() + deadline_s
@@ -165,7 +207,7 @@ class Fault(ABC):
     @property
     @abstractmethod
     def target(self) -> str:
-        """The link or worker it acts on."""
+        """The link, worker or server it acts on."""
 
     @abstractmethod
     def undo(self) -> Undo:

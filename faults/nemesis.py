@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from faults.base import Evidence, Fault, FaultError, Link, Undo, Worker, wait_for
+from faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker, wait_for
 from faults.schedule import PlannedFault, Schedule
 
 
@@ -46,9 +46,10 @@ class Nemesis:
         workers: Mapping[str, Worker],
         listener: Listener,
         undo_log: UndoLog,
+        servers: Mapping[str, Server] | None = None,
     ) -> None:
         """Raises FaultError at once when the schedule names a kind or target that is not there."""
-        self._plan = [(p, p.make(links, workers)) for p in schedule.faults]
+        self._plan = [(p, p.make(links, workers, servers)) for p in schedule.faults]
         self._listener = listener
         self._undo_log = undo_log
         self._stop = threading.Event()

@@ -42,6 +42,10 @@ class KillFault(Fault):
             raise FaultError(f"{self.kind}: {self.target} has no process to kill")
         if self.worker.pid in self._victims:
             self.worker.expect_death()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill what was chosen."""
         self.worker.kill(self._victims)
 
     def prove(self) -> Evidence | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from faults.base import Fault, FaultError, Link, Worker
+from faults.base import Contained, Fault, FaultError, Link, Server, Worker
 from faults.command import CommandFault, CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
+from faults.container import Disconnect, DiskFull, OutOfMemory
 from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
 from faults.process import KillChild, KillFault, KillParent, KillTree, Pause, Restart
 
@@ -22,8 +22,17 @@ WORKER_FAULTS: Mapping[str, type[KillFault] | type[Pause] | type[Restart]] = {
 COMMAND_FAULTS: Mapping[str, type[CommandFault]] = {
     f.kind: f for f in (ReplyLost, CutBefore, ErrorReply, ReplyLate, RequestLate)
 }
+#: Faults of a worker too, at its container.
+CONTAINER_FAULTS: Mapping[str, type[Disconnect] | type[OutOfMemory]] = {f.kind: f for f in (Disconnect, OutOfMemory)}
+SERVER_FAULTS: Mapping[str, type[DiskFull]] = {f.kind: f for f in (DiskFull,)}
 #: Every fault there is, by kind.
-FAULTS: Mapping[str, type[Fault]] = {**LINK_FAULTS, **WORKER_FAULTS, **COMMAND_FAULTS}
+FAULTS: Mapping[str, type[Fault]] = {
+    **LINK_FAULTS,
+    **WORKER_FAULTS,
+    **CONTAINER_FAULTS,
+    **SERVER_FAULTS,
+    **COMMAND_FAULTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +45,26 @@ class PlannedFault:
     hold_s: float = 0.0
     parameters: Mapping[str, int | str] = field(default_factory=dict)
 
-    def make(self, links: Mapping[str, Link], workers: Mapping[str, Worker]) -> Fault:
+    def make(
+        self, links: Mapping[str, Link], workers: Mapping[str, Worker], servers: Mapping[str, Server] | None = None
+    ) -> Fault:
         """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
         if self.kind not in FAULTS:
             raise FaultError(f"no fault {self.kind!r}; there are {', '.join(FAULTS)}")
+        targets: Mapping[str, object] = links
+        if self.kind in SERVER_FAULTS:
+            targets = servers or {}
+        elif self.kind in WORKER_FAULTS or self.kind in CONTAINER_FAULTS:
+            targets = workers
+        if self.target not in targets:
+            there = ", ".join(targets) or "none on this stack"
+            raise FaultError(f"{self.kind}: no target {self.target!r}; there are {there}")
+        target = targets[self.target]
+        if self.kind in CONTAINER_FAULTS and not isinstance(target, Contained):
+            raise FaultError(f"{self.kind}: {self.target} is in no container")
+        make: Callable[..., Fault] = FAULTS[self.kind]
         try:
-            parameters: Mapping[str, Any] = self.parameters
-            if self.kind in LINK_FAULTS:
-                return LINK_FAULTS[self.kind](links[self.target], **parameters)
-            if self.kind in COMMAND_FAULTS:
-                return COMMAND_FAULTS[self.kind](links[self.target], **parameters)
-            return WORKER_FAULTS[self.kind](workers[self.target], **parameters)
-        except KeyError:
-            there = ", ".join([*workers] if self.kind in WORKER_FAULTS else [*links])
-            raise FaultError(f"{self.kind}: no target {self.target!r}; there are {there}") from None
+            return make(target, **self.parameters)
         except TypeError as error:
             raise FaultError(f"{self.kind}: {error}") from None
 

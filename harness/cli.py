@@ -226,16 +226,11 @@ def suites(as_json: bool) -> None:
 @main.command()
 @_LIST
 def faults(as_json: bool) -> None:
-    """List the faults that schedules may name."""
-    from faults.schedule import FAULTS
-    from harness.stack.base import Place, Proxy, StackOptions
+    """List the faults that schedules may name, and on which stacks they work."""
+    from harness.listing import fault_rows, with_where
 
-    real = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY)
-    rows = [
-        {"fault": kind, "does": fault.summary, "not_everywhere": f"({why})" if (why := real.lacks(kind)) else ""}
-        for kind, fault in FAULTS.items()
-    ]
-    _show(rows, as_json)
+    rows = fault_rows()
+    _show(rows if as_json else with_where(rows), as_json)
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -151,7 +151,7 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack) -> Nemesis
         )
 
     try:
-        return Nemesis(case.schedule, stack.links, stack.workers, changed, note_undo)
+        return Nemesis(case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers)
     except FaultError as error:
         raise UsageError(f"case {case.id}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""What there is: subjects and suites, for `taskchaos subjects` and `taskchaos suites`."""
+"""What there is: subjects, suites and faults, for the commands of these names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from faults.schedule import FAULTS
 from harness.errors import UsageError
+from harness.stack.base import Place, Proxy, StackOptions
 from harness.subject import registered, resolve
+
+#: The stacks there are, by the names that `taskchaos faults --json` has for them.
+STACKS = {
+    "local": StackOptions(),
+    "compose": StackOptions(place=Place.COMPOSE),
+    "compose_toxiproxy": StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY),
+}
 
 
 def subject_rows() -> list[dict[str, Any]]:
@@ -38,3 +47,25 @@ def suite_rows(folder: Path) -> list[dict[str, Any]]:
         doc = (ast.get_docstring(tree) or "").splitlines()
         rows.append({"suite": path.stem.removeprefix("test_"), "does": doc[0] if doc else "", "scenarios": scenarios})
     return rows
+
+
+def fault_rows() -> list[dict[str, Any]]:
+    """Name and summary of each fault, and for each stack True or why it does not work there."""
+    return [
+        {
+            "fault": kind,
+            "does": fault.summary,
+            **{name: options.lacks(kind) or True for name, options in STACKS.items()},
+        }
+        for kind, fault in FAULTS.items()
+    ]
+
+
+def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same for people: of the stacks only those where a fault does not work, once for each reason."""
+    found = []
+    for row in rows:
+        reasons = dict.fromkeys(str(row[name]) for name in STACKS if row[name] is not True)
+        where = f"({'; '.join(reasons)})" if reasons else ""
+        found.append({"fault": row["fault"], "does": row["does"], "where": where})
+    return found

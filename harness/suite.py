@@ -262,13 +262,14 @@ class Chaos:
         workers: int | None = None,
         concurrency: int | None = None,
         distance_ms: int = 0,
+        redis_disk_mb: int = 0,
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or StackFailed unless it came out as expected.
 
         visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
         default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
         processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
-        is from the workers during the whole case.
+        is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
         """
         for kind in {fault.kind for fault in schedule.faults}:
             if lacking := self._options.stack_options.lacks(kind):
@@ -276,7 +277,7 @@ class Chaos:
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         stack = with_settings(self._options.stack_options, **{k: v for k, v in changes.items() if v is not None})
-        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
+        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb)
         case = Case(
             suite=self.suite,
             scenario=self.scenario,

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
 from harness.profile import Profile
 from harness.stack.base import Pool
 from harness.suite import Chaos
-from harness.workload import Workload
+from suites.loads import busy
 
 pytestmark = pytest.mark.chaos(cost_s=8)
 
-#: The work of a task is as long as it takes for the workers to do 20 a second; 30 are offered. So a kill meets busy
-#: processes and a queue that is never empty. (An idle worker of stock Celery takes one more message to its grave.)
-CAPACITY_TPS = 20
-OFFERED_TPS = 30
-
-
-def _busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
-    """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
-    workload = Workload(
-        rate_tps=OFFERED_TPS,
-        baseline_s=profile.baseline_s,
-        fault_s=profile.fault_s,
-        healed_s=profile.healed_s,
-        work_ms=1000 * chaos.slots // CAPACITY_TPS,
-    )
-    slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
-    chaos(workload, schedule, slo=slo)
+#: The visibility time-out (3 s), the look for what is past it (each second), and some.
+PAST_LEASE_S = 4.5
 
 
 def _kills(kind: str, profile: Profile, count: int) -> Schedule:
@@ -42,7 +28,7 @@ def _kills(kind: str, profile: Profile, count: int) -> Schedule:
 
 def test_tree(chaos: Chaos, profile: Profile) -> None:
     """SIGKILL to parent and children at once."""
-    _busy(chaos, profile, _kills("kill_tree", profile, profile.kills))
+    busy(chaos, profile, _kills("kill_tree", profile, profile.kills))
 
 
 @pytest.mark.depth("default")
@@ -50,16 +36,23 @@ def test_child(chaos: Chaos, profile: Profile) -> None:
     """SIGKILL to single pool children, as the kernel's OOM killer does."""
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
-    _busy(chaos, profile, _kills("kill_child", profile, profile.kills + 2))
+    busy(chaos, profile, _kills("kill_child", profile, profile.kills + 2))
 
 
 @pytest.mark.depth("default")
 def test_parent(chaos: Chaos, profile: Profile) -> None:
     """SIGKILL to the parent only: its children finish their task and can tell nobody."""
-    _busy(chaos, profile, _kills("kill_parent", profile, profile.kills))
+    busy(chaos, profile, _kills("kill_parent", profile, profile.kills))
 
 
 @pytest.mark.depth("default")
 def test_pause(chaos: Chaos, profile: Profile) -> None:
     """SIGSTOP to a whole worker for a while, shorter than the visibility time-out."""
-    _busy(chaos, profile, Schedule.of(PlannedFault("pause", "worker-1", 0.1, hold_s=min(2.0, profile.fault_s / 2))))
+    busy(chaos, profile, Schedule.of(PlannedFault("pause", "worker-1", 0.1, hold_s=min(2.0, profile.fault_s / 2))))
+
+
+@pytest.mark.depth("default")
+def test_pause_past_lease(chaos: Chaos, profile: Profile) -> None:
+    """A worker is stopped for longer than the visibility time-out or lease, and then goes on with what others took."""
+    longer = replace(profile, fault_s=max(profile.fault_s, PAST_LEASE_S + 1.0))
+    busy(chaos, longer, Schedule.of(PlannedFault("pause", "worker-1", 0.1, hold_s=PAST_LEASE_S)))

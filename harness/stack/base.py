@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from redis import Redis
 
-from faults.base import Ability, Link, Worker
+from faults.base import Ability, Link, Server, Worker
 from faults.schedule import FAULTS
 from harness.result import ServerInfo
 from harness.subject import Settings
@@ -49,6 +49,7 @@ class StackOptions:
     """What may be chosen about a stack.
 
     distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
+    redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
     """
 
     place: Place = Place.LOCAL
@@ -61,11 +62,13 @@ class StackOptions:
     redis_binary: str | None = None
     settings: Settings = Settings()
     distance_ms: int = 0
+    redis_disk_mb: int = 0
 
     @property
     def abilities(self) -> frozenset[Ability]:
         """What faults may need, and this stack has."""
-        return frozenset({Ability.COMMANDS} if self.proxy is Proxy.EMBEDDED else ())
+        commands = {Ability.COMMANDS} if self.proxy is Proxy.EMBEDDED else set()
+        return frozenset(commands | ({Ability.CONTAINERS} if self.place is Place.COMPOSE else set()))
 
     def lacks(self, kind: str) -> str:
         """Why a fault of this kind does not work on this stack; "" when it does."""
@@ -91,6 +94,10 @@ class Stack(Protocol):
     @property
     def workers(self) -> Mapping[str, Worker]:
         """The workers, by role."""
+
+    @property
+    def servers(self) -> Mapping[str, Server]:
+        """The servers that faults may be done to, by role; only those whose disk may be filled."""
 
     @property
     def server(self) -> ServerInfo:

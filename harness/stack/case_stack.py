@@ -10,7 +10,7 @@ from typing import Self
 
 from redis import Redis
 
-from faults.base import Link, PingResult
+from faults.base import Link, PingResult, Server
 from faults.toxiproxy import Stream, ToxiproxyClient
 from harness import codec
 from harness.errors import StackError
@@ -41,6 +41,7 @@ class CaseStack(ABC):
         self._options = options
         self.links: dict[str, Link] = {}
         self.workers: Mapping[str, ForkedWorker] = {}
+        self.servers: dict[str, Server] = {}
         self._producers: dict[str, Spawned] = {}
 
     def __enter__(self) -> Self:

@@ -33,6 +33,7 @@ from harness.stack.case_stack import CaseStack, set_distance
 from harness.stack.container import FIRST_PORT, PROXY, RUN
 from harness.stack.container_worker import ContainerWorker
 from harness.stack.images import CONTAINER_USER, environment
+from harness.stack.redis_container import RedisContainer
 from harness.stack.redis_server import info_of
 from harness.stack.subject_code import Code, code_of
 from harness.stack.zygote import Spawn
@@ -87,6 +88,8 @@ class ComposeStack(CaseStack):
         self._await("the proxy", lambda: set(ports) <= set(api.proxies()))
         self._await("Redis", lambda: bool(self.inspector.ping()))
         self._info = info_of(self.inspector)
+        if self._options.redis_disk_mb:
+            self.servers[REDIS] = RedisContainer(REDIS, self._containers[REDIS], self.inspector)
         if isinstance(api, GuardedClient):
             api.adopt()
         for name, port in ports.items():
@@ -115,6 +118,7 @@ class ComposeStack(CaseStack):
     def _environment(self) -> dict[str, str]:
         """What the compose file is filled in with."""
         case = self.folder.resolve()
+        disk_mb = self._options.redis_disk_mb
         return {
             **environment(self._options),
             "COMPOSE_PROJECT_NAME": self.project,
@@ -125,6 +129,7 @@ class ComposeStack(CaseStack):
             "CHAOS_WORKERS": str(self._options.workers),
             "CHAOS_HEALTH_INTERVAL": "1h",
             "CHAOS_AFTER": "service_started",
+            **({"CHAOS_REDIS_DISK": "small", "CHAOS_REDIS_DISK_SIZE": f"{disk_mb}m"} if disk_mb else {}),
             **({"CHAOS_SUBJECT_FOLDER": str(self._code.folder)} if self._code.folder else {}),
         }
 

@@ -93,6 +93,7 @@ class ContainerWorker(ForkedWorker):
         self._number = number
         self._life = 0
         self._reviving = threading.Lock()
+        self._networks: dict[str, list[str]] = {}  # that it was taken out of, with its names there
         super().__init__(config, what, log, self._born())
 
     def _born(self) -> ContainerZygote:
@@ -143,6 +144,42 @@ class ContainerWorker(ForkedWorker):
         self.container.reload()
         of = 1 + len(self.children()) if self._all else 0
         return (of if self.container.status == "paused" else 0), of
+
+    def disconnect(self) -> None:
+        """The address stays the engine's choice: it takes a chosen one only in a network with a subnet of its own."""
+        for network, names in self._joined().items():
+            self._networks[network] = names
+            leave = partial(self._engine.disconnect_container_from_network, self.container.id, network)
+            self._ask("network disconnect", leave)
+
+    def reconnect(self) -> None:
+        joined = self._joined()
+        for network, names in self._networks.items():
+            if network not in joined:
+                join = partial(self._engine.connect_container_to_network, self.container.id, network, aliases=names)
+                self._ask("network connect", join)
+        self._networks = {}
+
+    def connected(self) -> bool:
+        joined = self._joined()
+        return bool(joined) and self._networks.keys() <= joined.keys()
+
+    def _joined(self) -> dict[str, list[str]]:
+        """The container's names in each network that it is in now."""
+        self.container.reload()
+        networks = self.container.attrs["NetworkSettings"]["Networks"].values()
+        return {n["NetworkID"]: [a for a in n["Aliases"] or () if a != self.container.short_id] for n in networks}
+
+    @property
+    def _engine(self) -> Any:
+        return self.container.client.api
+
+    def exhaust_memory(self, victim: int) -> None:
+        if not self._zygote.exhaust_memory(victim):
+            raise FaultError(f"{self.name}: the process that was to be killed is gone")
+
+    def oom_kills(self) -> int:
+        return self._zygote.oom_kills()
 
     @property
     def _home(self) -> ContainerZygote:

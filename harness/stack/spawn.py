@@ -117,6 +117,14 @@ class Zygote:
         """SIGKILL to the group of a forked process; one that is gone is fine."""
         self._exchange({"end": pid - self.pid_base})
 
+    def exhaust_memory(self, victim: int) -> bool:
+        """Have the memory of its container run out until this process is killed; False if there is no such process."""
+        return bool(self._exchange({"exhaust": victim - self.pid_base}))
+
+    def oom_kills(self) -> int:
+        """How many processes of its container were killed because memory had run out."""
+        return int(self._exchange({"oom_kills": True}))
+
     def close(self) -> None:
         """End it and with it everything it forked. Idempotent."""
         self._channel.close()

@@ -22,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from harness.stack import memory
 from harness.stack.owned import die_with_parent
 from harness.stack.proc import alive, children_of, kill_group, send
 
@@ -98,6 +99,10 @@ def _look(request: dict[str, Any], exits: dict[int, int]) -> object:
                 send(pid, signal.Signals(number))
         case {"end": group}:
             kill_group(group)
+        case {"exhaust": victim}:
+            return memory.exhaust(victim)
+        case {"oom_kills": _}:
+            return memory.oom_kills()
     return None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,3 +39,11 @@ def left(stack: str) -> list[str]:
         *docker("network", "ls", *label).split(),
         *docker("volume", "ls", *label).split(),
     ]
+
+
+def until(condition: Callable[[], bool], deadline_s: float = 30.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"not true within {deadline_s:g} s"
+        time.sleep(0.02)

@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
-from docker_support import ROOT, docker, left, missing
+from docker_support import ROOT, docker, left, missing, until
 
 from faults.base import PingResult
 from faults.network import Latency
@@ -53,13 +52,6 @@ def stack(
     with ComposeStack(tmp_path / "case", "stock_best", workload, options) as one:
         yield one
     assert left(one.project) == []
-
-
-def until(condition: Callable[[], bool], deadline_s: float = 30.0) -> None:
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"not true within {deadline_s:g} s"
-        time.sleep(0.02)
 
 
 BOTH = pytest.mark.parametrize("stack", list(Proxy), indirect=True)

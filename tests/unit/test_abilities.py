@@ -1,15 +1,88 @@
-"""Which fault works on which stack."""
+"""Which fault works on which stack, and that a case whose fault does not is left out before anything runs."""
 
 from __future__ import annotations
 
-from faults.schedule import COMMAND_FAULTS, FAULTS
-from harness.stack.base import Place, Proxy, StackOptions
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.base import Ability, FaultError
+from faults.schedule import COMMAND_FAULTS, CONTAINER_FAULTS, FAULTS, SERVER_FAULTS, PlannedFault, Schedule
+from harness.listing import fault_rows, with_where
+from harness.profile import PROFILES
+from harness.run import RunOptions, open_run
+from harness.stack.base import Place, Pool, Proxy, StackOptions, WorkerStart
+from harness.suite import Chaos
+from harness.workload import Workload
+
+LOCAL = StackOptions()
+COMPOSE = StackOptions(place=Place.COMPOSE)
+REAL = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY)
+IN_CONTAINERS = {*CONTAINER_FAULTS, *SERVER_FAULTS}
 
 
-def test_only_the_real_toxiproxy_lacks_commands() -> None:
-    embedded, local = StackOptions(place=Place.COMPOSE), StackOptions()
-    real = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY)
-    assert {kind for kind in FAULTS if real.lacks(kind)} == set(COMMAND_FAULTS)
-    assert not any(stack.lacks(kind) for stack in (embedded, local) for kind in FAULTS)
-    assert "--proxy embedded" in real.lacks("reply_lost")
-    assert real.lacks("no_such_fault") == "", "whoever makes it says what is wrong"
+def test_what_each_stack_can_do() -> None:
+    assert LOCAL.abilities == {Ability.COMMANDS}
+    assert COMPOSE.abilities == set(Ability)
+    assert REAL.abilities == {Ability.CONTAINERS}
+
+
+def test_what_each_stack_lacks() -> None:
+    assert {kind for kind in FAULTS if LOCAL.lacks(kind)} == IN_CONTAINERS
+    assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == set()
+    assert {kind for kind in FAULTS if REAL.lacks(kind)} == set(COMMAND_FAULTS)
+    assert "--proxy embedded" in REAL.lacks("reply_lost")
+    assert "--stack compose" in LOCAL.lacks("disconnect")
+    assert REAL.lacks("no_such_fault") == "", "whoever makes it says what is wrong"
+
+
+def test_the_list_says_where_a_fault_works_and_why_not() -> None:
+    rows = {row["fault"]: row for row in fault_rows()}
+    where = {row["fault"]: row["where"] for row in with_where(list(rows.values()))}
+    assert [rows["latency"][name] for name in ("local", "compose", "compose_toxiproxy")] == [True, True, True]
+    assert where["latency"] == ""
+    assert rows["disk_full"]["local"] == str(Ability.CONTAINERS) and rows["disk_full"]["compose"] is True
+    assert where["disk_full"] == f"({Ability.CONTAINERS})"
+
+
+def test_a_container_fault_of_what_is_in_none_is_an_error() -> None:
+    workers: dict[str, Any] = {"worker-1": object()}
+    with pytest.raises(FaultError, match="disconnect: worker-1 is in no container"):
+        PlannedFault("disconnect", "worker-1").make({}, workers)
+    with pytest.raises(FaultError, match="disk_full: no target 'redis'; there are none on this stack"):
+        PlannedFault("disk_full", "redis").make({}, workers)
+
+
+@dataclass
+class _Item:
+    """As much of a pytest item as a case left out needs."""
+
+    path: Path = Path("suites/test_container.py")
+    name: str = "test_cut"
+    nodeid: str = "suites/test_container.py::test_cut"
+
+
+def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
+    options = RunOptions(
+        out=str(tmp_path / "run"),
+        subjects=("stock_best",),
+        seed=1,
+        stack="local",
+        profile=next(iter(PROFILES)),
+        target_tps=None,
+        proxy=Proxy.EMBEDDED,
+        redis_server=None,
+        pool=Pool.PREFORK,
+        worker_start=WorkerStart.ZYGOTE,
+        parallel=1,
+        replay=None,
+    )
+    item: Any = _Item()
+    with pytest.raises(pytest.skip.Exception, match="disconnect needs --stack compose"):
+        Chaos(options, item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
+    last = json.loads(Path(open_run(options)).read_text().splitlines()[-1])
+    assert last["case"] == "container.cut.stock_best"
+    assert not (tmp_path / "run" / "cases").exists()

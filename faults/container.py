@@ -1,0 +1,117 @@
+"""Faults of containers: a worker without a network, a worker without memory, a Redis without room on its disk.
+
+Done to the container itself, so they need a stack of containers. A one-way cut is no fault of a container: a link's
+`black_hole_requests` and `black_hole_replies` do that, on every stack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, Server, Undo, wait_for
+from faults.process import KillChild
+
+CONTAINERS = frozenset({Ability.CONTAINERS})
+
+
+@dataclass
+class Disconnect(Fault):
+    """The worker's container is in no network, both ways: its connections hang and new ones have no route.
+
+    Healed, it is in the same networks again under the same names. Its address is the engine's choice: the one that it
+    had, unless another container took it meanwhile; then the old connections stay dead until their time-outs.
+    """
+
+    kind: ClassVar[str] = "disconnect"
+    summary: ClassVar[str] = "a worker's container is taken out of its network (docker network disconnect)"
+    needs: ClassVar[frozenset[Ability]] = CONTAINERS
+    worker: ContainedWorker
+
+    @property
+    def target(self) -> str:
+        return self.worker.name
+
+    def undo(self) -> Undo:
+        return Undo("docker network connect, with the network and aliases of the project", self.worker.name)
+
+    def inject(self) -> None:
+        self.worker.disconnect()
+
+    def prove(self) -> Evidence | None:
+        return None if self.worker.connected() else Evidence("the engine has the container in no network")
+
+    def heal(self) -> None:
+        self.worker.reconnect()
+
+    def healed(self) -> bool:
+        return self.worker.connected() and self.worker.ready()
+
+
+@dataclass
+class OutOfMemory(KillChild):
+    """The container's memory runs out, and the kernel kills a pool child, or the parent where there are no children.
+
+    Which one is no chance: the victim is made the kernel's first choice. Celery's parent replaces a child by itself.
+    """
+
+    kind: ClassVar[str] = "out_of_memory"
+    summary: ClassVar[str] = "a worker's container runs out of memory, and the kernel kills a pool child"
+    needs: ClassVar[frozenset[Ability]] = CONTAINERS
+    #: Filling the container's memory takes about a second per GiB.
+    proof_deadline_s: ClassVar[float] = 10.0
+    worker: ContainedWorker
+    _kills_before: int = field(default=0, init=False)
+
+    def undo(self) -> Undo:
+        return Undo("none for a pool child, which is replaced; otherwise start the worker again", self.worker.name)
+
+    def choose(self) -> tuple[int, ...]:
+        return super().choose() or (self.worker.pid,)
+
+    def kill(self) -> None:
+        self._kills_before = self.worker.oom_kills()
+        self.worker.exhaust_memory(self._victims[0])
+
+    def prove(self) -> Evidence | None:
+        if not (gone := super().prove()) or (kills := self.worker.oom_kills() - self._kills_before) < 1:
+            return None
+        return Evidence(f"the kernel killed {kills} process(es) of the container, out of memory", gone.killed_pids)
+
+    def heal(self) -> None:
+        wait_for(lambda: not any(map(self.worker.alive, self._victims)), self.proof_deadline_s)  # it was under way
+        super().heal()
+
+
+@dataclass
+class DiskFull(Fault):
+    """No room is left for Redis's append-only file: it refuses writes (MISCONF) until there is some again."""
+
+    kind: ClassVar[str] = "disk_full"
+    summary: ClassVar[str] = "the disk of Redis's append-only file is full: it refuses writes"
+    needs: ClassVar[frozenset[Ability]] = CONTAINERS
+    server: Server
+
+    @property
+    def target(self) -> str:
+        return self.server.name
+
+    def undo(self) -> Undo:
+        return Undo("remove /data/filler in the container", self.server.name)
+
+    def inject(self) -> None:
+        self.server.fill_disk()
+
+    def prove(self) -> Evidence | None:
+        """Only while it is in force: a Redis that refuses writes for another reason proves nothing."""
+        why = self.server.refuses_writes()
+        return Evidence(why) if "space" in why or "aof" in why.lower() else None
+
+    def heal(self) -> None:
+        self.server.free_disk()
+
+    def healed(self) -> bool:
+        try:
+            return not self.server.refuses_writes()
+        except FaultError:
+            return False

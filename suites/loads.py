@@ -1,0 +1,38 @@
+"""Loads that several suites share."""
+
+from __future__ import annotations
+
+from faults.schedule import Schedule
+from harness.contract import Slo
+from harness.profile import Profile
+from harness.suite import Chaos
+from harness.workload import Workload
+
+#: The work of a task is as long as it takes for the workers to do 20 a second; 30 are offered. So a kill meets busy
+#: processes and a queue that is never empty. (An idle worker of stock Celery takes one more message to its grave.)
+CAPACITY_TPS = 20
+OFFERED_TPS = 30
+#: Few enough that stock Celery's workers are mostly blocked in BRPOP when a cut comes.
+IDLE_TPS = 40
+
+
+def busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
+    """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
+    workload = Workload(
+        rate_tps=OFFERED_TPS,
+        baseline_s=profile.baseline_s,
+        fault_s=profile.fault_s,
+        healed_s=profile.healed_s,
+        work_ms=1000 * chaos.slots // CAPACITY_TPS,
+    )
+    slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
+    chaos(workload, schedule, slo=slo)
+
+
+def idle(chaos: Chaos, profile: Profile, schedule: Schedule, *, redis_disk_mb: int = 0) -> None:
+    """Offer little, run the schedule, demand 80 % of the load where no fault is in force."""
+    workload = Workload(
+        rate_tps=IDLE_TPS, baseline_s=profile.baseline_s, fault_s=profile.fault_s, healed_s=profile.healed_s
+    )
+    slo = Slo(target_tps=min(chaos.target_tps, 0.8 * IDLE_TPS), recovery_limit_s=profile.recovery_limit_s)
+    chaos(workload, schedule, slo=slo, redis_disk_mb=redis_disk_mb)

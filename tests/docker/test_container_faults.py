@@ -1,0 +1,129 @@
+"""Every fault of containers on a real stack: it bites, it is proven, it heals, and healing twice does no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from docker_support import left, missing, until
+from redis.exceptions import ResponseError
+
+from faults.base import Evidence, Fault, FaultError
+from faults.nemesis import Change, FaultState, Nemesis
+from faults.schedule import PlannedFault, Schedule
+from harness.stack import images
+from harness.stack.base import Place, Pool, Proxy, StackOptions
+from harness.stack.compose import ComposeStack
+from harness.workload import LoadModel, Workload
+
+
+@pytest.fixture
+def stack(
+    request: pytest.FixtureRequest, tmp_path: Path, require: Callable[[str, bool, str], None]
+) -> Iterator[ComposeStack]:
+    """A stack whose workers run; parametrize to choose the pool."""
+    lacking = missing()
+    require("docker", not lacking, lacking)
+    pool = getattr(request, "param", Pool.PREFORK)
+    options = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY, pool=pool, redis_disk_mb=8)
+    images.prepare(options)
+    workload = Workload(model=LoadModel.PREFILL, prefill=1)
+    with ComposeStack(tmp_path / "case", "stock_best", workload, options) as one:
+        one.start_workers()
+        yield one
+        assert one.whole() == ""
+    assert left(one.project) == []
+
+
+def _make(stack: ComposeStack, kind: str, target: str) -> Fault:
+    return PlannedFault(kind, target).make(stack.links, stack.workers, stack.servers)
+
+
+def _proven(fault: Fault) -> Evidence:
+    found: list[Evidence] = []
+
+    def seen() -> bool:
+        found.extend([evidence] if (evidence := fault.prove()) else [])
+        return bool(found)
+
+    until(seen, fault.proof_deadline_s)
+    return found[0]
+
+
+def _heals(fault: Fault) -> None:
+    fault.heal()
+    assert fault.verify_healed()
+    fault.heal()
+    assert fault.verify_healed()
+
+
+def test_a_worker_is_cut_off_and_comes_back_under_its_names(stack: ComposeStack) -> None:
+    worker = stack.workers["worker-1"]
+    before = worker._joined()
+    address = stack._address("worker-1")
+    fault = _make(stack, "disconnect", "worker-1")
+    assert fault.prove() is None
+    fault.inject()
+    assert "no network" in _proven(fault).seen
+    assert worker.ready() and not fault.healed() and worker._joined() == {}
+    _heals(fault)
+    assert worker._joined() == before
+    assert stack._address("worker-1") == address, "no other container came meanwhile"
+    assert stack.workers["worker-2"].connected()
+
+
+def test_memory_runs_out_and_the_kernel_kills_one_pool_child(stack: ComposeStack) -> None:
+    worker = stack.workers["worker-1"]
+    parent, children = worker.pid, worker.children()
+    fault = _make(stack, "out_of_memory", "worker-1")
+    assert fault.prove() is None
+    fault.inject()
+    evidence = _proven(fault)
+    assert evidence.killed_pids == children[:1] and evidence.seen.startswith("the kernel killed 1 process")
+    _heals(fault)
+    assert worker.pid == parent and worker.children()[:1] == children[1:], "the parent has replaced the child"
+    assert stack.revive() == [] and worker.starts == 1
+
+
+@pytest.mark.parametrize("stack", [Pool.THREADS, Pool.SOLO], indirect=True)
+def test_without_pool_children_the_parent_is_killed(stack: ComposeStack) -> None:
+    worker = stack.workers["worker-1"]
+    parent = worker.pid
+    fault = _make(stack, "out_of_memory", "worker-1")
+    fault.inject()
+    assert _proven(fault).killed_pids == (parent,)
+    assert stack.revive() == [], "a fault's doing is no unexpected death"
+    _heals(fault)
+    assert worker.pid != parent and worker.starts == 2
+
+
+def test_a_full_disk_makes_redis_refuse_writes(stack: ComposeStack) -> None:
+    fault = _make(stack, "disk_full", "redis")
+    assert fault.prove() is None
+    assert stack.inspector.set("kept", 1)
+    fault.inject()
+    _proven(fault)
+    until(lambda: "MISCONF" in stack.servers["redis"].refuses_writes())
+    with pytest.raises(ResponseError, match="MISCONF"):
+        stack.inspector.set("refused", 1)
+    assert not fault.healed()
+    _heals(fault)
+    assert stack.inspector.get("kept") == b"1" and stack.inspector.set("again", 1)
+
+
+def test_a_schedule_of_them_is_proven_and_healed(stack: ComposeStack) -> None:
+    changes: list[Change] = []
+    schedule = Schedule.of(PlannedFault("disconnect", "worker-1", 0, 1), PlannedFault("disk_full", "redis", 0, 1.5))
+    nemesis = Nemesis(schedule, stack.links, stack.workers, changes.append, lambda index, undo: None, stack.servers)
+    nemesis.start(0)
+    assert nemesis.join(20) and nemesis.heal_all()
+    for index in (0, 1):
+        states = [change.state for change in changes if change.index == index]
+        assert states == [FaultState.INJECTED, FaultState.PROVEN, FaultState.HEALED]
+
+
+def test_a_disk_of_the_machine_is_never_filled(stack: ComposeStack) -> None:
+    """Redis is a target only where the case asked for a disk of its own."""
+    with pytest.raises(FaultError, match="disk_full: no target 'redis'; there are none on this stack"):
+        PlannedFault("disk_full", "redis").make(stack.links, stack.workers, {})
