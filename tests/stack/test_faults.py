@@ -12,7 +12,7 @@ import redis as redis_py
 from faults.base import Evidence, FaultError, PingResult, Undo
 from faults.nemesis import Change, FaultState, Nemesis
 from faults.network import Latency, LinkFault
-from faults.process import KillTree
+from faults.process import KillTree, Restart
 from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
 from harness.stack.base import StackOptions
 from harness.stack.local import LocalStack
@@ -154,6 +154,23 @@ def test_a_kill_says_whom_it_killed(stack: LocalStack) -> None:
     assert evidence is not None
     assert set(evidence.killed_pids) == victims
     assert fault.verify_healed()
+
+
+@pytest.mark.parametrize(("grace_s", "at_least_s"), [(0, 0.0), (20, 0.1)])
+def test_a_restart_kills_what_has_not_ended_within_its_grace_and_waits_no_longer(
+    stack: LocalStack, grace_s: int, at_least_s: float
+) -> None:
+    worker = stack.workers["worker-2"]
+    tree = (worker.pid, *worker.children())
+    fault = Restart(worker, grace_s=grace_s)
+    began = time.monotonic()
+    fault.inject()
+    assert at_least_s <= time.monotonic() - began < 10.0
+    evidence = fault.prove()
+    assert evidence is not None and evidence.killed_pids == tree
+    assert stack.revive() == [], "a fault's doing is no unexpected death"
+    fault.heal()
+    assert fault.verify_healed() and worker.pid not in tree
 
 
 # --- the nemesis ---------------------------------------------------------------------------------------------------

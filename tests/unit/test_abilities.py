@@ -85,4 +85,4 @@ def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
         Chaos(options, item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
     last = json.loads(Path(open_run(options)).read_text().splitlines()[-1])
     assert last["case"] == "container.cut.stock_best"
-    assert not (tmp_path / "run" / "cases").exists()
+    assert not list((tmp_path / "run" / "cases").iterdir())
