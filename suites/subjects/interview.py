@@ -38,6 +38,8 @@ MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
 #: Three round trips a message and two for the lock; and a worker is killed on the way.
 FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=_FOLLOWS | {Rule.LOST})
 MAY_MISS_TARGET = Expectation(may=FAR_FROM_TARGET.must | FAR_FROM_TARGET.may)
+#: Celery's worker exits at MISCONF, and a lock that cannot be set fails the task.
+EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | {Rule.LOST})
 
 
 class Interview(CelerySubject):
@@ -60,6 +62,9 @@ class Interview(CelerySubject):
         "command.pop_replies_lost-reset": LOSES_RETRIES,
         "command.pop_replies_lost-silence": LOSES_RETRIES,
         "command.retry_publish_cut": LOSES_RETRIES,
+        "container.out_of_memory": LOSES_RETRIES,
+        "container.disk_full": EXITS_WITHOUT_DISK,
+        "worker_kill.pause_past_lease": Expectation(),
     }
 
     def install(self, app: Celery, settings: Settings) -> None:

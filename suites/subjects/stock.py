@@ -19,6 +19,11 @@ LOSES_ONE = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS
 SLOW_AT_DISTANCE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY}))
 #: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
 MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
+#: A killed pool child's task counts as done: it was acknowledged before it ran, or is on WorkerLostError.
+LOSES_CHILDS = Expectation(must=frozenset({Rule.LOST}))
+#: A Redis without disk refuses BRPOP with MISCONF, a channel error to kombu, at which a worker exits (Celery 5.7).
+#: Where only the record in `unacked` is refused, the message that was popped before is gone.
+EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=frozenset({Rule.LOST}))
 
 #: The same, with a worker killed on the way: what it held may be lost or run twice.
 FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.LOST, Rule.RECOVERY}))
@@ -38,6 +43,10 @@ ON_REDIS = {
     "command.pop_replies_lost-reset": LOSES_REPLIES,
     "command.pop_replies_lost-silence": LOSES_REPLIES,
     "command.retry_publish_cut": LOSES_ONE,
+    "container.out_of_memory": LOSES_CHILDS,
+    "container.disk_full": EXITS_WITHOUT_DISK,
+    # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
+    "worker_kill.pause_past_lease": Expectation(),
 }
 
 
@@ -59,7 +68,7 @@ class AcksLate(CelerySubject):
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
-        "worker_kill.child": Expectation(must=frozenset({Rule.LOST})),
+        "worker_kill.child": LOSES_CHILDS,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
@@ -74,6 +83,9 @@ class BestSettings(CelerySubject):
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
+        # It gives the task of a lost child back, and goes on after a channel error.
+        "container.out_of_memory": Expectation(),
+        "container.disk_full": MAY_LOSE,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
