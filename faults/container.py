@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, Server, Undo, wait_for
-from faults.process import KillChild
+from faults.process import KillChild, WorkerFault
 
 CONTAINERS = frozenset({Ability.CONTAINERS})
 
 
 @dataclass
-class Disconnect(Fault):
+class Disconnect(WorkerFault):
     """The worker's container is in no network, both ways: its connections hang and new ones have no route.
 
     Healed, it is in the same networks again under the same names. Its address is the engine's choice: the one that it
@@ -27,10 +27,6 @@ class Disconnect(Fault):
     summary: ClassVar[str] = "a worker's container is taken out of its network (docker network disconnect)"
     needs: ClassVar[frozenset[Ability]] = CONTAINERS
     worker: ContainedWorker
-
-    @property
-    def target(self) -> str:
-        return self.worker.name
 
     def undo(self) -> Undo:
         return Undo("docker network connect, with the network and aliases of the project", self.worker.name)

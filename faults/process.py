@@ -16,16 +16,22 @@ ORPHANS_END_S = 0.3
 
 
 @dataclass
-class KillFault(Fault):
-    """Base: SIGKILL to some of a worker's processes. Healing starts the worker again, as a supervisor would."""
+class WorkerFault(Fault):
+    """Base: a fault of one worker."""
 
     worker: Worker
-    _victims: tuple[int, ...] = field(default=(), init=False)
-    _had_children: int = field(default=0, init=False)
 
     @property
     def target(self) -> str:
         return self.worker.name
+
+
+@dataclass
+class KillFault(WorkerFault):
+    """Base: some of a worker's processes are ended. Healing starts the worker again, as a supervisor would."""
+
+    _victims: tuple[int, ...] = field(default=(), init=False)
+    _had_children: int = field(default=0, init=False)
 
     def undo(self) -> Undo:
         return Undo("start the worker again", self.worker.name)
@@ -48,9 +54,13 @@ class KillFault(Fault):
         """Kill what was chosen."""
         self.worker.kill(self._victims)
 
+    def how(self) -> str:
+        """How they were ended, in words."""
+        return "SIGKILL"
+
     def prove(self) -> Evidence | None:
         if self._victims and wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
-            return Evidence(f"{len(self._victims)} process(es) gone after SIGKILL", self._victims)
+            return Evidence(f"{len(self._victims)} process(es) gone after {self.how()}", self._victims)
         return None
 
     def heal(self) -> None:
@@ -115,16 +125,11 @@ class KillChild(KillFault):
 
 
 @dataclass
-class Pause(Fault):
+class Pause(WorkerFault):
     """The whole worker stops where it is, and goes on when healed: a long garbage collection, a frozen machine."""
 
     kind: ClassVar[str] = "pause"
     summary: ClassVar[str] = "a worker's whole tree is stopped (SIGSTOP, docker pause), and goes on when healed"
-    worker: Worker
-
-    @property
-    def target(self) -> str:
-        return self.worker.name
 
     def undo(self) -> Undo:
         return Undo("SIGCONT to the worker's processes, or docker unpause", self.worker.name)
@@ -147,35 +152,15 @@ class Pause(Fault):
 
 
 @dataclass
-class Restart(Fault):
+class Restart(KillTree):
     """The worker is told to end (SIGTERM), killed when it has not after `grace_s`, and started again: a deployment."""
 
     kind: ClassVar[str] = "restart"
     summary: ClassVar[str] = "a worker gets SIGTERM, SIGKILL grace_s later, and is started again: a deployment"
-    worker: Worker
     grace_s: int = 1
-    _victims: tuple[int, ...] = field(default=(), init=False)
 
-    @property
-    def target(self) -> str:
-        return self.worker.name
-
-    def undo(self) -> Undo:
-        return Undo("start the worker again", self.worker.name)
-
-    def inject(self) -> None:
-        wait_for(self.worker.ready, self.proof_deadline_s)  # a schedule may begin before the workers do
-        self._victims = (self.worker.pid, *self.worker.children())
-        self.worker.expect_death()
+    def kill(self) -> None:
         self.worker.terminate(self.grace_s)
 
-    def prove(self) -> Evidence | None:
-        if not self._victims or not wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
-            return None
-        return Evidence(f"{len(self._victims)} process(es) gone after SIGTERM and {self.grace_s} s", self._victims)
-
-    def heal(self) -> None:
-        self.worker.respawn()
-
-    def healed(self) -> bool:
-        return self.worker.ready() and not any(map(self.worker.alive, self._victims))
+    def how(self) -> str:
+        return f"SIGTERM and {self.grace_s} s"

@@ -10,20 +10,18 @@ from faults.base import Contained, Fault, FaultError, Link, Server, Worker
 from faults.command import CommandFault, CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from faults.container import Disconnect, DiskFull, OutOfMemory
 from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
-from faults.process import KillChild, KillFault, KillParent, KillTree, Pause, Restart
+from faults.process import KillChild, KillParent, KillTree, Pause, Restart, WorkerFault
 
 LINK_FAULTS: Mapping[str, type[LinkFault]] = {
     f.kind: f for f in (Latency, Refused, BlackHole, BlackHoleRequests, BlackHoleReplies, Reset)
 }
-WORKER_FAULTS: Mapping[str, type[KillFault] | type[Pause] | type[Restart]] = {
-    f.kind: f for f in (KillTree, KillParent, KillChild, Pause, Restart)
-}
+WORKER_FAULTS: Mapping[str, type[WorkerFault]] = {f.kind: f for f in (KillTree, KillParent, KillChild, Pause, Restart)}
 #: Faults of a link too, at exact Redis commands.
 COMMAND_FAULTS: Mapping[str, type[CommandFault]] = {
     f.kind: f for f in (ReplyLost, CutBefore, ErrorReply, ReplyLate, RequestLate)
 }
 #: Faults of a worker too, at its container.
-CONTAINER_FAULTS: Mapping[str, type[Disconnect] | type[OutOfMemory]] = {f.kind: f for f in (Disconnect, OutOfMemory)}
+CONTAINER_FAULTS: Mapping[str, type[WorkerFault]] = {f.kind: f for f in (Disconnect, OutOfMemory)}
 SERVER_FAULTS: Mapping[str, type[DiskFull]] = {f.kind: f for f in (DiskFull,)}
 #: Every fault there is, by kind.
 FAULTS: Mapping[str, type[Fault]] = {
