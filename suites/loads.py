@@ -16,23 +16,25 @@ OFFERED_TPS = 30
 IDLE_TPS = 40
 
 
-def busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
-    """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
-    workload = Workload(
-        rate_tps=OFFERED_TPS,
+def phased(profile: Profile, rate_tps: int, **more: int) -> Workload:
+    """A load of this rate over the three phases of the profile. more: other fields of the workload."""
+    return Workload(
+        rate_tps=rate_tps,
         baseline_s=profile.baseline_s,
         fault_s=profile.fault_s,
         healed_s=profile.healed_s,
-        work_ms=1000 * chaos.slots // CAPACITY_TPS,
+        **more,  # type: ignore[arg-type]
     )
+
+
+def busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
+    """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
+    workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
     chaos(workload, schedule, slo=slo)
 
 
 def idle(chaos: Chaos, profile: Profile, schedule: Schedule, *, redis_disk_mb: int = 0) -> None:
     """Offer little, run the schedule, demand 80 % of the load where no fault is in force."""
-    workload = Workload(
-        rate_tps=IDLE_TPS, baseline_s=profile.baseline_s, fault_s=profile.fault_s, healed_s=profile.healed_s
-    )
     slo = Slo(target_tps=min(chaos.target_tps, 0.8 * IDLE_TPS), recovery_limit_s=profile.recovery_limit_s)
-    chaos(workload, schedule, slo=slo, redis_disk_mb=redis_disk_mb)
+    chaos(phased(profile, IDLE_TPS), schedule, slo=slo, redis_disk_mb=redis_disk_mb)

@@ -9,7 +9,7 @@ from harness.contract import Slo
 from harness.profile import Profile
 from harness.suite import Chaos
 from harness.verdict import Rule
-from harness.workload import Workload
+from suites.loads import phased
 
 pytestmark = [pytest.mark.chaos(cost_s=7), pytest.mark.depth("default")]
 
@@ -21,13 +21,7 @@ def _one_worker(chaos: Chaos, profile: Profile, *faults: PlannedFault, failures:
 
     One command is hit, so one task at the most may be lost: more would mean that the instrument is not exact.
     """
-    workload = Workload(
-        rate_tps=OFFERED_TPS,
-        baseline_s=profile.baseline_s,
-        fault_s=profile.fault_s,
-        healed_s=profile.healed_s,
-        failures=failures,
-    )
+    workload = phased(profile, OFFERED_TPS, failures=failures)
     result = chaos(workload, Schedule.of(*faults), slo=Slo(target_tps=None), workers=1, concurrency=1)
     lost = next(rule for rule in result.rules if rule.rule is Rule.LOST)
     assert (lost.observed or 0) == len(lost.samples) <= 1
@@ -62,13 +56,7 @@ def test_pop_reply_lost_at(chaos: Chaos, profile: Profile, nth: int) -> None:
 @pytest.mark.parametrize("how", ["reset", "silence"])
 def test_pop_replies_lost(chaos: Chaos, profile: Profile, how: str) -> None:
     """Every third one, on both workers, while every task fails once: the connection is reset, or says nothing more."""
-    workload = Workload(
-        rate_tps=OFFERED_TPS,
-        baseline_s=profile.baseline_s,
-        fault_s=profile.fault_s,
-        healed_s=profile.healed_s,
-        failures=1,
-    )
+    workload = phased(profile, OFFERED_TPS, failures=1)
     faults = (
         PlannedFault(
             "reply_lost",

@@ -8,19 +8,14 @@ from faults.schedule import PlannedFault, Schedule
 from harness.contract import PhaseName, Slo
 from harness.profile import Profile
 from harness.suite import UNDISTURBED_S, Chaos
-from harness.workload import Workload
+from suites.loads import phased
 
 pytestmark = pytest.mark.chaos(cost_s=5)
 
 
 def _far_away(chaos: Chaos, profile: Profile, round_trip_ms: int) -> None:
     """Latency on every worker's paths during the whole fault phase; the target holds in all three phases."""
-    workload = Workload(
-        rate_tps=round(1.5 * chaos.target_tps),
-        baseline_s=profile.baseline_s,
-        fault_s=profile.fault_s,
-        healed_s=profile.healed_s,
-    )
+    workload = phased(profile, round(1.5 * chaos.target_tps))
     links = [f"worker-{n}{path}" for n in (1, 2) for path in ("", "-results")]
     faults = [PlannedFault("latency", link, 0.0, profile.fault_s, {"round_trip_ms": round_trip_ms}) for link in links]
     slo = Slo(

@@ -8,7 +8,7 @@ from faults.schedule import PlannedFault, Schedule
 from harness.contract import PhaseName, Slo
 from harness.profile import Profile
 from harness.suite import Chaos
-from harness.workload import Workload
+from suites.loads import phased
 
 pytestmark = [pytest.mark.chaos(cost_s=20), pytest.mark.alone]
 
@@ -24,12 +24,7 @@ NEAR, FAR, FARTHER = (
 def test_kept(chaos: Chaos, profile: Profile, distance_ms: int) -> None:
     """A tenth more than the target is offered to two workers; one is killed in the fault phase and started again."""
     target_tps = max(chaos.target_tps, TARGET_TPS)
-    workload = Workload(
-        rate_tps=round(1.1 * target_tps),
-        baseline_s=profile.baseline_s,
-        fault_s=profile.fault_s,
-        healed_s=profile.healed_s,
-    )
+    workload = phased(profile, round(1.1 * target_tps))
     slo = Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE, PhaseName.HEALED}))
     kill = PlannedFault("kill_tree", "worker-1", 0.1, hold_s=0.1)
     chaos(workload, Schedule.of(kill), slo=slo, distance_ms=distance_ms)
