@@ -279,7 +279,7 @@ def heal(names: tuple[str, ...], everything: bool) -> None:
     there = {one.stack: one for one in engine.stacks()}
     if unknown := [name for name in names if name not in there]:
         raise UsageError(f"no stack {', '.join(unknown)}; `taskchaos ps` lists them")
-    gone = engine.heal(tuple(there) if everything else names or None)
+    gone = engine.heal(there.values(), there if everything else names or None)
     for one in gone:
         click.echo(
             f"removed {one.stack} ({one.state}): {len(one.containers)} containers, {len(one.networks)} networks, "

@@ -67,9 +67,7 @@ def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
     parts = sorted((Part.load(folder) for folder in find_runs(places)), key=lambda part: part.shard)
     check(parts)
     first = parts[0].options
-    target = out.resolve() if out else run.new_folder(first.seed)
-    if (target / run.PLAN).exists():
-        raise UsageError(f"--out {target}: holds a run already; give another folder")
+    target = run.fresh_folder(out, first.seed)
     options = replace(first, out=str(target), shard=None, parallel=1, began_ns=now_ns())
     options = run.reserve(options)
     try:

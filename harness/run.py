@@ -103,6 +103,14 @@ def new_folder(seed: int) -> Path:
     return folder.resolve()
 
 
+def fresh_folder(out: str | Path | None, seed: int) -> Path:
+    """The folder given for a run, or a new name for one. Raises UsageError when it holds a run already."""
+    folder = Path(out).resolve() if out else new_folder(seed)
+    if (folder / PLAN).exists():
+        raise UsageError(f"--out {folder}: holds a run already; give another folder")
+    return folder
+
+
 def at_home(folder: Path) -> bool:
     """Whether a run folder is one of the working directory's own runs (not one given by --out)."""
     return folder.resolve().parent == (HOME / RUNS).resolve()

@@ -86,11 +86,8 @@ def make_options(
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     for spec in specs:
         resolve(spec)
-    folder = Path(out).resolve() if out else run.new_folder(seed)
-    if (folder / run.PLAN).exists():
-        raise UsageError(f"--out {folder}: holds a run already; give another folder")
     return RunOptions(
-        out=str(folder),
+        out=str(run.fresh_folder(out, seed)),
         subjects=specs or run.DEFAULT_SUBJECTS,
         seed=seed,
         stack=stack,

@@ -18,7 +18,7 @@ from harness.history_io import LEDGER
 from harness.load import PLAN
 from harness.result import ServerInfo
 from harness.runtime import MARKS, RoleConfig
-from harness.stack.base import StackOptions
+from harness.stack.base import StackOptions, WorkerStart
 from harness.stack.forked_worker import ForkedWorker
 from harness.stack.owned import log_tail
 from harness.stack.spawn import LocalZygote, Spawned, zygote
@@ -103,6 +103,11 @@ class CaseStack(ABC):
         """The roles of "producer" or "worker"."""
         count = self._options.producers if kind == "producer" else self._options.workers
         return tuple(f"{kind}-{n}" for n in range(1, count + 1))
+
+    @property
+    def worker_kind(self) -> Spawn:
+        """How a worker process comes to be."""
+        return Spawn.WORKER if self._options.worker_start is WorkerStart.ZYGOTE else Spawn.CLI_WORKER
 
     def link_names(self) -> tuple[str, ...]:
         """The links that the case needs: one for each producer, two for each worker."""

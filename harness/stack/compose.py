@@ -28,7 +28,7 @@ from harness.history_io import LEDGER
 from harness.result import ServerInfo
 from harness.runtime import MARKS
 from harness.stack import engine
-from harness.stack.base import Proxy, StackOptions, WorkerStart
+from harness.stack.base import Proxy, StackOptions
 from harness.stack.case_stack import CaseStack, set_distance
 from harness.stack.container import FIRST_PORT, PROXY, RUN
 from harness.stack.container_worker import ContainerWorker
@@ -36,7 +36,6 @@ from harness.stack.images import CONTAINER_USER, environment
 from harness.stack.redis_container import RedisContainer
 from harness.stack.redis_server import info_of
 from harness.stack.subject_code import Code, code_of
-from harness.stack.zygote import Spawn
 from harness.workload import Workload
 
 API_PORT = 8474
@@ -80,7 +79,7 @@ class ComposeStack(CaseStack):
         self._write_links(ports)
         self._env = self._environment()
         # Not --wait: a health check costs a process each time, and is asked for anew below, without one.
-        engine.compose(self.project, "up", "--detach", "--no-build", *self._services(), env=self._env)
+        engine.compose(self.project, "up", "--detach", "--no-build", REDIS, PROXY, "worker", env=self._env)
         self._find_containers()
         proxy = self._address(PROXY)
         api = self._api(proxy)
@@ -96,9 +95,6 @@ class ComposeStack(CaseStack):
             self.links[name] = Link(name, proxy, port, api)
         set_distance(api, [name for name in ports if name.startswith("worker")], self._options.distance_ms)
         self._make_workers(ports)
-
-    def _services(self) -> tuple[str, ...]:
-        return REDIS, PROXY, "worker"
 
     def _share_folder(self) -> None:
         """Let the containers' user write where the roles write."""
@@ -195,12 +191,11 @@ class ComposeStack(CaseStack):
                 raise StackError(f"{service} {how}: {engine.printed(container)}")
 
     def _make_workers(self, ports: dict[str, int]) -> None:
-        what = Spawn.WORKER if self._options.worker_start is WorkerStart.ZYGOTE else Spawn.CLI_WORKER
         for number, role in enumerate(self.roles("worker"), 1):
             broker, results = (f"redis://{PROXY}:{ports[link]}/0" for link in (role, f"{role}-results"))
             config = self.config(role, broker, results, subject=self._code.spec)
             log = self.logs / f"{role}.log"
-            self.workers[role] = ContainerWorker(config, what, log, self._containers[role], number)
+            self.workers[role] = ContainerWorker(config, self.worker_kind, log, self._containers[role], number)
 
     def start_workers(self) -> None:
         for worker in self.workers.values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -52,22 +52,26 @@ def client() -> Any:
         ) from None
 
 
-def compose(project: str, *arguments: str, env: Mapping[str, str], timeout_s: float = 120.0) -> str:
+def compose(project: str, *arguments: str, env: Mapping[str, str], timeout_s: float = 120.0) -> None:
     """Run `docker compose` on the project's file. Raises StackError with the end of what it printed."""
-    argv = ["docker", "compose", "--ansi", "never", "--progress", "quiet", "-p", project, "-f", str(COMPOSE_FILE)]
+    options = ("--ansi", "never", "--progress", "quiet", "-p", project, "-f", str(COMPOSE_FILE))
+    docker(f"compose {arguments[0]}", "compose", *options, *arguments, env=env, timeout_s=timeout_s)
+
+
+def docker(what: str, *arguments: str, env: Mapping[str, str], timeout_s: float) -> None:
+    """Run the `docker` command. what: it, in an error. Raises StackError with the end of what it printed."""
     environment = {**os.environ, **env, "DOCKER_HOST": host()}
     try:
         done = subprocess.run(
-            [*argv, *arguments], env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            ["docker", *arguments], env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except FileNotFoundError:
         raise UsageError("there is no `docker` command: install Docker, or use --stack local") from None
     except subprocess.TimeoutExpired:
-        raise StackError(f"docker compose {arguments[0]} took longer than {timeout_s:g} s") from None
+        raise StackError(f"docker {what} took longer than {timeout_s:g} s") from None
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise StackError(f"docker compose {arguments[0]}: {' | '.join(lines[-3:]) or f'status {done.returncode}'}")
-    return done.stdout
+        raise StackError(f"docker {what}: {' | '.join(lines[-3:]) or f'status {done.returncode}'}")
 
 
 def how_it_ended(container: Any) -> str | None:
@@ -148,9 +152,9 @@ def stacks() -> tuple[Found, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def heal(names: Sequence[str] | None = None) -> tuple[Found, ...]:
-    """Remove the stacks that were left behind, or every stack of these names; what was removed."""
-    gone = [s for s in stacks() if (s.orphaned if names is None else s.stack in names)]
+def heal(there: Iterable[Found], names: Container[str] | None = None) -> tuple[Found, ...]:
+    """Of these stacks, remove those that were left behind, or those of these names; what was removed."""
+    gone = [s for s in there if (s.orphaned if names is None else s.stack in names)]
     for stack in gone:
         stack.remove()
     return tuple(gone)

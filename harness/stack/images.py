@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from harness.errors import StackError, UsageError
 from harness.stack import engine
 from harness.stack.base import Proxy, StackOptions
 from harness.stack.subject_code import IMAGE_VARIABLE
 
-EMBEDDED_IMAGE = "taskchaos-proxy"
+EMBEDDED_IMAGE, WORKER_IMAGE = "taskchaos-proxy", "taskchaos-worker"
 REDIS_VARIABLE, TOXIPROXY_VARIABLE = "CHAOS_REDIS_IMAGE", "CHAOS_TOXIPROXY_IMAGE"
 REDIS_IMAGE, TOXIPROXY_IMAGE = "redis:7", "ghcr.io/shopify/toxiproxy:2.12.0"
 #: Who owns the ledger: root on the outside is nobody in a container.
@@ -53,17 +52,11 @@ def prepare(options: StackOptions) -> None:
     if options.proxy is Proxy.TOXIPROXY:
         _need(os.environ.get(TOXIPROXY_VARIABLE, TOXIPROXY_IMAGE))
     else:
-        _build_proxy(env)
+        _build(EMBEDDED_IMAGE, lambda: _build_proxy(env))
     if own := os.environ.get(IMAGE_VARIABLE):
         _need(own)
     else:
-        _say_if_new("taskchaos-worker")
-        try:
-            engine.compose("taskchaos", "build", "worker", env=env, timeout_s=_BUILD_S)
-        except StackError as error:
-            raise UsageError(
-                f"the worker image cannot be built: {error}; docs/how-to/run-behind-a-firewall.md"
-            ) from None
+        _build(WORKER_IMAGE, lambda: engine.compose("taskchaos", "build", "worker", env=env, timeout_s=_BUILD_S))
 
 
 def _need(image: str) -> None:
@@ -85,28 +78,21 @@ def _need(image: str) -> None:
 
 def _build_proxy(env: Mapping[str, str]) -> None:
     """The SDK builds with the old builder only; the command line takes what the engine has."""
-    _say_if_new(EMBEDDED_IMAGE)
     root = str(engine.COMPOSE_FILE.parent)
-    argv = ["docker", "build", "--quiet", "--tag", EMBEDDED_IMAGE, "--file", f"{root}/docker/proxy/Dockerfile", root]
+    arguments = ["build", "--quiet", "--tag", EMBEDDED_IMAGE, "--file", f"{root}/docker/proxy/Dockerfile", root]
     for name, variable in (("PYTHON_IMAGE", "CHAOS_PYTHON_IMAGE"), ("PIP_INDEX_URL", "PIP_INDEX_URL")):
         if value := os.environ.get(variable):
-            argv += ["--build-arg", f"{name}={value}"]
-    done = subprocess.run(
-        argv,
-        env={**os.environ, **env, "DOCKER_HOST": engine.host()},
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_S,
-        check=False,
-    )
-    if done.returncode:
-        last = " ".join(done.stderr.split())[-300:]
-        raise UsageError(f"the proxy image cannot be built: {last}; {_HELP}")
+            arguments += ["--build-arg", f"{name}={value}"]
+    engine.docker("build", *arguments, env=env, timeout_s=_BUILD_S)
 
 
-def _say_if_new(image: str) -> None:
+def _build(image: str, build: Callable[[], None]) -> None:
     if not engine.client().images.list(name=image):
         _say(f"building the image {image} (once)")
+    try:
+        build()
+    except StackError as error:
+        raise UsageError(f"the image {image} cannot be built: {error}; {_HELP}") from None
 
 
 def _say(text: str) -> None:

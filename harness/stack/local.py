@@ -9,13 +9,12 @@ from redis import Redis
 from faults.base import Link
 from harness.errors import StackError
 from harness.result import ServerInfo
-from harness.stack.base import StackOptions, WorkerStart
+from harness.stack.base import StackOptions
 from harness.stack.case_stack import CaseStack, set_distance
 from harness.stack.local_worker import LocalWorker
 from harness.stack.proc import alive
 from harness.stack.proxy_server import ProxyServer
 from harness.stack.redis_server import RedisServer, find_binary
-from harness.stack.zygote import Spawn
 from harness.workload import Workload
 
 
@@ -55,10 +54,9 @@ class LocalStack(CaseStack):
             state = api.create(name, f"127.0.0.1:{self.redis.port}")
             self.links[name] = Link(name, state.host, state.port, api)
         set_distance(api, [name for name in self.links if name.startswith("worker")], self._options.distance_ms)
-        what = Spawn.WORKER if self._options.worker_start is WorkerStart.ZYGOTE else Spawn.CLI_WORKER
         for role in self.roles("worker"):
             config = self.config(role, self.links[role].url(), self.links[f"{role}-results"].url())
-            self.workers[role] = LocalWorker(config, what, self.logs / f"{role}.log", self._zygote)
+            self.workers[role] = LocalWorker(config, self.worker_kind, self.logs / f"{role}.log", self._zygote)
 
     def alive(self, pid: int) -> bool:
         return alive(pid)

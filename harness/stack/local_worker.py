@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from harness.stack.forked_worker import ForkedWorker
-from harness.stack.proc import send, state_of
+from harness.stack.proc import state_of
 
 
 class LocalWorker(ForkedWorker):
@@ -18,12 +18,10 @@ class LocalWorker(ForkedWorker):
 
     def pause(self) -> None:
         self._stopped_pids = (self.pid, *self.children())
-        for pid in self._stopped_pids:
-            send(pid, signal.SIGSTOP)
+        self._zygote.send(self._stopped_pids, signal.SIGSTOP)
 
     def resume(self) -> None:
-        for pid in self._stopped_pids:
-            send(pid, signal.SIGCONT)
+        self._zygote.send(self._stopped_pids, signal.SIGCONT)
 
     def paused(self) -> tuple[int, int]:
         if not self._all:
