@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from faults.base import wait_for
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.chaos.yml"
@@ -41,9 +42,6 @@ def left(stack: str) -> list[str]:
     ]
 
 
-def until(condition: Callable[[], bool], deadline_s: float = 30.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"not true within {deadline_s:g} s"
-        time.sleep(0.02)
+def until(condition: Callable[[], bool], deadline_s: float = 30.0, what: str = "not true") -> None:
+    """Wait for a condition; fail, saying what, when it does not come true in time."""
+    assert wait_for(condition, deadline_s, every_s=0.02), f"{what} within {deadline_s:g} s"

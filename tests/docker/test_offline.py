@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from docker_support import until
 
 from faults.toxiproxy import Stream, ToxiproxyClient, ToxiproxyError, Unreachable
 from harness.stack.redis_server import find_binary
@@ -32,13 +33,6 @@ def docker(*arguments: object, timeout: float = 120) -> str:
     done = run("docker", *arguments, timeout=timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def _need(require: Require, *images: str) -> None:
@@ -85,7 +79,7 @@ def test_redis_image_serves_that_binary(server: Path, name: str) -> None:
     assert f"{name} made" in done.stdout
     assert version in done.stdout
     docker("run", "--detach", "--name", name, "--network", "none", "--user", "999:999", *CONFINED, name)
-    until(lambda: run("docker", "exec", name, "redis-cli", "ping").stdout.strip() == "PONG", "no answer to PING")
+    until(lambda: run("docker", "exec", name, "redis-cli", "ping").stdout.strip() == "PONG", what="no answer to PING")
     info = docker("exec", name, "redis-cli", "info", "server").replace("\r", "").splitlines()
     assert {f"redis_version:{version}", f"valkey_version:{version}"} & set(info)
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", name))
@@ -167,7 +161,7 @@ def proxy(require: Require, request: pytest.FixtureRequest, name: str, tmp_path:
         "run", "--detach", "--name", name, "--user", "65534:65534", *CONFINED, "--volume", mount, *ports, image, *flags
     )
     started = ProxyContainer(name)
-    until(lambda: started.cli("inspect", "worker-2").returncode == 0, "the health check does not pass")
+    until(lambda: started.cli("inspect", "worker-2").returncode == 0, what="the health check does not pass")
     return started
 
 
@@ -208,7 +202,7 @@ def test_proxy_image_health_check(proxy: ProxyContainer) -> None:
     assert proxy.cli("inspect", "worker-2").returncode == 1, "an API that does not answer"
     assert 2.5 < time.monotonic() - began < 10
     docker("kill", "--signal", "CONT", proxy.name)
-    until(lambda: proxy.cli("inspect", "worker-2").returncode == 0, "it does not come back")
+    until(lambda: proxy.cli("inspect", "worker-2").returncode == 0, what="it does not come back")
 
 
 # An engine where there is none: with commands that only pretend, so that no real one is touched
