@@ -70,9 +70,9 @@ class OutOfMemory(KillChild):
         self.worker.exhaust_memory(self._victims[0])
 
     def prove(self) -> Evidence | None:
-        if not (gone := super().prove()) or (kills := self.worker.oom_kills() - self._kills_before) < 1:
+        if not (gone := super().prove()) or self.worker.oom_kills() == self._kills_before:
             return None
-        return Evidence(f"the kernel killed {kills} process(es) of the container, out of memory", gone.killed_pids)
+        return Evidence(f"{gone.seen}: the kernel says that the container's memory ran out", gone.killed_pids)
 
     def heal(self) -> None:
         wait_for(lambda: not any(map(self.worker.alive, self._victims)), self.proof_deadline_s)  # it was under way
