@@ -55,12 +55,12 @@ def synthetic(operations: int) -> History:
             lost += 1
             continue
         if chance < 0.02:
-            _row(attempts, op, at_ns, at_ns + NS_PER_MS, 2, op & 1, 100 + (op & 1))
+            _row(attempts, op, at_ns, at_ns + NS_PER_MS, 2, op & 1, 100 + (op & 1), at_ns)
             at_ns += NS_PER_S
-        _row(attempts, op, at_ns, at_ns + NS_PER_MS, 1, op & 1, 100 + (op & 1))
+        _row(attempts, op, at_ns, at_ns + NS_PER_MS, 1, op & 1, 100 + (op & 1), at_ns)
         _row(effects, op, at_ns)
         if 0.5 < chance < 0.501:
-            _row(attempts, op, at_ns + NS_PER_S, at_ns + NS_PER_S + 1, 1, 0, 100)
+            _row(attempts, op, at_ns + NS_PER_S, at_ns + NS_PER_S + 1, 1, 0, 100, at_ns + NS_PER_S)
             _row(effects, op, at_ns + NS_PER_S)
         _row(claims, op, at_ns + 2 * NS_PER_MS, 1)
     end_ns = operations * gap_ns

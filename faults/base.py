@@ -31,10 +31,11 @@ class FaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen that shows the fault bit. `killed_pids`: processes it ended."""
+    """What was seen that shows the fault bit. `killed_pids`: processes it ended; `stopped_pids`: those it stopped."""
 
     seen: str
     killed_pids: tuple[int, ...] = ()
+    stopped_pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,19 +130,23 @@ class Pause(WorkerFault):
 
     kind: ClassVar[str] = "pause"
     summary: ClassVar[str] = "a worker's whole tree is stopped (SIGSTOP, docker pause), and goes on when healed"
+    _tree: tuple[int, ...] = field(default=(), init=False)
 
     def undo(self) -> Undo:
         return Undo("SIGCONT to the worker's processes, or docker unpause", self.worker.name)
 
     def inject(self) -> None:
         self.worker.pause()
+        self._tree = (self.worker.pid, *self.worker.children())
 
     def prove(self) -> Evidence | None:
         def stopped() -> bool:
             stopped, of = self.worker.paused()
             return stopped == of > 0
 
-        return Evidence(f"{self.worker.paused()[0]} process(es) stopped") if wait_for(stopped, 1.0) else None
+        if not wait_for(stopped, 1.0):
+            return None
+        return Evidence(f"{self.worker.paused()[0]} process(es) stopped", stopped_pids=self._tree)
 
     def heal(self) -> None:
         self.worker.resume()

@@ -147,6 +147,7 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack) -> Nemesis
                 state=change.state.value,
                 evidence=change.evidence.seen,
                 killed_pids=change.evidence.killed_pids,
+                stopped_pids=change.evidence.stopped_pids,
             )
         )
 

@@ -7,10 +7,16 @@ from enum import StrEnum
 
 
 class Claim(StrEnum):
-    """One promise a subject may make. A rule whose claim is not made is reported as "not claimed"."""
+    """One promise a subject may make. A rule whose claim is not made is reported as "not claimed".
+
+    EXCLUSIVE: no two executions of a task at the same time. No lease can keep that while a process is stopped for
+    longer than the lease; with FENCED (executions carry numbers that rise, so that a resource can refuse the one that
+    was overtaken) it is held to everything else.
+    """
 
     NO_LOSS = "no_loss"
     EXCLUSIVE = "exclusive"
+    FENCED = "fenced"
     EFFECTIVELY_ONCE = "effectively_once"
     RETRIES_BOUNDED = "retries_bounded"
     BACKOFF = "backoff"

@@ -111,6 +111,7 @@ class FaultChanged(Event):
     state: str
     evidence: str = ""
     killed_pids: tuple[int, ...] = ()
+    stopped_pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

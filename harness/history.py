@@ -21,6 +21,8 @@ def column() -> array[int]:
 
 #: Stands in a time column for "never happened".
 NEVER = -1
+#: Stands for the fence of an attempt that named none.
+UNFENCED = -1
 
 
 class SubmitOutcome(IntEnum):
@@ -82,6 +84,7 @@ class Attempts:
     outcome: array[int] = field(default_factory=column)  # AttemptOutcome
     role: array[int] = field(default_factory=column)
     pid: array[int] = field(default_factory=column)
+    fence: array[int] = field(default_factory=column)  # the subject's fencing token, UNFENCED without one
 
 
 @dataclass(slots=True)
@@ -106,7 +109,7 @@ class FaultInterval:
     """One fault as it happened.
 
     proven: evidence that it bit was found; healed: its heal was verified. `killed_pids` are processes it ended
-    (their open attempts ended at `injected_ns` at the latest).
+    (their open attempts ended at `injected_ns` at the latest), `stopped_pids` those that stood still meanwhile.
     """
 
     kind: str
@@ -117,6 +120,7 @@ class FaultInterval:
     healed: bool
     evidence: str = ""
     killed_pids: frozenset[int] = frozenset()
+    stopped_pids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,7 @@ class History:
     phases: tuple[Phase, ...] = ()
     final: FinalState = field(default_factory=FinalState)
     slo: Slo = field(default_factory=Slo)
+    lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
     dropped_sends: int = 0  # due operations that the load generator never began
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted

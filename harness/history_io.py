@@ -10,6 +10,7 @@ from harness import codec, events
 from harness.contract import Slo
 from harness.history import (
     NEVER,
+    UNFENCED,
     AttemptOutcome,
     FaultInterval,
     FinalState,
@@ -48,8 +49,9 @@ def _read_file(path: Path, role: int, history: History) -> None:
     with path.open("rb") as lines:
         for line in lines:
             try:
-                kind, at, number, first, second, *_ = line.decode().split(" ", 5)
+                kind, at, number, first, second, *text = line.decode().split(" ", 5)
                 at_ns, op, a, b = int(at), int(number), int(first), int(second)
+                fence = int(text[0]) if text and kind == Kind.BEGIN else UNFENCED
             except ValueError:
                 history.torn_records += 1
                 continue
@@ -76,6 +78,7 @@ def _read_file(path: Path, role: int, history: History) -> None:
                 attempts.outcome.append(AttemptOutcome.OPEN)
                 attempts.role.append(role)
                 attempts.pid.append(b)
+                attempts.fence.append(fence)
             elif kind == Kind.EFFECT:
                 history.effects.op.append(op)
                 history.effects.at_ns.append(at_ns)
@@ -125,12 +128,15 @@ def _changed(old: FaultInterval | None, event: events.FaultChanged) -> FaultInte
         healed=healed or event.state == "healed",
         evidence=event.evidence or (old.evidence if old else ""),
         killed_pids=frozenset(event.killed_pids) | (old.killed_pids if old else frozenset()),
+        stopped_pids=frozenset(event.stopped_pids) | (old.stopped_pids if old else frozenset()),
     )
 
 
-def load(folder: Path, *, planned: int, permanent: frozenset[int], planned_faults: int, slo: Slo) -> History:
+def load(
+    folder: Path, *, planned: int, permanent: frozenset[int], planned_faults: int, slo: Slo, lease_ns: int
+) -> History:
     """The history of a case folder. What is missing there stays empty, which the checker calls unknown."""
-    history = History(planned=planned, permanent=permanent, planned_faults=planned_faults, slo=slo)
+    history = History(planned=planned, permanent=permanent, planned_faults=planned_faults, slo=slo, lease_ns=lease_ns)
     if (folder / LEDGER).is_dir():
         read_ledger(folder / LEDGER, history)
     if (folder / EVENTS).is_file():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import checker, codec, events
 from harness.case import Case
+from harness.clock import NS_PER_S
 from harness.contract import Contract
 from harness.history import History
 from harness.history_io import EVENTS, load
@@ -31,6 +32,7 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
         permanent=case.workload.permanent,
         planned_faults=len(case.schedule.faults),
         slo=case.slo,
+        lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
     )
     verdict = checker.check(history, contract)
     failed = verdict.failed

@@ -29,7 +29,7 @@ class Kind(StrEnum):
     REFUSED = "F"  # text = why
     UNKNOWN = "U"  # text = why
     DELIVERY = "D"
-    BEGIN = "B"  # a = attempt token, b = pid
+    BEGIN = "B"  # a = attempt token, b = pid, text = the subject's fence, if it named one
     EFFECT = "E"  # a = attempt token
     END = "X"  # a = attempt token, b = AttemptOutcome
     CLAIM = "C"  # a = ClaimKind, text = why
@@ -92,12 +92,12 @@ class Ledger:
         """`op` arrived at this worker."""
         self._write(Kind.DELIVERY, op)
 
-    def begin(self, op: int) -> int:
-        """An execution of the body begins. Returns the attempt's token for `effect` and `end`."""
+    def begin(self, op: int, fence: int | None = None) -> int:
+        """An execution of the body begins, under this fencing token. Returns its own token for `effect` and `end`."""
         if self._pid != os.getpid():
             self._open()
         token = next(self._tokens)
-        self._write(Kind.BEGIN, op, token, self._pid_base + self._pid)
+        self._write(Kind.BEGIN, op, token, self._pid_base + self._pid, "" if fence is None else str(fence))
         return token
 
     def effect(self, op: int, token: int) -> None:

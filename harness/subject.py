@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,7 +26,11 @@ from harness.workload import Operation, TransientError, operation_number
 
 GROUP = "taskchaos.subjects"
 
-TaskBody = Callable[[Mapping[str, Any]], Any]
+
+class TaskBody(Protocol):
+    """The work of a task. A subject that claims FENCED hands its fencing token along."""
+
+    def __call__(self, payload: Mapping[str, Any], fence: int | None = None) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,10 @@ class Subject(Protocol):
         """Configure the application. Must not connect to anything."""
 
     def register(self, app: Celery, body: TaskBody) -> Any:
-        """Register a task that calls `body(payload)` and retries its TransientError. Returns the task."""
+        """Register a task that calls `body(payload)` and retries its TransientError. Returns the task.
+
+        One that claims FENCED calls `body(payload, fence)`.
+        """
 
     def submit(self, task: Any, operation: Operation) -> None:
         """Send the operation, with `operation.task_id` as task id. May raise; that means unknown, unless Refused."""
@@ -303,7 +310,7 @@ def _registration_problems(subject: Subject, app: Celery) -> tuple[str, ...]:
     except Exception as error:
         return (f"install() raised {_describe(error)}",)
     try:
-        task = subject.register(app, lambda payload: payload["op"])
+        task = subject.register(app, lambda payload, fence=None: payload["op"])
         app.finalize()
     except Exception as error:
         return (f"register() raised {_describe(error)}",)

@@ -33,6 +33,7 @@ class Rule(StrEnum):
     STUCK = "stuck"
     DUPLICATE = "duplicate"
     OVERLAP = "overlap"
+    FENCE = "fence"
     UNEXPECTED = "unexpected"
     RESURRECTED = "resurrected"
     FALSE_SUCCESS = "false_success"

@@ -127,10 +127,13 @@ class Body:
         self._ledger = ledger
         self._marks = marks
 
-    def __call__(self, payload: Mapping[str, Any]) -> int:
-        """Execute once. Raises TransientError or PermanentError as the operation demands; returns its number."""
+    def __call__(self, payload: Mapping[str, Any], fence: int | None = None) -> int:
+        """Execute once. Raises TransientError or PermanentError as the operation demands; returns its number.
+
+        fence: the fencing token that this execution would show to a resource, for subjects that have one.
+        """
         number = int(payload["op"])
-        token = self._ledger.begin(number)
+        token = self._ledger.begin(number, fence)
         outcome = AttemptOutcome.INTERRUPTED
         try:
             if payload["work_ms"]:

@@ -1,7 +1,7 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
     gather (tally.py, evidence.py)   one pass over the rows: a byte of flags per operation, and the rare rows
-    loss, execution, statements      rules about tasks
+    loss, execution, exclusion, statements   rules about tasks
     conditions                       rules about whether the case can be judged
     pace, throughput                 rules about figures
     windows                          the case over time, for charts
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.checker import conditions, execution, loss, statements, throughput
+from harness.checker import conditions, exclusion, execution, loss, statements, throughput
 from harness.checker.evidence import Evidence, gather
 from harness.checker.pace import Paces
 from harness.checker.tally import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
@@ -33,7 +33,8 @@ _TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
     Rule.LOST: loss.lost,
     Rule.STUCK: loss.stuck,
     Rule.DUPLICATE: execution.duplicate,
-    Rule.OVERLAP: execution.overlap,
+    Rule.OVERLAP: exclusion.overlap,
+    Rule.FENCE: exclusion.fence,
     Rule.UNEXPECTED: execution.unexpected,
     Rule.RESURRECTED: execution.resurrected,
     Rule.FALSE_SUCCESS: statements.false_success,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, groupby
 from operator import gt
 
 from harness.checker.tally import FAILED, SUBMITTED, Outside, Tally, both, mask_of, ops_in, split_plan, tally
@@ -70,6 +71,22 @@ class Evidence:
         read_at_ns = self.history.final.read_at_ns
         return FOREVER if read_at_ns == NEVER else max(read_at_ns, begun_ns)
 
+    def overtaken(self, row: int, by: int) -> bool:
+        """Whether this attempt's process stood still for longer than a lease, and the other began meanwhile or later.
+
+        It could neither renew nor know. What it still does then, only a fence can refuse.
+        """
+        attempts, lease_ns = self.history.attempts, self.history.lease_ns
+        return any(
+            attempts.pid[row] in fault.stopped_pids
+            and until_ns - fault.injected_ns >= lease_ns
+            and attempts.begun_ns[row] <= until_ns
+            and fault.injected_ns <= attempts.begun_ns[by]
+            for fault in self.history.faults
+            if happened(fault)
+            for until_ns in (ended_ns(fault),)
+        )
+
     def bitten(self, begin_ns: int, end_ns: int) -> bool:
         """Whether a proven fault was in force at some time of this stretch."""
         return any(crosses(begin_ns, end_ns, *span) for span in self.spans)
@@ -85,6 +102,17 @@ def happened(fault: FaultInterval) -> bool:
     return fault.proven and fault.injected_ns != NEVER
 
 
+def ended_ns(fault: FaultInterval) -> int:
+    """When it was healed; FOREVER if it was not."""
+    return FOREVER if fault.healed_ns == NEVER else fault.healed_ns
+
+
+def attempts_of_retried(evidence: Evidence) -> Iterator[tuple[int, list[int]]]:
+    """Operations with several attempts, each with its rows in order of begin."""
+    for op, rows in groupby(evidence.tally.retried, key=evidence.history.attempts.op.__getitem__):
+        yield op, list(rows)
+
+
 def gather(history: History, contract: Contract) -> Evidence:
     """The evidence in a history."""
     inside, outside = split_plan(history)
@@ -97,11 +125,7 @@ def gather(history: History, contract: Contract) -> Evidence:
         dead=_dead(inside, counted),
         zombies=_zombies(inside, counted),
         killed_at=_kills(inside.faults),
-        spans=tuple(
-            (fault.injected_ns, FOREVER if fault.healed_ns == NEVER else fault.healed_ns)
-            for fault in inside.faults
-            if happened(fault)
-        ),
+        spans=tuple((fault.injected_ns, ended_ns(fault)) for fault in inside.faults if happened(fault)),
     )
 
 

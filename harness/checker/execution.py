@@ -1,11 +1,8 @@
-"""How often, when and for whom bodies ran: duplicate, overlap, unexpected, resurrected, retries."""
+"""How often and for whom bodies ran: duplicate, unexpected, resurrected, retries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
-
-from harness.checker.evidence import FOREVER, Evidence
+from harness.checker.evidence import FOREVER, Evidence, attempts_of_retried
 from harness.checker.results import counted, if_claimed, samples_of
 from harness.checker.tally import (
     ACKED,
@@ -21,7 +18,6 @@ from harness.checker.tally import (
 )
 from harness.clock import NS_PER_MS
 from harness.contract import Claim
-from harness.history import AttemptOutcome
 from harness.verdict import Outcome, Rule, RuleResult
 
 
@@ -83,42 +79,6 @@ def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
     return explained
 
 
-def _attempts_of_retried(evidence: Evidence) -> Iterator[tuple[int, list[int]]]:
-    """Operations with several attempts, each with its rows in order of begin."""
-    for op, rows in groupby(evidence.tally.retried, key=evidence.history.attempts.op.__getitem__):
-        yield op, list(rows)
-
-
-def overlap(evidence: Evidence) -> RuleResult:
-    """No two attempts of one operation at the same time."""
-    notes: dict[int, str] = {}
-    for op, rows in _attempts_of_retried(evidence):
-        note = _first_overlap(evidence, rows)
-        if note:
-            notes[op] = note
-    outcome = Outcome.FAIL if notes else Outcome.PASS
-    reason = f"{counted(len(notes), 'operation')} ran twice at the same time"
-    samples = samples_of(notes, notes.__getitem__)
-    result = RuleResult(Rule.OVERLAP, outcome, "overlapping attempts = 0", len(notes), reason, samples)
-    return if_claimed(evidence.contract, Claim.EXCLUSIVE, result)
-
-
-def _first_overlap(evidence: Evidence, rows: list[int]) -> str:
-    """What to say about the first two attempts that intersect; empty when none do."""
-    attempts = evidence.history.attempts
-    spans = sorted((attempts.begun_ns[row], evidence.attempt_end(row), attempts.role[row], row) for row in rows)
-    _, held_until, holder, holder_row = spans[0]
-    for begun_ns, ended_ns, role, row in spans[1:]:
-        if begun_ns < held_until:
-            what = f"{evidence.role(role)} began while {evidence.role(holder)}"
-            if attempts.outcome[holder_row] == AttemptOutcome.OPEN and not evidence.was_killed(holder_row):
-                return f"{what} had an attempt that never ended"
-            return f"{what} still had {(held_until - begun_ns) / NS_PER_MS:.1f} ms to run"
-        # This one began after all before it had ended, so it ends last.
-        held_until, holder, holder_row = ended_ns, role, row
-    return ""
-
-
 def unexpected(evidence: Evidence) -> RuleResult:
     """Nothing may run that was never submitted."""
     inside = ops_in(evidence.tally.mask(lambda flags: flags & (EFFECT | TRIED) and not flags & SUBMITTED))
@@ -151,7 +111,7 @@ def retries(evidence: Evidence) -> RuleResult:
     """Attempts per operation stay within the contract. What a fault ended or met is not held against it."""
     limit, worst = evidence.contract.max_attempts, 0
     over: dict[int, int] = {}
-    for op, rows in _attempts_of_retried(evidence):
+    for op, rows in attempts_of_retried(evidence):
         number = sum(1 for row in rows if _counts(evidence, row))
         worst = max(worst, number)
         if number > limit:

@@ -248,7 +248,7 @@ def _statements(history: History) -> bytearray:
 
 def _retried(attempts: Attempts, flags: bytearray) -> list[int]:
     rows = rows_in(attempts.op, select(flags, lambda byte: byte & RETRIED))
-    order = (attempts.op, attempts.begun_ns, attempts.ended_ns)
+    order = (attempts.op, attempts.begun_ns, attempts.ended_ns, attempts.fence)
     return sorted(rows, key=lambda row: tuple(column[row] for column in order))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
-from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
+from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
 from harness.result import Band, CaseDetail, Story, StoryLine, WindowRow
 from harness.verdict import MAX_SAMPLES, Outcome, Rule, Verdict
 
@@ -161,7 +161,8 @@ def _attempt_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[i
         numbers[op] = number = numbers.get(op, 0) + 1
         begun, ended, pid = table.begun_ns[i], table.ended_ns[i], table.pid[i]
         role, outcome = _role(history, table.role[i]), AttemptOutcome(table.outcome[i])
-        text = f"attempt {number} begins (pid {pid})"
+        fence = "" if table.fence[i] == UNFENCED else f", fence {table.fence[i]}"
+        text = f"attempt {number} begins (pid {pid}{fence})"
         if outcome is not AttemptOutcome.OPEN and ended != NEVER:
             yield op, (begun, 4, role, text)
             yield op, (ended, 6, role, f"attempt {number} {_ENDS[outcome]} after {_ms((ended - begun) / 1e6)}")

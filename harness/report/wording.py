@@ -265,7 +265,7 @@ def rate(value: float | None) -> str:
 
 def demand(rule: RuleResult) -> str:
     """The expression without the rule's name in front, which stands beside it anyway."""
-    return rule.expression.removeprefix(rule.rule.value).strip() or rule.expression
+    return rule.expression.removeprefix(f"{rule.rule} ")
 
 
 def samples_phrase(samples: Sequence[Sample], limit: int = SAMPLES_NAMED) -> str:

@@ -30,7 +30,7 @@ def exhaust(victim: int) -> bool:
     """Make a process the kernel's first choice, and have a child of ours use memory until it is gone.
 
     Returns at once; False if there is no such process. The child ends with the victim, after MOST_STEPS or DEADLINE_S;
-    or by the kernel as well, where memory runs out once more before the victim's has come back: it holds the most by then.
+    or by the kernel too, when memory runs out once more before the victim's has come back: it holds the most by then.
     """
     try:
         Path(f"/proc/{victim}/oom_score_adj").write_text("1000")

@@ -23,7 +23,9 @@ class LockedRetry(CelerySubject):
     """Two lines beside plain Celery. It does not claim EFFECTIVELY_ONCE: a killed worker's running task runs again."""
 
     name = "locked_retry"
-    contract = Contract(frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}))
+    contract = Contract(
+        frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.FENCED, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT})
+    )
     longest_wait_s = 2.0
     #: Fetching and retrying are both part of the turn script.
     commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="LPUSH")
@@ -38,7 +40,7 @@ class LockedRetry(CelerySubject):
 
         def task(self: LockedTask, payload: Mapping[str, Any]) -> Any:
             try:
-                return body(payload)
+                return body(payload, self.fence)
             except TransientError as error:
                 raise self.retry(exc=error) from error
 

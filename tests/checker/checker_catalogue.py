@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import checker_catalogue_conditions  # noqa: F401
+import checker_catalogue_exclusion  # noqa: F401
 import checker_catalogue_execution  # noqa: F401
 import checker_catalogue_figures  # noqa: F401
 import checker_catalogue_late  # noqa: F401

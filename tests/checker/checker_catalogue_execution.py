@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from checker_histories import AT_LEAST_ONCE, READ_AT, HistoryBuilder
+from checker_histories import AT_LEAST_ONCE, HistoryBuilder
 from checker_known import (
     FAIL,
     OPEN,
@@ -77,108 +77,6 @@ for _name, _build, _left, _explained in (
     )
     def _(build: Callable[[], H] = _build) -> H:
         return build()
-
-
-# ---------------------------------------------------------------- overlap
-
-
-@known("one after the other", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
-def _() -> H:
-    return H().done(0).attempt(0, 110, 120, TRANSIENT, 1)
-
-
-@known(
-    "at the same time",
-    Rule.OVERLAP,
-    FAIL,
-    1,
-    "1 operation ran twice at the same time",
-    (0, "worker-2 began while worker-1 still had 1.0 ms to run"),
-)
-def _() -> H:
-    return H().done(0).attempt(0, 109, 120, TRANSIENT, 1).attempt(0, 119.5, 121, TRANSIENT, 1)
-
-
-@known(
-    "one inside the first of three",
-    Rule.OVERLAP,
-    FAIL,
-    1,
-    "1 operation ran twice at the same time",
-    (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
-)
-def _() -> H:
-    builder = H().ack(0).attempt(0, 10, 20, TRANSIENT).attempt(0, 30, 150, TRANSIENT, 1)
-    return builder.attempt(0, 100, 110).effect(0, 105)
-
-
-@known("killed before the next", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
-def _() -> H:
-    return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).fault(100, 200, kills=(7,)).fault(20, 30, kills=(7,))
-
-
-@known("killed in a loop that began earlier", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
-def _() -> H:
-    return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).fault(20, 200, kills=(7,))
-
-
-@known(
-    "killed after the next began",
-    Rule.OVERLAP,
-    FAIL,
-    1,
-    "1 operation ran twice at the same time",
-    (0, "worker-1 began while worker-2 still had 1.0 ms to run"),
-)
-def _() -> H:
-    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7).fault(101, 200, kills=(7,)).fault(300, kills=(7,))
-
-
-@known(
-    "never ended",
-    Rule.OVERLAP,
-    FAIL,
-    1,
-    "1 operation ran twice at the same time",
-    (0, "worker-1 began while worker-2 had an attempt that never ended"),
-)
-def _() -> H:
-    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).fault(101, 200, kills=(7,))
-
-
-@known("never ended, after the others", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
-def _() -> H:
-    return H().done(0).attempt(0, 150, outcome=OPEN, role=1, pid=8)
-
-
-@known(
-    "the long first one meets the third",
-    Rule.OVERLAP,
-    FAIL,
-    1,
-    "1 operation ran twice at the same time",
-    (0, "worker-1 began while worker-2 still had 890.0 ms to run"),
-)
-def _() -> H:
-    builder = H().ack(0).attempt(0, 10, 1000, TRANSIENT, 1).attempt(0, 110, 120, TRANSIENT)
-    return builder.attempt(0, 500, 510).effect(0, 505)
-
-
-@known(
-    "never ended and never read",
-    Rule.OVERLAP,
-    FAIL,
-    1,
-    "1 operation ran twice at the same time",
-    (0, "worker-1 began while worker-2 had an attempt that never ended"),
-)
-def _() -> H:
-    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).final(read_at_ns=NEVER)
-
-
-@known("begun after the final read", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
-def _() -> H:
-    return H().done(0).attempt(0, READ_AT + 50, outcome=OPEN, pid=8)
 
 
 # ---------------------------------------------------------------- unexpected, resurrected

@@ -26,7 +26,9 @@ from harness.history import (
 
 ALL = Contract(frozenset(Claim), max_attempts=3)
 AT_LEAST_ONCE = Contract(frozenset(Claim) - {Claim.EFFECTIVELY_ONCE}, max_attempts=3)
+NO_FENCES = Contract(frozenset(Claim) - {Claim.FENCED}, max_attempts=3)
 READ_AT = 10_000
+LEASE = 100
 
 
 def ns(ms: float) -> int:
@@ -40,6 +42,7 @@ class HistoryBuilder:
     def __init__(self) -> None:
         self._history = History(
             roles=("worker-1", "worker-2"),
+            lease_ns=ns(LEASE),
             final=FinalState(reads=3, read_at_ns=ns(READ_AT), converged=True, quiet=True),
         )
         self._planned: int | None = None
@@ -65,9 +68,12 @@ class HistoryBuilder:
         outcome: AttemptOutcome = AttemptOutcome.OK,
         role: int = 0,
         pid: int = 1,
+        fence: int | None = None,
     ) -> Self:
+        """Without a fence named, it gets one that is above all before, in the order of begin."""
         ended = at + 10 if until == NEVER and outcome is not AttemptOutcome.OPEN else until
-        return self._row(self._history.attempts, op, ns(at), ns(ended), outcome, role, pid)
+        named = ns(at) if fence is None else fence
+        return self._row(self._history.attempts, op, ns(at), ns(ended), outcome, role, pid, named)
 
     def effect(self, op: int, at: float = 105) -> Self:
         return self._row(self._history.effects, op, ns(at))
@@ -89,9 +95,11 @@ class HistoryBuilder:
         proven: bool = True,
         healed: bool = True,
         kills: tuple[int, ...] = (),
+        stops: tuple[int, ...] = (),
         kind: str = "worker_kill",
     ) -> Self:
-        fault = FaultInterval(kind, "worker-1", ns(at), ns(until), proven, healed, killed_pids=frozenset(kills))
+        pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
+        fault = FaultInterval(kind, "worker-1", ns(at), ns(until), proven, healed, **pids)
         self._history.faults += (fault,)
         self._history.planned_faults += 1
         return self

@@ -57,6 +57,7 @@ EXPRESSIONS = {
     Rule.STUCK: "stuck = 0",
     Rule.DUPLICATE: "effects per operation <= 1",
     Rule.OVERLAP: "overlapping attempts = 0",
+    Rule.FENCE: "fences rise",
     Rule.UNEXPECTED: "unexpected = 0",
     Rule.RESURRECTED: "resurrected = 0",
     Rule.FALSE_SUCCESS: "false successes = 0",

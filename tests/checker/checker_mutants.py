@@ -23,6 +23,7 @@ ORDER = (
     "results",
     "loss",
     "execution",
+    "exclusion",
     "statements",
     "conditions",
     "pace",

@@ -26,6 +26,13 @@ def test_a_clean_case() -> None:
                 Rule.DUPLICATE, PASS, "effects per operation <= 1", 0, "0 operations took effect more than once"
             ),
             RuleResult(Rule.OVERLAP, PASS, "overlapping attempts = 0", 0, "0 operations ran twice at the same time"),
+            RuleResult(
+                Rule.FENCE,
+                PASS,
+                "fences rise",
+                0,
+                "0 operations ran with a fence that was missing or not above those before",
+            ),
             RuleResult(Rule.UNEXPECTED, PASS, "unexpected = 0", 0, "everything that ran was submitted"),
             RuleResult(Rule.RESURRECTED, PASS, "resurrected = 0", 0, "0 refused submits took effect"),
             RuleResult(
@@ -72,7 +79,8 @@ def test_nothing_claimed_leaves_what_is_always_judged() -> None:
     history = HistoryBuilder().done(0, 2).ack(1).attempt(0, 105).build()
     verdict = check(history, Contract(frozenset()))
     not_claimed = {result.rule for result in verdict.rules if result.outcome is NOT_CLAIMED}
-    assert not_claimed == {Rule.LOST, Rule.STUCK, Rule.OVERLAP, Rule.RETRIES, Rule.THROUGHPUT, Rule.RECOVERY}
+    promises = {Rule.LOST, Rule.STUCK, Rule.OVERLAP, Rule.FENCE, Rule.RETRIES, Rule.THROUGHPUT, Rule.RECOVERY}
+    assert not_claimed == promises
     assert verdict.outcome is PASS
     assert verdict.rule(Rule.LOST).observed == 1
     assert verdict.rule(Rule.LOST).reason.startswith("the subject does not claim no_loss; seen: 1 acknowledged")
@@ -83,10 +91,11 @@ def test_nothing_claimed_leaves_what_is_always_judged() -> None:
     [
         (Claim.NO_LOSS, Rule.LOST),
         (Claim.EXCLUSIVE, Rule.OVERLAP),
+        (Claim.FENCED, Rule.FENCE),
     ],
 )
 def test_a_claim_switches_its_rule_on(claim: Claim, rule: Rule) -> None:
-    history = HistoryBuilder().done(0, 2).ack(1).attempt(0, 105).build()
+    history = HistoryBuilder().done(0, 2).ack(1).attempt(0, 105, fence=1).build()
     assert check(history, Contract(frozenset({claim}))).failed == {rule}
 
 

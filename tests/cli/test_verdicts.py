@@ -48,6 +48,27 @@ def test_every_subject_gets_the_verdict_it_deserves(
         assert rule(case, "lost")["samples"]
 
 
+def test_fences_that_do_not_rise_are_found(tmp_path: Path) -> None:
+    """A wrong fence: two attempts show the same one."""
+    (tmp_path / "counted.py").write_text(
+        """
+from suites.subjects.locked_retry import LockedRetry
+
+class Counted(LockedRetry):
+    name = "counted"
+
+    def register(self, app, body):
+        task = super().register(app, lambda payload, fence=None: body(payload, task.request.retries // 2))
+        return task
+"""
+    )
+    done = taskchaos("run", "transient_error", "--subject", "counted.py:Counted", "--out", "run", cwd=tmp_path)
+    assert done.code == 1, done.out + done.err
+    (case,) = verdict(tmp_path / "run")["cases"]
+    assert case["failed_rules"] == ["fence"]
+    assert rule(case, "fence")["samples"][0]["note"] == "fence 0 after 0"
+
+
 def test_a_run_folder_is_complete_and_can_be_judged_and_replayed(tmp_path: Path) -> None:
     done = taskchaos(
         "run", "partition", "-s", "stock_best", "-s", "stock_defaults", "--seed", "7", "-n", "2", cwd=tmp_path

@@ -114,6 +114,7 @@ def test_a_paused_container_is_whole_again_when_it_goes_on(stack: ComposeStack) 
     fault.inject()
     found = fault.prove()
     assert found is not None and found.seen == "3 process(es) stopped"
+    assert found.stopped_pids == (worker.pid, *worker.children())
     assert worker.alive(worker.pid) and worker.died() is None
     assert stack.whole() == "worker-1 is stopped"
     fault.heal()

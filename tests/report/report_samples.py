@@ -24,6 +24,7 @@ from harness.events import (
 )
 from harness.history import (
     NEVER,
+    UNFENCED,
     AttemptOutcome,
     ClaimKind,
     FaultInterval,
@@ -286,6 +287,7 @@ def attempt(
     role: int,
     pid: int,
     outcome: AttemptOutcome = AttemptOutcome.OK,
+    fence: int = UNFENCED,
 ) -> None:
     """Add an attempt; without an end it stays open."""
     table.attempts.op.append(op)
@@ -294,6 +296,7 @@ def attempt(
     table.attempts.outcome.append(AttemptOutcome.OPEN if ended is None else outcome)
     table.attempts.role.append(role)
     table.attempts.pid.append(pid)
+    table.attempts.fence.append(fence)
 
 
 def effect(table: History, op: int, at: float) -> None:

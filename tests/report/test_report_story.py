@@ -49,7 +49,7 @@ def test_the_whole_detail_of_a_lost_and_a_duplicated_operation() -> None:
     deliver(table, 3, 1.01, role=1)
     attempt(table, 3, 1.02, 1.03, role=1, pid=11, outcome=AttemptOutcome.TRANSIENT)
     claim(table, 3, 1.03, ClaimKind.RETRY)
-    attempt(table, 3, 1.2, 1.25, role=2, pid=12)
+    attempt(table, 3, 1.2, 1.25, role=2, pid=12, fence=9)
     effect(table, 3, 1.22)
     effect(table, 3, 1.24)
     claim(table, 3, 1.25, ClaimKind.SUCCESS)
@@ -83,7 +83,7 @@ def test_the_whole_detail_of_a_lost_and_a_duplicated_operation() -> None:
                     StoryLine(1.02, "worker-1", "attempt 1 begins (pid 11)"),
                     StoryLine(1.03, "worker-1", "attempt 1 ends: transient error after 10 ms"),
                     StoryLine(1.03, "subject", "says: will be retried"),
-                    StoryLine(1.2, "worker-2", "attempt 2 begins (pid 12)"),
+                    StoryLine(1.2, "worker-2", "attempt 2 begins (pid 12, fence 9)"),
                     StoryLine(1.22, "effect", "takes effect"),
                     StoryLine(1.24, "effect", "takes effect again (no. 2)"),
                     StoryLine(1.25, "worker-2", "attempt 2 ends: ok after 50 ms"),

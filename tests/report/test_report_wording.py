@@ -96,3 +96,10 @@ def test_samples_phrase() -> None:
     assert wording.samples_phrase(ops[:1]) == "op 0"
     assert wording.samples_phrase(ops) == "ops 0, 1, 2 (+2)"
     assert wording.samples_phrase((Sample(None, "no packet met it"),)) == "no packet met it"
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"), [("lost = 0", "= 0"), ("losing = 0", "losing = 0"), ("lostness", "lostness")]
+)
+def test_what_is_demanded_is_not_named_twice_and_never_cut_within_a_word(expression: str, text: str) -> None:
+    assert wording.demand(replace(samples.passing(Rule.LOST, "why"), expression=expression)) == text

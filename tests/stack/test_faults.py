@@ -12,7 +12,7 @@ import redis as redis_py
 from faults.base import Evidence, FaultError, PingResult, Undo
 from faults.nemesis import Change, FaultState, Nemesis
 from faults.network import Latency, LinkFault
-from faults.process import KillTree, Restart
+from faults.process import KillTree, Pause, Restart
 from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
 from harness.stack.base import StackOptions
 from harness.stack.local import LocalStack
@@ -153,6 +153,17 @@ def test_a_kill_says_whom_it_killed(stack: LocalStack) -> None:
     fault.heal()
     assert evidence is not None
     assert set(evidence.killed_pids) == victims
+    assert fault.verify_healed()
+
+
+def test_a_pause_says_whom_it_stopped(stack: LocalStack) -> None:
+    worker = stack.workers["worker-2"]
+    fault = Pause(worker)
+    fault.inject()
+    evidence = fault.prove()
+    fault.heal()
+    assert evidence is not None
+    assert evidence.stopped_pids == (worker.pid, *worker.children()) and not evidence.killed_pids
     assert fault.verify_healed()
 
 

@@ -39,6 +39,12 @@ def test_a_fault_is_put_together_from_its_changes() -> None:
     )
 
 
+def test_what_a_fault_stopped_is_kept_when_it_is_healed() -> None:
+    history = History()
+    read_events([_fault(10, "injected"), _fault(11, "proven", stopped_pids=(7, 8)), _fault(20, "healed")], history)
+    assert history.faults[0].stopped_pids == {7, 8} and not history.faults[0].killed_pids
+
+
 def test_a_fault_that_was_not_healed_says_so() -> None:
     history = History()
     read_events([_fault(10, "injected"), _fault(11, "unproven"), _fault(20, "heal_failed")], history)
@@ -71,12 +77,13 @@ def test_a_folder_is_read_whole_and_dropped_sends_are_counted(tmp_path: Path) ->
     log = events.Log(tmp_path / EVENTS)
     log.emit(_fault(10, "injected"))
     log.close()
-    history = load(tmp_path, planned=3, permanent=frozenset({2}), planned_faults=1, slo=Slo(5.0))
+    history = load(tmp_path, planned=3, permanent=frozenset({2}), planned_faults=1, slo=Slo(5.0), lease_ns=7)
+    assert history.lease_ns == 7
     assert (list(history.submits.op), history.dropped_sends, history.planned_faults) == ([0], 2, 1)
     assert history.final == final
     assert len(history.faults) == 1
 
 
 def test_an_empty_folder_is_an_empty_history(tmp_path: Path) -> None:
-    history = load(tmp_path, planned=2, permanent=frozenset(), planned_faults=1, slo=Slo())
+    history = load(tmp_path, planned=2, permanent=frozenset(), planned_faults=1, slo=Slo(), lease_ns=7)
     assert (list(history.submits.op), history.final, history.faults, history.dropped_sends) == ([], FinalState(), (), 2)

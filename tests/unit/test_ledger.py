@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from harness.history import NEVER, AttemptOutcome, ClaimKind, History, SubmitOutcome
+from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, History, SubmitOutcome
 from harness.history_io import read_ledger
 from harness.ledger import SUFFIX, Ledger
 
@@ -34,7 +34,7 @@ def test_every_record_comes_back(tmp_path: Path) -> None:
     worker.end(3, token, AttemptOutcome.OK)
     worker.claim(3, ClaimKind.SUCCESS)
     worker.released(3)
-    worker.begin(4)
+    worker.begin(4, fence=17)
     history = read(tmp_path)
 
     assert history.roles == ("producer-1", "worker-1")
@@ -51,6 +51,7 @@ def test_every_record_comes_back(tmp_path: Path) -> None:
     assert list(history.attempts.op) == [3, 4]
     assert [AttemptOutcome(o) for o in history.attempts.outcome] == [AttemptOutcome.OK, AttemptOutcome.OPEN]
     assert list(history.attempts.pid) == [os.getpid()] * 2
+    assert list(history.attempts.fence) == [UNFENCED, 17]
     assert list(history.effects.op) == [3]
     assert list(history.claims.kind) == [ClaimKind.SUCCESS]
     assert history.torn_records == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import AttemptOutcome, History
+from harness.history import UNFENCED, AttemptOutcome, History
 from harness.history_io import read_ledger
 from harness.ledger import Ledger
 from harness.workload import Body, LoadModel, Operation, PermanentError, TransientError, Workload, operation_number
@@ -64,3 +64,12 @@ def test_a_permanent_body_never_has_an_effect(tmp_path: Path) -> None:
     history = History()
     read_ledger(tmp_path, history)
     assert (list(history.effects.op), list(history.attempts.outcome)) == ([], [AttemptOutcome.PERMANENT])
+
+
+def test_an_attempt_is_recorded_with_the_fence_it_was_given(tmp_path: Path) -> None:
+    body = Body(Ledger(tmp_path, "worker-1"), tmp_path)
+    body(Operation(1).payload(), 5)
+    body(Operation(2).payload())
+    history = History()
+    read_ledger(tmp_path, history)
+    assert list(history.attempts.fence) == [5, UNFENCED]

@@ -1,0 +1,84 @@
+"""Who may run beside whom: overlap, fence."""
+
+from __future__ import annotations
+
+from itertools import compress
+
+from harness.checker.evidence import Evidence, attempts_of_retried
+from harness.checker.results import counted, if_claimed, samples_of
+from harness.clock import NS_PER_MS
+from harness.contract import Claim
+from harness.history import UNFENCED, AttemptOutcome
+from harness.verdict import Outcome, Rule, RuleResult
+
+
+def overlap(evidence: Evidence) -> RuleResult:
+    """No two attempts of one operation at the same time; of a fenced subject, but for those that were overtaken."""
+    notes: dict[int, str] = {}
+    overtaken = 0
+    for op, rows in attempts_of_retried(evidence):
+        note, excused = _first_overlap(evidence, rows)
+        if note:
+            notes[op] = note
+        overtaken += excused and not note
+    outcome = Outcome.FAIL if notes else Outcome.PASS
+    reason = f"{counted(len(notes), 'operation')} ran twice at the same time"
+    if overtaken:
+        reason += f"; {overtaken} beside an attempt that had been stopped for longer than its lease, with a lower fence"
+    samples = samples_of(notes, notes.__getitem__)
+    result = RuleResult(Rule.OVERLAP, outcome, "overlapping attempts = 0", len(notes), reason, samples)
+    return if_claimed(evidence.contract, Claim.EXCLUSIVE, result)
+
+
+def _first_overlap(evidence: Evidence, rows: list[int]) -> tuple[str, bool]:
+    """What to say about the first two attempts that intersect, empty when none do; and whether some were excused."""
+    attempts, excused = evidence.history.attempts, False
+    ends = {row: evidence.attempt_end(row) for row in rows}
+    running: list[int] = []
+    for row in sorted(rows, key=lambda row: (attempts.begun_ns[row], ends[row], attempts.role[row], row)):
+        begun_ns = attempts.begun_ns[row]
+        running = [other for other in running if ends[other] > begun_ns]
+        held = [other for other in running if not _refusable(evidence, other, row)]
+        if held:
+            return _told(evidence, row, max(held, key=lambda other: (ends[other], other))), excused
+        excused = excused or bool(running)
+        running.append(row)
+    return "", excused
+
+
+def _told(evidence: Evidence, row: int, holder: int) -> str:
+    attempts = evidence.history.attempts
+    what = f"{evidence.role(attempts.role[row])} began while {evidence.role(attempts.role[holder])}"
+    if attempts.outcome[holder] == AttemptOutcome.OPEN and not evidence.was_killed(holder):
+        return f"{what} had an attempt that never ended"
+    return f"{what} still had {(evidence.attempt_end(holder) - attempts.begun_ns[row]) / NS_PER_MS:.1f} ms to run"
+
+
+def _refusable(evidence: Evidence, one: int, other: int) -> bool:
+    """Whether a resource can tell the two apart, and the one with the lower fence could not know that it was over."""
+    if not evidence.contract.has(Claim.FENCED):
+        return False
+    fence = evidence.history.attempts.fence
+    lower, higher = sorted((one, other), key=fence.__getitem__)
+    return UNFENCED < fence[lower] < fence[higher] and evidence.overtaken(lower, higher)
+
+
+def fence(evidence: Evidence) -> RuleResult:
+    """Every attempt carries a fence, and within an operation a later attempt a higher one than all before it.
+
+    Lower only when its process was stopped before it began, for longer than the lease: a resource refuses it.
+    """
+    attempts = evidence.history.attempts
+    unnamed = compress(attempts.op, map(UNFENCED.__eq__, attempts.fence))
+    notes = dict.fromkeys(unnamed, "an attempt without a fence")
+    for op, rows in attempts_of_retried(evidence):
+        highest = rows[0]
+        for row in rows[1:]:
+            if attempts.fence[row] > attempts.fence[highest]:
+                highest = row
+            elif not _refusable(evidence, row, highest):
+                notes.setdefault(op, f"fence {attempts.fence[row]} after {attempts.fence[highest]}")
+    outcome = Outcome.FAIL if notes else Outcome.PASS
+    reason = f"{counted(len(notes), 'operation')} ran with a fence that was missing or not above those before"
+    result = RuleResult(Rule.FENCE, outcome, "fences rise", len(notes), reason, samples_of(notes, notes.__getitem__))
+    return if_claimed(evidence.contract, Claim.FENCED, result)
