@@ -5,6 +5,8 @@ the server. A request that is withheld keeps its place among the replies.
 """
 
 from asyncio import TimerHandle
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from .commands import ENDS
@@ -15,6 +17,8 @@ from .rule import CUTS, Action, Facts, Place, Rule
 if TYPE_CHECKING:
     from .conversation import Conversation
 
+#: uvloop's timers count whole milliseconds.
+TIMER_GRAIN_S = 0.001
 _DISCARD = b"*1\r\n$7\r\nDISCARD\r\n"
 
 
@@ -170,14 +174,22 @@ class Deeds:
         barrier = gate.block()
         rule.hold(gate, barrier)
         if rule.spec.action is Action.DELAY:
-            loop = self._talk.connection.loop
+            self._later(rule.spec.delay_ms / 1000, lambda: rule.let_go(barrier))
 
-            def pass_on() -> None:
-                self._timers.discard(timer)
-                rule.let_go(barrier)
+    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Act after the delay and never before: a timer may ring up to a millisecond early."""
+        due_s = monotonic() + delay_s
 
-            timer = loop.call_later(rule.spec.delay_ms / 1000, pass_on)
-            self._timers.add(timer)
+        def ring() -> None:
+            self._timers.discard(timer)
+            left_s = due_s - monotonic()
+            if left_s > 0:
+                self._later(max(left_s, TIMER_GRAIN_S), action)
+            else:
+                action()
+
+        timer = self._talk.connection.loop.call_later(delay_s, ring)
+        self._timers.add(timer)
 
     def _mute(self, gate: Gate, rule: Rule) -> "Mute":
         self.muted_by = rule
