@@ -202,7 +202,10 @@ def replay(case: str, verbose: bool) -> int:
 
     folder, stored = find_case(case)
     options = replay_options(folder)
-    return _run_pytest(options, [str(suites_folder().parent / stored.nodeid)], verbose=verbose)
+    test = str(suites_folder().parent / stored.nodeid)  # an absolute path stays what it is
+    if not Path(suite := test.partition("::")[0]).is_file():
+        raise UsageError(f"the suite of {stored.id} is not at {suite} any more: put it there, or run it anew")
+    return _run_pytest(options, [test], verbose=verbose)
 
 
 @main.command()

@@ -191,6 +191,13 @@ def _name(item: pytest.Item) -> str:
     return case_id(suite_of(item), scenario_of(item), resolve(spec).name)
 
 
+def nodeid_of(item: pytest.Item) -> str:
+    """Where a test is, so that it can be asked for again: its path is absolute when it is not below the rootdir."""
+    path = item.path
+    place = path.relative_to(item.config.rootpath) if path.is_relative_to(item.config.rootpath) else path
+    return "::".join((str(place), *item.nodeid.split("::")[1:]))
+
+
 def suite_of(item: pytest.Item) -> str:
     """The suite a test belongs to: its module, without `test_`."""
     return Path(str(item.path)).stem.removeprefix("test_")
@@ -287,7 +294,7 @@ class Chaos:
             expectation=self._subject.expectation(self.suite, self.scenario),
             stack=stack,
             drain_deadline_s=scale.drain_deadline_s,
-            nodeid=self._item.nodeid,
+            nodeid=nodeid_of(self._item),
         )
         if self._options.replay:
             case = Case.load(Path(self._options.replay))

@@ -76,3 +76,13 @@ def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
     done = taskchaos("run", "test_mine.py", "-s", "stock_best", "--out", str(out), "-n", "1", cwd=tmp_path)
     assert done.code == 0, done.out + done.err
     assert [c["id"] for c in verdict(out)["cases"]] == ["mine.ten.stock_best"]
+
+    again = taskchaos("replay", str(out / "cases" / "mine.ten.stock_best"), cwd=tmp_path)
+    assert again.code == 0, again.out + again.err
+    (tmp_path / "test_mine.py").unlink()
+    gone = taskchaos("replay", str(out / "cases" / "mine.ten.stock_best"), cwd=tmp_path)
+    assert gone.code == 4
+    assert gone.err.splitlines() == [
+        f"taskchaos: the suite of mine.ten.stock_best is not at {tmp_path / 'test_mine.py'} any more: "
+        "put it there, or run it anew"
+    ]
