@@ -45,11 +45,18 @@ def client() -> Any:
         raise UsageError("the Docker SDK is not installed: pip install 'taskchaos[docker]'") from None
     try:
         # With DOCKER_HOST given the SDK follows no CLI context; `docker compose` is given the same.
-        return docker.from_env(environment={**os.environ, "DOCKER_HOST": host()}, timeout=_CALL_TIMEOUT_S)
+        found = docker.from_env(environment={**os.environ, "DOCKER_HOST": host()}, timeout=_CALL_TIMEOUT_S)
+        kernel = found.info()["KernelVersion"]
     except docker.errors.DockerException as error:
         raise UsageError(
             f"no Docker engine answers at {host()} ({_brief(error)}): start it, or use --stack local"
         ) from None
+    if kernel != os.uname().release and not os.environ.get(REMOTE_VARIABLE):
+        raise UsageError(
+            f"the Docker engine at {host()} has a kernel of its own ({kernel}, here {os.uname().release}), as Docker "
+            "Desktop's does, but clock and sockets have to be shared: install an engine here, or use --stack local"
+        )
+    return found
 
 
 def compose(project: str, *arguments: str, env: Mapping[str, str], timeout_s: float = 120.0) -> None:
