@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from faults.schedule import Schedule
+from dataclasses import replace
+
+from faults.schedule import PlannedFault, Schedule
 from harness.contract import Slo
 from harness.profile import Profile
 from harness.suite import Chaos
@@ -12,6 +14,8 @@ from harness.workload import Workload
 #: processes and a queue that is never empty. (An idle worker of stock Celery takes one more message to its grave.)
 CAPACITY_TPS = 20
 OFFERED_TPS = 30
+#: The visibility time-out (3 s), the look for what is past it (each second), and some.
+PAST_LEASE_S = 4.5
 #: Few enough that stock Celery's workers are mostly blocked in BRPOP when a cut comes.
 IDLE_TPS = 40
 
@@ -32,6 +36,12 @@ def busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
     chaos(workload, schedule, slo=slo)
+
+
+def past_lease(chaos: Chaos, profile: Profile, kind: str) -> None:
+    """A busy worker is out of action for longer than the visibility time-out or lease, and then goes on."""
+    longer = replace(profile, fault_s=max(profile.fault_s, PAST_LEASE_S + 1.0))
+    busy(chaos, longer, Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S)))
 
 
 def idle(chaos: Chaos, profile: Profile, schedule: Schedule, *, redis_disk_mb: int = 0) -> None:

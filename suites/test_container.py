@@ -7,7 +7,7 @@ import pytest
 from faults.schedule import PlannedFault, Schedule
 from harness.profile import Profile
 from harness.suite import Chaos
-from suites.loads import busy, idle
+from suites.loads import busy, idle, past_lease
 
 pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.depth("default")]
 
@@ -21,11 +21,11 @@ def _half(kind: str, target: str, profile: Profile) -> Schedule:
     return Schedule.of(PlannedFault(kind, target, round(quarter_s, 3), hold_s=round(2 * quarter_s, 3)))
 
 
-def _each(kind: str, profile: Profile, hold_s: float) -> Schedule:
+def _each(kind: str, profile: Profile, hold_s: float, **parameters: int) -> Schedule:
     """The two workers one after the other, each once."""
-    half_s = profile.fault_s / 2
+    starts_s = (0.1, round(profile.fault_s / 2, 3))
     return Schedule.of(
-        PlannedFault(kind, "worker-1", 0.1, hold_s), PlannedFault(kind, "worker-2", round(half_s, 3), hold_s)
+        *(PlannedFault(kind, f"worker-{n}", at_s, hold_s, parameters) for n, at_s in enumerate(starts_s, 1))
     )
 
 
@@ -34,9 +34,19 @@ def test_cut(chaos: Chaos, profile: Profile) -> None:
     idle(chaos, profile, _half("disconnect", "worker-1", profile))
 
 
+def test_cut_past_lease(chaos: Chaos, profile: Profile) -> None:
+    """A busy worker's container is in no network for longer than the visibility time-out or lease, and then again."""
+    past_lease(chaos, profile, "disconnect")
+
+
 def test_restart(chaos: Chaos, profile: Profile) -> None:
-    """A rolling deployment: SIGTERM to one worker after the other, SIGKILL a second later to what still runs."""
-    busy(chaos, profile, _each("restart", profile, 0.1))
+    """A rolling deployment: SIGTERM to one worker after the other, with the time that it takes to end by itself."""
+    busy(chaos, profile, _each("restart", profile, 0.1, grace_s=10))
+
+
+def test_restart_killed(chaos: Chaos, profile: Profile) -> None:
+    """A deployment in a hurry: SIGKILL a second after SIGTERM, which Celery's warm shutdown does not make."""
+    busy(chaos, profile, _each("restart", profile, 0.1, grace_s=1))
 
 
 def test_out_of_memory(chaos: Chaos, profile: Profile) -> None:

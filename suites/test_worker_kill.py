@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from faults.schedule import PlannedFault, Schedule
 from harness.profile import Profile
 from harness.stack.base import Pool
 from harness.suite import Chaos
-from suites.loads import busy
+from suites.loads import busy, past_lease
 
 pytestmark = pytest.mark.chaos(cost_s=8)
-
-#: The visibility time-out (3 s), the look for what is past it (each second), and some.
-PAST_LEASE_S = 4.5
 
 
 def _kills(kind: str, profile: Profile, count: int) -> Schedule:
@@ -54,5 +49,4 @@ def test_pause(chaos: Chaos, profile: Profile) -> None:
 @pytest.mark.depth("default")
 def test_pause_past_lease(chaos: Chaos, profile: Profile) -> None:
     """A worker is stopped for longer than the visibility time-out or lease, and then goes on with what others took."""
-    longer = replace(profile, fault_s=max(profile.fault_s, PAST_LEASE_S + 1.0))
-    busy(chaos, longer, Schedule.of(PlannedFault("pause", "worker-1", 0.1, hold_s=PAST_LEASE_S)))
+    past_lease(chaos, profile, "pause")

@@ -63,6 +63,8 @@ class Interview(CelerySubject):
         "command.pop_replies_lost-silence": LOSES_RETRIES,
         "command.retry_publish_cut": LOSES_RETRIES,
         "container.out_of_memory": LOSES_RETRIES,
+        # A lock that cannot be set or removed in time fails the task.
+        "container.cut_past_lease": MAY_LOSE_REPLIES,
         "container.disk_full": EXITS_WITHOUT_DISK,
         "worker_kill.pause_past_lease": Expectation(),
     }
