@@ -11,7 +11,7 @@ from harness import codec
 from harness.contract import Slo
 from harness.errors import UsageError
 from harness.result import Expectation
-from harness.stack.base import StackOptions
+from harness.stack.options import StackOptions
 from harness.workload import Workload
 
 PLAN = "plan.json"

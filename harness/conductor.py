@@ -21,8 +21,9 @@ from harness.errors import StackError, TaskchaosError, UsageError
 from harness.history_io import EVENTS, FINAL
 from harness.result import CaseResult
 from harness.settle import LedgerTail, Settled, Settling, ledger_tail
-from harness.stack.base import Place, Stack
+from harness.stack.base import Stack
 from harness.stack.local import LocalStack
+from harness.stack.options import Place
 from harness.subject import Subject, resolve
 from harness.workload import LoadModel
 

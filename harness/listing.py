@@ -8,7 +8,7 @@ from typing import Any
 
 from faults.schedule import FAULTS
 from harness.errors import UsageError
-from harness.stack.base import Place, Proxy, StackOptions
+from harness.stack.options import Place, Proxy, StackOptions
 from harness.subject import registered, resolve
 
 #: The stacks there are, by the names that `taskchaos faults --json` has for them.

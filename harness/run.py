@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.history_io import EVENTS
 from harness.profile import PROFILES, Profile
 from harness.shard import Shard
-from harness.stack.base import Place, Pool, Proxy, StackOptions, WorkerStart
+from harness.stack.options import Place, Pool, Proxy, StackOptions, WorkerStart
 
 HOME = Path(".taskchaos")
 RUNS = "runs"

@@ -23,7 +23,7 @@ from harness.report import write_all
 from harness.result import CaseResult
 from harness.run import RunOptions
 from harness.shard import Shard, Share, deal
-from harness.stack.base import Place, Pool, Proxy, StackOptions, WorkerStart, with_settings
+from harness.stack.options import Place, Pool, Proxy, StackOptions, WorkerStart, with_settings
 from harness.stack.redis_server import find_binary
 from harness.stack.spawn import stop_zygote
 from harness.subject import Commands, absolute_spec, resolve

@@ -6,7 +6,7 @@ import pytest
 
 from faults.schedule import PlannedFault, Schedule
 from harness.profile import Profile
-from harness.stack.base import Pool
+from harness.stack.options import Pool
 from harness.suite import Chaos
 from suites.loads import busy, past_lease
 

@@ -1,139 +1,224 @@
-"""What every stack is: links, workers and a Redis that can be looked at past the proxy. And what may be chosen."""
+"""What every stack is and does, wherever Redis, the proxy and the workers run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Protocol, Self
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
 
 from redis import Redis
 
-from faults.base import Ability, Link, Server, Worker
-from faults.schedule import FAULTS
+from faults.base import Link, PingResult, Server
+from faults.toxiproxy import Stream, ToxiproxyClient
+from harness import codec
+from harness.errors import StackError
+from harness.history_io import LEDGER
+from harness.load import PLAN
 from harness.result import ServerInfo
-from harness.subject import Settings
+from harness.runtime import MARKS, RoleConfig
+from harness.stack.forked_worker import ForkedWorker
+from harness.stack.options import StackOptions, WorkerStart
+from harness.stack.owned import log_tail
+from harness.stack.spawn import LocalZygote, Spawned, zygote
+from harness.stack.zygote import Spawn
+from harness.workload import Workload
+
+#: More starts than any schedule asks for: a worker that keeps dying is a broken stack, not a finding.
+MAX_STARTS = 20
+#: What toxics that belong to the stack begin with: how far away Redis is.
+DISTANCE = "distance"
 
 
-class Pool(StrEnum):
-    """Celery pools a worker may run."""
-
-    PREFORK = "prefork"
-    THREADS = "threads"
-    SOLO = "solo"
-
-
-class WorkerStart(StrEnum):
-    """How a worker process comes to be."""
-
-    ZYGOTE = "zygote"
-    COMMAND_LINE = "cli"
-
-
-class Place(StrEnum):
-    """Where a stack runs: processes on loopback, or containers."""
-
-    LOCAL = "local"
-    COMPOSE = "compose"
-
-
-class Proxy(StrEnum):
-    """Which proxy the links go through: our own, which knows Redis commands, or the real Toxiproxy."""
-
-    EMBEDDED = "embedded"
-    TOXIPROXY = "toxiproxy"
-
-
-@dataclass(frozen=True, slots=True)
-class StackOptions:
-    """What may be chosen about a stack.
-
-    distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
-    redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
-    """
-
-    place: Place = Place.LOCAL
-    proxy: Proxy = Proxy.EMBEDDED
-
-    workers: int = 2
-    producers: int = 1
-    pool: Pool = Pool.PREFORK
-    worker_start: WorkerStart = WorkerStart.ZYGOTE
-    redis_binary: str | None = None
-    settings: Settings = Settings()
-    distance_ms: int = 0
-    redis_disk_mb: int = 0
-
-    @property
-    def abilities(self) -> frozenset[Ability]:
-        """What faults may need, and this stack has."""
-        commands = {Ability.COMMANDS} if self.proxy is Proxy.EMBEDDED else set()
-        return frozenset(commands | ({Ability.CONTAINERS} if self.place is Place.COMPOSE else set()))
-
-    def lacks(self, kind: str) -> str:
-        """Why a fault of this kind does not work on this stack; "" when it does."""
-        return "; ".join(sorted(FAULTS[kind].needs - self.abilities)) if kind in FAULTS else ""
-
-
-def with_settings(options: StackOptions, **changes: object) -> StackOptions:
-    """The options with some of the subject settings changed."""
-    return replace(options, settings=replace(options.settings, **changes))  # type: ignore[arg-type]
-
-
-class Stack(Protocol):
+class Stack(ABC):
     """Everything one case runs on. A context manager: leaving it ends everything that was started.
 
     Entering starts Redis, the proxy and the producers (which wait to be told); workers are started apart, because a
     prefilled queue needs none. Every start raises StackError when it does not succeed in time.
+
+    links: the paths through the proxy, by role; a worker's result path is `<role>-results`. workers: by role.
+    servers: those that faults may be done to, by role; only such whose disk may be filled.
     """
 
-    @property
-    def links(self) -> Mapping[str, Link]:
-        """The paths through the proxy, by role; a worker's result path is `<role>-results`."""
+    def __init__(self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions) -> None:
+        self.folder = folder
+        self._subject = subject_spec
+        self._workload = workload
+        self._options = options
+        self.links: dict[str, Link] = {}
+        self.workers: Mapping[str, ForkedWorker] = {}
+        self.servers: dict[str, Server] = {}
+        self._producers: dict[str, Spawned] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._prepare_folder()
+            self._zygote = zygote(self.logs / "zygote.log")
+            self._start()
+            self._start_producers()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
-    def workers(self) -> Mapping[str, Worker]:
-        """The workers, by role."""
+    def logs(self) -> Path:
+        """Where every process of the case logs to."""
+        return self.folder / "logs"
 
     @property
-    def servers(self) -> Mapping[str, Server]:
-        """The servers that faults may be done to, by role; only those whose disk may be filled."""
-
-    @property
-    def server(self) -> ServerInfo:
-        """Which server it is."""
-
-    @property
+    @abstractmethod
     def inspector(self) -> Redis:
         """A client past the proxy, for final reads and audits only."""
 
-    def __enter__(self) -> Self: ...
+    @property
+    @abstractmethod
+    def server(self) -> ServerInfo:
+        """Which server it is."""
 
-    def __exit__(self, *_: object) -> None: ...
-
-    def start_workers(self) -> None:
-        """Start every worker and wait until all consume."""
-
-    def begin_load(self, at_ns: int) -> None:
-        """Tell the producers when the load begins (CLOCK_MONOTONIC)."""
-
-    def load_done(self) -> bool:
-        """Whether every producer has sent its part and ended. Raises StackError if one ended badly."""
-
-    def end_load(self) -> None:
-        """End producers that still run; what they had begun stays pending in the ledger, that is unknown."""
-
+    @abstractmethod
     def alive(self, pid: int) -> bool:
         """Whether the worker's process with this pid of the ledger still runs."""
 
+    @abstractmethod
     def check(self) -> None:
         """Raises StackError when Redis or the proxy ended by itself: nothing that follows could prove anything."""
 
     def repairs(self) -> list[str]:
-        """What of the stack itself had to be restarted since the last call, in words."""
+        """What of the stack itself had to be restarted since the last call, in words.
+
+        Nothing: what runs beside us has never needed it.
+        """
+        return []
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start Redis and the proxy, fill `links`, and make `workers` without starting them. Raises StackError."""
+
+    @abstractmethod
+    def _stop_servers(self) -> None:
+        """End what `_start` started; called after a failed start too. Idempotent."""
+
+    def _prepare_folder(self) -> None:
+        for sub in (LEDGER, MARKS, "logs", "roles"):
+            (self.folder / sub).mkdir(parents=True, exist_ok=True)
+        plan = {"workload": codec.encode(self._workload), "producers": self._options.producers}
+        (self.folder / PLAN).write_text(json.dumps(plan))
+
+    def roles(self, kind: str) -> tuple[str, ...]:
+        """The roles of "producer" or "worker"."""
+        count = self._options.producers if kind == "producer" else self._options.workers
+        return tuple(f"{kind}-{n}" for n in range(1, count + 1))
+
+    @property
+    def worker_kind(self) -> Spawn:
+        """How a worker process comes to be."""
+        return Spawn.WORKER if self._options.worker_start is WorkerStart.ZYGOTE else Spawn.CLI_WORKER
+
+    def link_names(self) -> tuple[str, ...]:
+        """The links that the case needs: one for each producer, two for each worker."""
+        workers = self.roles("worker")
+        return (*self.roles("producer"), *(name for role in workers for name in (role, f"{role}-results")))
+
+    def config(self, role: str, broker_url: str, result_url: str, *, subject: str = "") -> RoleConfig:
+        """What a role's process has to know. subject: its spec there, if it is another one than here."""
+        return RoleConfig(
+            role=role,
+            subject=subject or self._subject,
+            broker_url=broker_url,
+            result_url=result_url,
+            folder=str(self.folder.resolve()),
+            settings=self._options.settings,
+            pool=self._options.pool.value,
+        )
+
+    def _start_producers(self) -> None:
+        home: LocalZygote = self._zygote
+        for role in self.roles("producer"):
+            url = self.links[role].url()
+            config = self.config(role, url, url)
+            self._producers[role] = home.spawn(Spawn.PRODUCER, config, self.logs / f"{role}.log")
+        for producer in self._producers.values():
+            producer.wait_ready()
+
+    def start_workers(self) -> None:
+        """Start every worker and wait until all consume. Raises StackError."""
+        for worker in self.workers.values():
+            worker.start()
+        for worker in self.workers.values():
+            worker.wait_ready()
+
+    def begin_load(self, at_ns: int) -> None:
+        """Tell the producers when the load begins (CLOCK_MONOTONIC)."""
+        for producer in self._producers.values():
+            producer.tell(str(at_ns).encode())
+
+    def load_done(self) -> bool:
+        """Whether every producer has sent its part and ended. Raises StackError if one ended badly."""
+        if any(p.alive() for p in self._producers.values()):
+            return False
+        for producer in self._producers.values():
+            if producer.exit_status() not in (0, None):
+                raise StackError(
+                    f"{producer.role} ended with status {producer.exit_status()}: {log_tail(producer.log, 3)}"
+                )
+        return True
+
+    def end_load(self) -> None:
+        """Kill producers that still run; what they had begun stays pending in the ledger, that is unknown."""
+        for producer in self._producers.values():
+            producer.end()
 
     def revive(self) -> list[tuple[str, str]]:
-        """Start again workers that died although no fault ended them: (role, how it ended)."""
+        """Start again, as a supervisor would, workers that died although no fault ended them: (role, how it ended).
+
+        Does not wait until they are ready. Raises StackError when a worker keeps dying.
+        """
+        dead = [(w, how) for w in self.workers.values() if (how := w.died()) is not None]
+        for worker, how in dead:
+            if worker.starts > MAX_STARTS:
+                raise StackError(f"{worker.name} was started {worker.starts} times and {how}")
+            worker.start()
+        return [(w.name, how) for w, how in dead]
 
     def whole(self) -> str:
-        """Empty when the world is healed, otherwise what is not."""
+        """Empty when the world is healed: no toxics, all links answer, all workers run. Otherwise what is not."""
+        if broken := broken_link(next(iter(self.links.values())).api):
+            return f"link {broken} still carries a fault"
+        for link in self.links.values():
+            if link.ping().result is not PingResult.PONG:
+                return f"no PONG through link {link.name}"
+        for worker in self.workers.values():
+            if not worker.ready():
+                return f"{worker.name} does not run"
+            if worker.paused()[0]:
+                return f"{worker.name} is stopped"
+        return ""
+
+    def stop(self, grace_s: float = 0.0) -> None:
+        """End everything, workers first. Idempotent."""
+        for worker in self.workers.values():
+            worker.stop(grace_s)
+        self.end_load()
+        self._stop_servers()
+
+
+def set_distance(api: ToxiproxyClient, links: Sequence[str], distance_ms: int) -> None:
+    """Make each round trip over the links take `distance_ms` longer, for as long as the proxy runs."""
+    there_ms = distance_ms // 2
+    for link in links if distance_ms else ():
+        for stream, latency_ms in ((Stream.UPSTREAM, there_ms), (Stream.DOWNSTREAM, distance_ms - there_ms)):
+            name = f"{DISTANCE}_{stream.value}"
+            api.add_toxic(link, "latency", stream=stream, attributes={"latency": latency_ms}, name=name)
+
+
+def broken_link(api: ToxiproxyClient) -> str:
+    """The name of a link that still carries a fault; "" if none does."""
+    for state in api.proxies().values():
+        if not state.enabled or any(not toxic.name.startswith(DISTANCE) for toxic in state.toxics):
+            return state.name
+    return ""

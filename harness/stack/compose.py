@@ -28,11 +28,11 @@ from harness.history_io import LEDGER
 from harness.result import ServerInfo
 from harness.runtime import MARKS
 from harness.stack import engine
-from harness.stack.base import Proxy, StackOptions
-from harness.stack.case_stack import CaseStack, set_distance
+from harness.stack.base import Stack, set_distance
 from harness.stack.container import FIRST_PORT, PROXY, RUN
 from harness.stack.container_worker import ContainerWorker
 from harness.stack.images import CONTAINER_USER, environment
+from harness.stack.options import Proxy, StackOptions
 from harness.stack.redis_container import RedisContainer
 from harness.stack.redis_server import info_of
 from harness.stack.subject_code import Code, code_of
@@ -46,7 +46,7 @@ LINKS = "links.json"
 REDIS = "redis"
 
 
-class ComposeStack(CaseStack):
+class ComposeStack(Stack):
     """Everything one case runs on, as containers of a project of its own."""
 
     workers: dict[str, ContainerWorker]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from harness.errors import StackError, UsageError
 from harness.stack import engine
-from harness.stack.base import Proxy, StackOptions
+from harness.stack.options import Proxy, StackOptions
 from harness.stack.subject_code import IMAGE_VARIABLE
 
 EMBEDDED_IMAGE, WORKER_IMAGE = "taskchaos-proxy", "taskchaos-worker"

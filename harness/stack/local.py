@@ -9,16 +9,16 @@ from redis import Redis
 from faults.base import Link
 from harness.errors import StackError
 from harness.result import ServerInfo
-from harness.stack.base import StackOptions
-from harness.stack.case_stack import CaseStack, set_distance
+from harness.stack.base import Stack, set_distance
 from harness.stack.local_worker import LocalWorker
+from harness.stack.options import StackOptions
 from harness.stack.proc import alive
 from harness.stack.proxy_server import ProxyServer
 from harness.stack.redis_server import RedisServer, find_binary
 from harness.workload import Workload
 
 
-class LocalStack(CaseStack):
+class LocalStack(Stack):
     """Everything one case runs on, as processes of this machine."""
 
     workers: dict[str, LocalWorker]

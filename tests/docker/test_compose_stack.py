@@ -24,8 +24,8 @@ from harness.history import History
 from harness.history_io import LEDGER, read_ledger
 from harness.settle import ledger_tail
 from harness.stack import engine, images
-from harness.stack.base import Place, Proxy, StackOptions
 from harness.stack.compose import ComposeStack
+from harness.stack.options import Place, Proxy, StackOptions
 from harness.stack.subject_code import Code, code_of
 from harness.workload import LoadModel, Workload
 

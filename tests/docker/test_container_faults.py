@@ -13,8 +13,8 @@ from faults.base import Evidence, Fault, FaultError
 from faults.nemesis import Change, FaultState, Nemesis
 from faults.schedule import PlannedFault, Schedule
 from harness.stack import images
-from harness.stack.base import Place, Pool, Proxy, StackOptions
 from harness.stack.compose import ComposeStack
+from harness.stack.options import Place, Pool, Proxy, StackOptions
 from harness.workload import LoadModel, Workload
 
 

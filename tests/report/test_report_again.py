@@ -13,7 +13,7 @@ from harness.report.html import run_again
 from harness.report.run import collect
 from harness.run import RunOptions
 from harness.shard import Shard
-from harness.stack.base import Pool, WorkerStart
+from harness.stack.options import Pool, WorkerStart
 
 
 def test_what_was_chosen_is_in_the_command() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack.base import StackOptions
 from harness.stack.local import LocalStack
+from harness.stack.options import StackOptions
 from harness.workload import LoadModel, Workload
 
 

@@ -14,8 +14,8 @@ from faults.nemesis import Change, FaultState, Nemesis
 from faults.network import Latency, LinkFault
 from faults.process import KillTree, Pause, Restart
 from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
-from harness.stack.base import StackOptions
 from harness.stack.local import LocalStack
+from harness.stack.options import StackOptions
 from harness.stack.proc import alive
 from harness.workload import LoadModel, Workload
 

@@ -18,8 +18,8 @@ from harness.errors import StackError, UsageError
 from harness.history import History
 from harness.history_io import LEDGER, read_ledger
 from harness.stack import redis_server, spawn
-from harness.stack.base import Pool, WorkerStart
 from harness.stack.local import LocalStack
+from harness.stack.options import Pool, WorkerStart
 from harness.stack.proc import alive, children_of
 from harness.stack.redis_server import RedisServer, find_binary
 

@@ -14,7 +14,7 @@ from faults.schedule import COMMAND_FAULTS, CONTAINER_FAULTS, FAULTS, SERVER_FAU
 from harness.listing import fault_rows, with_where
 from harness.profile import PROFILES
 from harness.run import RunOptions, open_run
-from harness.stack.base import Place, Pool, Proxy, StackOptions, WorkerStart
+from harness.stack.options import Place, Pool, Proxy, StackOptions, WorkerStart
 from harness.suite import Chaos
 from harness.workload import Workload
 
