@@ -6,12 +6,11 @@ import os
 import signal
 import stat
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli_support import COMMAND, taskchaos, verdict
+from waiting import until
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -30,13 +29,8 @@ def _processes_of(folder: Path) -> list[int]:
     return found
 
 
-def _until(condition: Callable[[], bool], deadline_s: float) -> bool:
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
+def _ended(folder: Path, deadline_s: float) -> None:
+    until(lambda: not _processes_of(folder), lambda: f"all end, but {_processes_of(folder)}", deadline_s)
 
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -52,8 +46,11 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     events = folder / "run" / "events.jsonl"
-    began = _until(lambda: events.is_file() and b"fault_changed" in events.read_bytes(), 60)
-    assert began, (folder / "out.log").read_text()
+    until(
+        lambda: events.is_file() and b"fault_changed" in events.read_bytes(),
+        lambda: f"a fault\n{(folder / 'out.log').read_text()}",
+        60.0,
+    )
     return running
 
 
@@ -63,7 +60,7 @@ def test_sigkill_of_a_run_leaves_no_process_after_two_seconds(tmp_path: Path, pa
     assert len(_processes_of(tmp_path)) >= 6  # command, janitor, zygote, proxy, Redis, producer at the least
     running.kill()
     running.wait()
-    assert _until(lambda: not _processes_of(tmp_path), 2.0), _processes_of(tmp_path)
+    _ended(tmp_path, 2.0)
 
 
 def test_sigkill_of_the_proxy_is_a_stack_error_not_a_verdict(tmp_path: Path) -> None:
@@ -75,7 +72,7 @@ def test_sigkill_of_the_proxy_is_a_stack_error_not_a_verdict(tmp_path: Path) -> 
     (case,) = verdict(tmp_path / "run")["cases"]
     assert case["outcome"] == "unknown"
     assert "proxy ended with status -9" in case["error"]
-    assert _until(lambda: not _processes_of(tmp_path), 5.0)
+    _ended(tmp_path, 5.0)
 
 
 def test_ctrl_c_heals_judges_what_there_is_and_exits_130(tmp_path: Path) -> None:
@@ -83,7 +80,7 @@ def test_ctrl_c_heals_judges_what_there_is_and_exits_130(tmp_path: Path) -> None
     running.send_signal(signal.SIGINT)
     assert running.wait(60) == 130, (tmp_path / "out.log").read_text()
     assert verdict(tmp_path / "run")["interrupted"] is True
-    assert _until(lambda: not _processes_of(tmp_path), 5.0), _processes_of(tmp_path)
+    _ended(tmp_path, 5.0)
 
 
 def test_a_server_that_does_not_start_is_exit_code_3(tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-
-from faults.base import wait_for
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.chaos.yml"
@@ -19,14 +16,14 @@ def docker(*arguments: str, timeout_s: float = 120.0) -> str:
     return done.stdout.strip()
 
 
-def missing() -> str:
-    """What keeps this machine from running the stack; "" when nothing does."""
+def missing(*images: str) -> str:
+    """What keeps this machine from running the stack, or what needs these images; "" when nothing does."""
     try:
         docker("info")
         docker("compose", "version")
     except (OSError, subprocess.SubprocessError) as error:
         return f"no Docker engine with Compose answers here ({type(error).__name__})"
-    for image in IMAGES:
+    for image in images or IMAGES:
         if not docker("images", "--quiet", image):
             return f"the image {image} is not there: docker/offline/build-images.sh pulls or makes it"
     return ""
@@ -40,8 +37,3 @@ def left(stack: str) -> list[str]:
         *docker("network", "ls", *label).split(),
         *docker("volume", "ls", *label).split(),
     ]
-
-
-def until(condition: Callable[[], bool], deadline_s: float = 30.0, what: str = "not true") -> None:
-    """Wait for a condition; fail, saying what, when it does not come true in time."""
-    assert wait_for(condition, deadline_s, every_s=0.02), f"{what} within {deadline_s:g} s"

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
-from docker_support import ROOT, docker, left, missing, until
+from docker_support import ROOT, docker, left, missing
+from waiting import until
 
 from faults.base import PingResult
 from faults.network import Latency
@@ -174,7 +175,7 @@ def test_what_a_killed_harness_leaves_is_removed_by_label_and_nothing_else(
             mine[:] = [s for s in engine.stacks() if s.owner == engine.owner_of(process.pid) and len(s.containers) == 4]
             return bool(mine)
 
-        until(whole, 60.0)
+        until(whole, "the stack is whole", 60.0)
         assert mine[0].state == f"in use by process {process.pid}"
         assert mine[0] not in engine.heal(engine.stacks()), "a stack in use is nobody's orphan"
         os.killpg(process.pid, signal.SIGKILL)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from docker_support import left, missing, until
+from docker_support import left, missing
 from redis.exceptions import ResponseError
+from waiting import until
 
 from faults.base import Evidence, Fault, FaultError
 from faults.nemesis import Change, FaultState, Nemesis
@@ -47,7 +48,7 @@ def _proven(fault: Fault) -> Evidence:
         found.extend([evidence] if (evidence := fault.prove()) else [])
         return bool(found)
 
-    until(seen, fault.proof_deadline_s)
+    until(seen, "evidence", fault.proof_deadline_s)
     return found[0]
 
 

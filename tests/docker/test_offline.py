@@ -12,7 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from docker_support import until
+from docker_support import missing
+from waiting import until
 
 from faults.toxiproxy import Stream, ToxiproxyClient, ToxiproxyError, Unreachable
 from harness.stack.redis_server import find_binary
@@ -36,14 +37,8 @@ def docker(*arguments: object, timeout: float = 120) -> str:
 
 
 def _need(require: Require, *images: str) -> None:
-    try:
-        missing = "" if run("docker", "info", timeout=20).returncode == 0 else "no Docker engine answers here"
-    except (OSError, subprocess.TimeoutExpired):
-        missing = "no Docker engine answers here"
-    for image in images:
-        if not missing and run("docker", "image", "inspect", image).returncode:
-            missing = f"the image {image} is not there: docker/offline/build-images.sh pulls or makes it"
-    require("docker", not missing, missing)
+    lacks = missing(*images)
+    require("docker", not lacks, lacks)
 
 
 def _refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -79,7 +74,7 @@ def test_redis_image_serves_that_binary(server: Path, name: str) -> None:
     assert f"{name} made" in done.stdout
     assert version in done.stdout
     docker("run", "--detach", "--name", name, "--network", "none", "--user", "999:999", *CONFINED, name)
-    until(lambda: run("docker", "exec", name, "redis-cli", "ping").stdout.strip() == "PONG", what="no answer to PING")
+    until(lambda: run("docker", "exec", name, "redis-cli", "ping").stdout.strip() == "PONG", "an answer to PING")
     info = docker("exec", name, "redis-cli", "info", "server").replace("\r", "").splitlines()
     assert {f"redis_version:{version}", f"valkey_version:{version}"} & set(info)
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", name))
@@ -161,7 +156,7 @@ def proxy(require: Require, request: pytest.FixtureRequest, name: str, tmp_path:
         "run", "--detach", "--name", name, "--user", "65534:65534", *CONFINED, "--volume", mount, *ports, image, *flags
     )
     started = ProxyContainer(name)
-    until(lambda: started.cli("inspect", "worker-2").returncode == 0, what="the health check does not pass")
+    until(lambda: started.cli("inspect", "worker-2").returncode == 0, "the health check passes")
     return started
 
 
@@ -202,7 +197,7 @@ def test_proxy_image_health_check(proxy: ProxyContainer) -> None:
     assert proxy.cli("inspect", "worker-2").returncode == 1, "an API that does not answer"
     assert 2.5 < time.monotonic() - began < 10
     docker("kill", "--signal", "CONT", proxy.name)
-    until(lambda: proxy.cli("inspect", "worker-2").returncode == 0, what="it does not come back")
+    until(lambda: proxy.cli("inspect", "worker-2").returncode == 0, "it comes back")
 
 
 # An engine where there is none: with commands that only pretend, so that no real one is touched

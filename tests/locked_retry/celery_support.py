@@ -10,7 +10,7 @@ from typing import Any
 
 import celery_app
 from celery.canvas import Signature
-from table_support import until
+from waiting import until
 from worker_support import Tested
 
 

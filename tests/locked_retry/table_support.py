@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -119,16 +117,5 @@ def everything(redis: Redis) -> dict[str, Any]:
     return found
 
 
-def until(condition: Callable[[], Any], what: str, deadline_s: float = 10.0) -> Any:
-    """Poll until it holds; the value it came to."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"not within {deadline_s:g} s: {what}")
-
-
 __all__ = ["KEYS", "LEASE_MS", "Kind", "Renewal", "Worker", "everything", "message", "replace", "row", "settle"]
-__all__ += ["stat", "state", "until", "where"]
+__all__ += ["stat", "state", "where"]

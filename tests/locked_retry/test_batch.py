@@ -21,7 +21,8 @@ from kombu.transport.redis import Channel
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from relay_support import Relay
-from table_support import stat, until
+from table_support import stat
+from waiting import until
 from worker_support import settled, surroundings
 
 from locked_retry import Answers, NotSubmitted, Outcome, TaskAnswer, submit_many

@@ -17,7 +17,8 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from relay_support import Relay
-from table_support import stat, until
+from table_support import stat
+from waiting import until
 
 from locked_retry import Outcome, submit_many
 from locked_retry import batch as batch_module

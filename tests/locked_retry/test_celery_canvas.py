@@ -10,7 +10,7 @@ import pytest
 from celery import chain, chord, group
 from celery.exceptions import ChordError
 from celery_support import Fleet, fleet_on, got
-from table_support import until
+from waiting import until
 
 
 @pytest.fixture(scope="module", params=["prefork", "threads"])

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from billiard.exceptions import WorkerLostError
 from celery_support import Fleet, fleet_on, got
-from table_support import row, stat, until
+from table_support import row, stat
+from waiting import until
 
 from locked_retry.line import Line
 from locked_retry.poller import Poller

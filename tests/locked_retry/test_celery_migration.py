@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from celery_support import Fleet, fleet_on
-from table_support import until
+from waiting import until
 
 PLAIN = '{"plain": True}'
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from celery import chord
 from celery_support import Fleet, fleet_on, got
-from table_support import stat, until
+from table_support import stat
+from waiting import until
 
 
 @pytest.fixture(params=["gevent", "solo"])

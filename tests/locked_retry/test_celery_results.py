@@ -9,7 +9,7 @@ import pytest
 from celery.exceptions import MaxRetriesExceededError
 from celery_support import Fleet, fleet_on, got, ready
 from redis import Redis
-from table_support import until
+from waiting import until
 
 
 @pytest.fixture(scope="module", params=["prefork", "threads"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery.exceptions import TaskRevokedError
 from celery_support import Fleet, fleet_on, got
-from table_support import until
+from waiting import until
 
 
 @pytest.fixture(params=["prefork", "threads"])

@@ -12,7 +12,7 @@ import pytest
 from celery_support import Fleet, fleet_on, got
 from kombu import Exchange
 from kombu.common import Broadcast
-from table_support import until
+from waiting import until
 
 
 @pytest.fixture

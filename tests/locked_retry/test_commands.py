@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 from conftest import free_port
 from redis import Redis
 from redis.exceptions import RedisError
-from table_support import Worker, everything, message, until
+from table_support import Worker, everything, message
 from table_support import state as state_of
 from tls_support import tls_relay
+from waiting import until
 
 import locked_retry
 from locked_retry import LockedTask

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 from redis import Redis
-from table_support import until
+from waiting import until
 from worker_support import surroundings
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import until
+from waiting import until
 from worker_support import APP, surroundings
 
 from locked_retry import fencing

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import Server
 from redis import Redis
-from table_support import message, until
+from table_support import message
+from waiting import until
 from worker_support import Tested, surroundings
 
 from locked_retry import log

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import free_port
 from redis import Redis
-from table_support import until
+from waiting import until
 from worker_support import APP, settled, surroundings
 
 import locked_retry

@@ -10,7 +10,8 @@ import pytest
 from conftest import Server
 from redis import Redis
 from server_support import binaries
-from table_support import stat, until
+from table_support import stat
+from waiting import until
 from wire_support import Wire
 from worker_support import Tested, settled, surroundings
 

@@ -20,7 +20,8 @@ import pytest
 from conftest import Server
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
-from table_support import stat, until
+from table_support import stat
+from waiting import until
 from worker_support import Tested, settled, surroundings
 
 from locked_retry.dead_letters import Tools

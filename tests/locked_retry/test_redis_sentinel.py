@@ -13,7 +13,7 @@ from conftest import Server, free_port
 from redis import Redis
 from redis.exceptions import RedisError
 from server_support import binaries
-from table_support import until
+from waiting import until
 from worker_support import settled, surroundings
 
 SENTINELS = 3

@@ -10,7 +10,7 @@ import pytest
 from conftest import Server, free_port
 from redis import Redis
 from server_support import binaries
-from table_support import until
+from waiting import until
 from wire_support import Certificate, Wire
 from worker_support import settled, surroundings
 

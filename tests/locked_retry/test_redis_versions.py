@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Server
 from server_support import binaries
-from table_support import Kind, Worker, message, stat, state, until, where
+from table_support import Kind, Worker, message, stat, state, where
+from waiting import until
 from worker_support import settled, surroundings
 
 import locked_retry

@@ -16,7 +16,8 @@ from kombu import Queue
 from redis import Redis
 from server_support import Binary, binaries
 from sharding_support import arguments, payloads, settle_of, split, summary, work
-from table_support import Kind, Worker, message, state, until
+from table_support import Kind, Worker, message, state
+from waiting import until
 
 from locked_retry import Job, JoinOn, Progress, shard, sharding
 from locked_retry.dead_letters import Tools

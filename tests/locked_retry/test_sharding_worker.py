@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from conftest import Server
 from redis import Redis
-from table_support import row, until
+from table_support import row
+from waiting import until
 from worker_support import Tested, settled, surroundings
 
 from locked_retry import Job, Progress, shard

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, Renewal, Worker, everything, message, row, stat, state, until, where
+from table_support import KEYS, Renewal, Worker, everything, message, row, stat, state, where
+from waiting import until
 
 from locked_retry.store import Kind, Script, call
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 from redis import Redis
-from table_support import KEYS, Renewal, Worker, everything, message, row, settle, stat, state, until, where
+from table_support import KEYS, Renewal, Worker, everything, message, row, settle, stat, state, where
+from waiting import until
 
 from locked_retry.store import Kind
 

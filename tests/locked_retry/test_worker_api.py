@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from table_support import row, stat, until
+from table_support import row, stat
+from waiting import until
 from worker_support import Tested, settled, surroundings
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from celery.result import AsyncResult
 from redis import Redis
-from table_support import row, until
+from table_support import row
+from waiting import until
 from worker_support import Tested, surroundings
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from table_support import message, row, stat, until
+from table_support import message, row, stat
+from waiting import until
 from worker_support import settled, surroundings
 
 

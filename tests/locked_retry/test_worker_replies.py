@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from relay_support import Relay
-from table_support import stat, until
+from table_support import stat
+from waiting import until
 from worker_support import settled, surroundings
 
 

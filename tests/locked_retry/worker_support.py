@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery
 from redis import Redis
-from table_support import until
+from waiting import until
 
 import locked_retry
 from locked_retry import LockedTask

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from proxy_support import Http, ProxyServer, TcpServer, connect, eventually
+from proxy_support import Http, ProxyServer, TcpServer, connect
+from waiting import until
 
 from faults.guarded import GuardedClient
 from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
@@ -175,7 +176,7 @@ def closed(sock: socket.socket) -> bool:
         except ConnectionError:
             return True
 
-    return bool(eventually(ended, "the end of a connection"))
+    return bool(until(ended, "the end of a connection"))
 
 
 def furnish(api: GuardedClient, upstream: str) -> dict[str, ProxyState]:

@@ -13,18 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from waiting import until
+
 DEADLINE_S = 10.0
-
-
-def eventually(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """Wait until `condition()` is true and return its value; fail the test if that takes too long."""
-    end_s = time.monotonic() + deadline_s
-    while time.monotonic() < end_s:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.002)
-    raise AssertionError(f"not within {deadline_s} s: {what}")
 
 
 @dataclass
@@ -61,7 +52,7 @@ def running_toxiproxy(path: str, *arguments: str) -> Iterator[ProxyServer]:
     command = [path, "-host", "127.0.0.1", "-port", str(port), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
     try:
-        eventually(lambda: _answers(port) or process.poll() is not None, "a Toxiproxy that answers")
+        until(lambda: _answers(port) or process.poll() is not None, "a Toxiproxy that answers")
         assert process.poll() is None, "the Toxiproxy has not started"
         yield ProxyServer(process, "127.0.0.1", port)
     finally:
@@ -149,7 +140,7 @@ class TcpServer:
 
     def peer(self, number: int = 0) -> socket.socket:
         """The socket of the nth connection, once it is there."""
-        eventually(lambda: len(self.accepted) > number, "a connection at the server")
+        until(lambda: len(self.accepted) > number, "a connection at the server")
         return self.accepted[number]
 
     def close(self) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-from proxy_support import connect, eventually
+from proxy_support import connect
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from waiting import until
 
 from faults.command_api import CommandClient, RuleState
 
@@ -25,7 +26,7 @@ def running_redis() -> Iterator[int]:
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        eventually(lambda: _answers(port), "a Redis server")
+        until(lambda: _answers(port), "a Redis server")
         yield port
     finally:
         process.kill()

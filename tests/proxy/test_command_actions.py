@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import redis
-from proxy_support import eventually, receive, receive_all, silent
+from proxy_support import receive, receive_all, silent
 from resp_support import Wire, request
+from waiting import until
 
 LOST = (redis.ConnectionError, ConnectionResetError)
 
@@ -22,7 +23,7 @@ def test_cut(wire: Wire, protocol: int, action: str, at: str, executed: bool) ->
     assert client.incr("cut") == 1
     with pytest.raises(LOST):
         client.incr("cut")
-    assert eventually(lambda: wire.state(rule).fired, "the firing") == 1
+    assert until(lambda: wire.state(rule).fired, "the firing") == 1
     assert wire.direct.get("cut") == (b"2" if executed else b"1")
     assert client.incr("cut") == (3 if executed else 2), "a new connection goes on"
 
@@ -112,13 +113,13 @@ def test_hold_until_released(wire: Wire, at: str) -> None:
     rule = wire.rule(at, "hold", command="SET")
     with wire.raw() as sock:
         sock.sendall(request("SET", "h", "1") + request("GET", "h"))
-        eventually(lambda: wire.state(rule).held == 1, "something held")
+        until(lambda: wire.state(rule).held == 1, "something held")
         assert silent(sock, 0.1)
         assert bool(wire.direct.exists("h")) is (at == "after")
         assert wire.api.release(wire.name, rule) == 1
         assert receive(sock, 12) == b"+OK\r\n$1\r\n1\r\n", "in order"
         sock.sendall(request("SET", "h", "2"))
-        eventually(lambda: wire.state(rule).held == 1, "the next one held")
+        until(lambda: wire.state(rule).held == 1, "the next one held")
         wire.api.remove_rule(wire.name, rule)
         assert receive(sock, 5) == b"+OK\r\n", "the end of a rule releases what it holds"
 
@@ -170,7 +171,7 @@ def test_the_lost_reply_of_a_brpop_loses_its_element(wire: Wire) -> None:
 
     thread = threading.Thread(target=pop)
     thread.start()
-    eventually(lambda: "blocked_clients:1" in _info(wire), "the blocked client")
+    until(lambda: "blocked_clients:1" in _info(wire), "the blocked client")
     wire.direct.lpush("queue", "task-1")
     thread.join(5)
     assert len(failures) == 1
@@ -220,7 +221,7 @@ class TestPipeline:
         executed = 999 if at == "before" and action in ("silence", "error") else 1000
         with self._send(wire) as sock:
             if action == "hold":
-                eventually(lambda: wire.state(rule).held, "the hold")
+                until(lambda: wire.state(rule).held, "the hold")
                 wire.api.release(wire.name, rule)
             middle = {"silence": b"", "error": b"-ERR x\r\n"}.get(action, b":500\r\n")
             after = range(501, 1001) if executed == 1000 else range(500, 1000)
@@ -276,8 +277,8 @@ def test_a_client_that_leaves_while_its_reply_is_held(wire: Wire) -> None:
     rule = wire.rule("after", "hold", command="SET")
     with wire.raw() as sock:
         sock.sendall(request("SET", "h", "1"))
-        eventually(lambda: wire.state(rule).held == 1, "something held")
-    eventually(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
+        until(lambda: wire.state(rule).held == 1, "something held")
+    until(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
     assert wire.state(rule).held == 0
 
 
@@ -286,17 +287,17 @@ def test_a_client_that_leaves_while_its_request_is_held(wire: Wire) -> None:
     rule = wire.rule("before", "hold", command="SET")
     with wire.raw() as sock:
         sock.sendall(request("SET", "h", "1"))
-        eventually(lambda: wire.state(rule).held == 1, "something held")
+        until(lambda: wire.state(rule).held == 1, "something held")
     assert not wire.direct.exists("h")
     assert wire.api.release(wire.name, rule) == 1
-    eventually(lambda: wire.direct.exists("h"), "the request executed")
-    eventually(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
+    until(lambda: wire.direct.exists("h"), "the request executed")
+    until(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
 
 
 def test_a_client_that_leaves_before_the_reply_that_would_cut_it(wire: Wire) -> None:
     wire.rule("after", "reset", command="BRPOP")
     with wire.raw() as sock:
         sock.sendall(request("BRPOP", "never", "0") + request("SET", "behind", "1"))
-        eventually(lambda: any(c["outstanding"] for c in wire.api.connections()), "the request seen")
-    eventually(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
+        until(lambda: any(c["outstanding"] for c in wire.api.connections()), "the request seen")
+    until(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
     assert not wire.direct.exists("behind")

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import redis
-from proxy_support import connect, eventually, receive, receive_all
+from proxy_support import connect, receive, receive_all
 from resp_support import Wire, request
+from waiting import until
 
 LOST = (redis.ConnectionError, ConnectionResetError)
 BLOCK = (
@@ -150,9 +151,9 @@ class TestOpenBefore:
         connection = client.connection
         assert connection is not None
         connection.send_command("BRPOP", "q", 5)
-        eventually(lambda: wire.direct.info("clients")["blocked_clients"] == 1, "the blocked client")
+        until(lambda: wire.direct.info("clients")["blocked_clients"] == 1, "the blocked client")
         rule = wire.rule("after", "reset", command="BRPOP", nth=1)
-        eventually(lambda: self._states(wire) == ["followed"], "the quiet moment")
+        until(lambda: self._states(wire) == ["followed"], "the quiet moment")
         wire.direct.lpush("q", "1")
         assert connection.read_response() == [b"q", b"1"]
         wire.direct.lpush("q", "2")
@@ -182,7 +183,7 @@ class TestOpenBefore:
         try:
             for _ in range(5):
                 rule = wire.rule("after", "error", error="BUSY x", command="ECHO", nth=10)
-                eventually(lambda name=rule: wire.state(name).fired == 1, "the firing")
+                until(lambda name=rule: wire.state(name).fired == 1, "the firing")
                 wire.api.remove_rule(wire.name, rule)
         finally:
             stop.set()
@@ -194,7 +195,7 @@ class TestOpenBefore:
         with wire.raw() as sock:
             sock.sendall(frame[:200])
             rule = wire.rule("after", "error", error="ERR x", command="GET", nth=1)
-            eventually(lambda: self._states(wire) == ["followed"], "the quiet moment")
+            until(lambda: self._states(wire) == ["followed"], "the quiet moment")
             sock.sendall(frame[200:])
             assert receive(sock, 5) == b"+OK\r\n"
             sock.sendall(request("GET", "k"))
@@ -226,7 +227,7 @@ def test_a_half_frame_is_passed_at_the_end(wire: Wire) -> None:
     with wire.raw() as sock:
         sock.sendall(request("SET", "a", "1") + request("SET", "b", "2")[:-4])
         assert receive(sock, 5) == b"+OK\r\n"
-    eventually(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
+    until(lambda: not [c for c in wire.api.connections() if c["proxy"] == wire.name], "the connection closed")
     assert [(entry["command"], entry["outcome"]) for entry in wire.api.journal(wire.name)] == [("SET", "ok")]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import redis
-from proxy_support import eventually
 from resp_support import MakeWire, Wire
+from waiting import until
 
 from faults.toxiproxy import ToxiproxyError
 
@@ -141,14 +141,14 @@ class TestWindow:
         assert outcomes(client, 1, "GET", "k") == "."
         assert wire.state(rule).state == "waiting"
         assert wire.state(rule).seen == 0, "what comes before its time is not counted"
-        eventually(lambda: wire.state(rule).state == "active", "its time")
+        until(lambda: wire.state(rule).state == "active", "its time")
         assert outcomes(client, 1, "GET", "k") == "x"
 
     def test_for(self, wire: Wire) -> None:
         rule = wire.rule("before", "error", error="ERR x", command="GET", for_ms=800)
         client = wire.client()
         assert outcomes(client, 1, "GET", "k") == "x"
-        eventually(lambda: wire.state(rule).state == "over", "its end")
+        until(lambda: wire.state(rule).state == "over", "its end")
         assert outcomes(client, 1, "GET", "k") == "."
         assert wire.state(rule).fired == 1, "it can still be read"
 
@@ -174,7 +174,7 @@ def test_a_removed_rule_does_nothing_more(wire: Wire) -> None:
     connection = client.connection
     assert connection is not None
     connection.send_command("BRPOP", "q", 5)
-    eventually(lambda: wire.state(rule).seen, "the request")
+    until(lambda: wire.state(rule).seen, "the request")
     wire.api.remove_rule(wire.name, rule)
     wire.direct.lpush("q", "1")
     assert connection.read_response() == [b"q", b"1"], "planned, and taken back before it happened"

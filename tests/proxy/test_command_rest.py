@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proxy_support import Http, eventually
+from proxy_support import Http
 from resp_support import Wire, request
+from waiting import until
 
 from faults.command_api import CommandClient
 from faults.toxiproxy import AlreadyExists, NotFound, ToxiproxyError
@@ -90,7 +91,7 @@ def test_reset_removes_rules_and_releases(wire: Wire) -> None:
     rule = wire.rule("after", "hold", command="GET")
     with wire.raw() as sock:
         sock.sendall(request("GET", "k"))
-        eventually(lambda: wire.state(rule).held, "the hold")
+        until(lambda: wire.state(rule).held, "the hold")
         wire.api.reset()
         assert sock.recv(5) == b"$-1\r\n"
     assert wire.api.rules(wire.name) == ()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import redis
-from proxy_support import eventually, running_server
+from proxy_support import running_server
 from resp_support import Wire, request
+from waiting import until
 
 from faults.command_api import CommandClient
 
@@ -53,8 +54,8 @@ def test_outcomes_without_a_reply(wire: Wire) -> None:
         assert sock.recv(1) == b""
     with wire.raw() as sock:
         sock.sendall(request("BLPOP", "q", "0"))
-        eventually(lambda: entries(wire)[-1]["outcome"] == "pending", "the request")
-    eventually(lambda: entries(wire)[-1]["outcome"] == "no reply", "the end")
+        until(lambda: entries(wire)[-1]["outcome"] == "pending", "the request")
+    until(lambda: entries(wire)[-1]["outcome"] == "no reply", "the end")
     assert [entry["outcome"] for entry in entries(wire)] == ["swallowed", "swallowed", "cut", "no reply"]
     assert entries(wire)[-1]["reply_ns"] is None
 

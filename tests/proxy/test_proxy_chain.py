@@ -5,16 +5,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from proxy_support import (
-    Http,
-    TcpServer,
-    connect,
-    die_with_reset,
-    eventually,
-    receive,
-    running_server,
-    silent,
-)
+from proxy_support import Http, TcpServer, connect, die_with_reset, receive, running_server, silent
+from waiting import until
 
 from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
@@ -145,7 +137,7 @@ class TestToxicity:
         body = {"type": "timeout", "toxicity": 0.5, "stream": "upstream"}
         http("POST", f"/proxies/{proxy.name}/toxics", body)
         socks = [connect(proxy.port) for _ in range(12)]
-        eventually(lambda: len(open_server.accepted) == 12, "all connections")
+        until(lambda: len(open_server.accepted) == 12, "all connections")
         for sock in socks:
             sock.sendall(b"1")
         time.sleep(0.1)

@@ -15,13 +15,13 @@ from proxy_support import (
     TcpServer,
     connect,
     die_with_reset,
-    eventually,
     receive,
     receive_all,
     round_trip_s,
     running_server,
     silent,
 )
+from waiting import until
 
 from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
@@ -246,4 +246,4 @@ def test_no_descriptor_is_left_behind(server: ProxyServer, to_echo: ProxyState, 
                 sock.sendall(b"x")
         if toxic:
             client.remove_toxic(to_echo.name, f"{toxic}_upstream")
-    eventually(lambda: count() <= before + 2, "all sockets closed")
+    until(lambda: count() <= before + 2, "all sockets closed")

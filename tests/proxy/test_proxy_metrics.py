@@ -6,7 +6,8 @@ import re
 import time
 
 import pytest
-from proxy_support import Http, TcpServer, connect, eventually, receive, running_server
+from proxy_support import Http, TcpServer, connect, receive, running_server
+from waiting import until
 
 from faults.proxy.lag import TICK_S, LoopLag
 from faults.proxy.metrics import go_number
@@ -50,7 +51,7 @@ def test_bytes_are_counted_as_they_pass(flag: str, echo_server: TcpServer) -> No
             assert receive(sock, 3) == b"slo"
             assert sock.recv(1) == b""
         expected = PROMHTTP + counters(proxy, (10, 10), (8, 10))
-        eventually(lambda: http("GET", "/metrics").text == expected, "the sums")
+        until(lambda: http("GET", "/metrics").text == expected, "the sums")
         client.delete("r1")
         assert http("GET", "/metrics").text == expected
 

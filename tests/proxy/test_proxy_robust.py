@@ -23,12 +23,12 @@ from proxy_support import (
     TcpServer,
     connect,
     die_with_reset,
-    eventually,
     receive,
     receive_all,
     round_trip_s,
     running_server,
 )
+from waiting import until
 
 from faults.toxiproxy import Stream, ToxiproxyClient
 
@@ -189,7 +189,7 @@ class TestPeers:
             start_s = time.monotonic()
             assert Http(own.host, own.port)("GET", "/proxies").status == 200
             assert time.monotonic() - start_s < PATIENT_S
-        eventually(lambda: count_fds() <= before, "the sockets to be closed")
+        until(lambda: count_fds() <= before, "the sockets to be closed")
 
     def test_a_thousand_connections(self, own: ProxyServer, echo_server: TcpServer, count_fds: Any) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -216,7 +216,7 @@ class TestPeers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert_prompt(taken_s)
         client.delete("many")
-        eventually(lambda: count_fds() <= before, "the sockets to be closed")
+        until(lambda: count_fds() <= before, "the sockets to be closed")
 
     def test_an_upstream_that_hangs(self, own: ProxyServer, count_fds: Any) -> None:
         client = ToxiproxyClient(own.host, own.port)
@@ -239,7 +239,7 @@ class TestPeers:
             assert_prompt(taken_s)
             assert all(receive_all(sock) == b"" for sock in clients)
         client.delete("hung")
-        eventually(lambda: count_fds() <= before, "the sockets to be closed")
+        until(lambda: count_fds() <= before, "the sockets to be closed")
 
     def test_clients_die_while_toxics_are_removed(self, own: ProxyServer, count_fds: Any) -> None:
         """Contract 2.10, 200 rounds: the real server's API hangs for good in most of them."""
@@ -273,7 +273,7 @@ class TestPeers:
             receive(sock, 1)
         client.delete("dying")
         upstream.close()
-        eventually(lambda: count_fds() <= before, "the sockets to be closed")
+        until(lambda: count_fds() <= before, "the sockets to be closed")
 
 
 def stream_bytes(peer: socket.socket) -> None:
@@ -296,5 +296,5 @@ def test_disconnects_leave_nothing_behind(own: ProxyServer, echo_server: TcpServ
                 sock.sendall(b"never read")
             else:
                 round_trip_s(sock)
-    eventually(lambda: count_fds() <= before, "the sockets to be closed")
+    until(lambda: count_fds() <= before, "the sockets to be closed")
     client.delete("leak")

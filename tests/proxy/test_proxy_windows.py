@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxy_support import Http, TcpServer, connect, error, eventually, round_trip_s, running_server
+from proxy_support import Http, TcpServer, connect, error, round_trip_s, running_server
+from waiting import until
 
 LATENCY = {"type": "latency", "attributes": {"latency": 150}}
 
@@ -87,9 +88,9 @@ class TestWindows:
             shown = http("POST", "/proxies/w/toxics", {**LATENCY, "after": 300, "for": 400})
             assert shown.text.endswith('"toxicity":1,"after":300,"for":400}')
             assert round_trip_s(sock) < 0.14
-            eventually(lambda: round_trip_s(sock) >= 0.14, "the toxic to begin")
+            until(lambda: round_trip_s(sock) >= 0.14, "the toxic to begin")
             assert time.monotonic() - start_s > 0.3
-            eventually(lambda: http("GET", "/proxies/w/toxics").text == "[]", "the toxic to end")
+            until(lambda: http("GET", "/proxies/w/toxics").text == "[]", "the toxic to end")
             assert time.monotonic() - start_s > 0.69
             assert round_trip_s(sock) < 0.14
 
@@ -105,7 +106,7 @@ class TestWindows:
         assert http("PATCH", "/proxies/w/toxics/one", {"attributes": {"latency": 150}}).json["after"] == 200
         assert http("DELETE", "/proxies/w/toxics/two").status == 204
         with connect(port) as sock:
-            eventually(lambda: round_trip_s(sock) >= 0.14, "the toxic to begin")
+            until(lambda: round_trip_s(sock) >= 0.14, "the toxic to begin")
 
     def test_removal_and_reset_end_the_clock(self, http: Http, spec: dict[str, Any]) -> None:
         http("POST", "/proxies", spec)
@@ -140,7 +141,7 @@ class TestOutage:
         assert http("PATCH", "/proxies/w", {"enabled": False, "for": 300}).json["enabled"] is False
         with pytest.raises(ConnectionRefusedError):
             connect(port_of(made))
-        eventually(lambda: http("GET", "/proxies/w").json["enabled"], "the proxy to come back")
+        until(lambda: http("GET", "/proxies/w").json["enabled"], "the proxy to come back")
         assert time.monotonic() - start_s > 0.29
         with connect(port_of(made)) as sock:
             round_trip_s(sock)

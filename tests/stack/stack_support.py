@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from harness.settle import LedgerTail, ledger_tail
 from harness.stack.local import LocalStack
-
-
-def until(condition: Callable[[], bool], deadline_s: float = 15.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"not true within {deadline_s:g} s"
-        time.sleep(0.01)
 
 
 def effects(tail: LedgerTail) -> set[int]:

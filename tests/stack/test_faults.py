@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+from waiting import until
 
 from faults.base import Evidence, FaultError, PingResult, Undo
 from faults.nemesis import Change, FaultState, Nemesis
@@ -216,8 +217,6 @@ def test_heal_all_ends_a_schedule_in_the_middle(stack: LocalStack) -> None:
     nemesis, changes, _ = _nemesis(stack, Schedule.of(PlannedFault("refused", "producer-1", 0.0, hold_s=600.0)))
     nemesis.start(time.monotonic())
     link = stack.links["producer-1"]
-    from stack_support import until
-
     until(lambda: link.ping().result is PingResult.REFUSED)
     assert nemesis.heal_all()
     assert link.ping().result is PingResult.PONG

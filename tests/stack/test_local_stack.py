@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stack_support import effects, tail_of, until
+from stack_support import effects, tail_of
+from waiting import until
 
 from faults.base import PingResult
 from faults.toxiproxy import Stream
@@ -79,7 +80,7 @@ def test_nothing_is_left_when_a_stack_stops(prefilled: Prefilled) -> None:
     ports = [stack.redis.port, *(link.port for link in stack.links.values())]
     assert all(alive(pid) for pid in pids)
     stack.stop()
-    until(lambda: not any(alive(pid) for pid in pids), 2.0)
+    until(lambda: not any(alive(pid) for pid in pids), "they end", 2.0)
     for port in ports:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
