@@ -45,16 +45,13 @@ class Doorbell:
             self._failed(error)
 
     def _listen(self, now_s: float) -> None:
-        age_s = now_s - self._asked_at_s
         if self._asked:
-            late = age_s > self.options.reply_timeout_s
-            if late and not self.line.connection.can_read(timeout=0):  # else the loop is, not Redis
-                raise TimeoutError(f"no answer for {self.options.reply_timeout_s:g} s")
+            self.line.check_answer(self._asked_at_s, now_s, self.options.reply_timeout_s)
             return
         keys = tuple(self.channel.turn_queue_keys()[0])
         if not keys or self.session.hungry or now_s < self.line.down_until_s:
             return
-        if not self._armed or keys != self._keys or age_s > CHECK_S:
+        if not self._armed or keys != self._keys or now_s - self._asked_at_s > CHECK_S:
             self._ask(keys, now_s)
 
     def _ask(self, keys: tuple[str, ...], now_s: float) -> None:

@@ -120,9 +120,7 @@ class Engine:
 
     def _turn(self, now_s: float) -> None:
         if self.in_flight:
-            late = now_s - self.session.resent_at_s > self.options.reply_timeout_s
-            if late and not self.answer_waits():  # else the loop is, not Redis
-                raise TimeoutError(f"no answer for {self.options.reply_timeout_s:g} s")
+            self.line.check_answer(self.session.resent_at_s, now_s, self.options.reply_timeout_s)
             return
         if self.session.pending is not None:
             self.session.metrics.replays += 1

@@ -33,6 +33,11 @@ class Line:
         """Whether it is connected, as far as is known."""
         return self.connection is not None and self.connection._sock is not None
 
+    def check_answer(self, asked_at_s: float, now_s: float, limit_s: float) -> None:
+        """Raises TimeoutError when an answer is late and not there to be read: else the loop is late, not Redis."""
+        if now_s - asked_at_s > limit_s and not self.connection.can_read(timeout=0):
+            raise TimeoutError(f"no answer for {limit_s:g} s")
+
     def failed(self, error: BaseException) -> bool:
         """Close it, and pause for longer each time. Whether this is worth a line in the log."""
         self.failures += 1
