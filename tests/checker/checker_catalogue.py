@@ -5,10 +5,11 @@ from __future__ import annotations
 import checker_catalogue_conditions  # noqa: F401
 import checker_catalogue_exclusion  # noqa: F401
 import checker_catalogue_execution  # noqa: F401
-import checker_catalogue_figures  # noqa: F401
 import checker_catalogue_late  # noqa: F401
 import checker_catalogue_loss  # noqa: F401
+import checker_catalogue_recovery  # noqa: F401
 import checker_catalogue_statements  # noqa: F401
+import checker_catalogue_throughput  # noqa: F401
 from checker_known import KNOWN, Known
 
 __all__ = ["KNOWN", "Known"]

@@ -1,0 +1,237 @@
+"""Known histories: effects per second."""
+
+from __future__ import annotations
+
+from checker_histories import load
+from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
+from checker_loads import BASELINE, FAULT, NO_PACE, PREFILL, H, open_load, spans
+
+from harness.verdict import Rule
+
+# ---------------------------------------------------------------- throughput
+
+_GOOD = "baseline 199.5/s >= 100.0/s; healed 200.0/s >= 100.0/s"
+
+
+@known("on target", Rule.THROUGHPUT, PASS, 199.5, _GOOD)
+def _() -> H:
+    return open_load()
+
+
+@known(
+    "below the target",
+    Rule.THROUGHPUT,
+    FAIL,
+    80.0,
+    "baseline 199.5/s >= 100.0/s; healed 80.0/s < 100.0/s",
+    others=(Rule.RECOVERY,),
+)
+def _() -> H:
+    return open_load(((3000, 80),))
+
+
+@known(
+    "offered less than the target",
+    Rule.THROUGHPUT,
+    PASS,
+    79.5,
+    "baseline 79.5/s >= 76.0/s; healed 80.0/s >= 76.0/s",
+)
+def _() -> H:
+    return open_load(((3000, 80),), offered=80)
+
+
+@known(
+    "not even what was offered",
+    Rule.THROUGHPUT,
+    FAIL,
+    75.667,
+    "baseline 79.5/s >= 76.0/s; healed 75.7/s < 76.0/s",
+    others=(Rule.RECOVERY,),
+)
+def _() -> H:
+    return open_load(((3000, 75.5),), offered=80)
+
+
+@known("no target", Rule.THROUGHPUT, NOT_CLAIMED, None, "no target set", expression="no target")
+def _() -> H:
+    return open_load(target=None)
+
+
+@known(
+    "not claimed, still seen",
+    Rule.THROUGHPUT,
+    NOT_CLAIMED,
+    199.5,
+    f"the subject does not claim throughput; seen: {_GOOD}",
+    contract=NO_PACE,
+)
+def _() -> H:
+    return open_load()
+
+
+@known(
+    "a judged phase is missing",
+    Rule.THROUGHPUT,
+    UNKNOWN,
+    None,
+    "none of the phases baseline, healed was recorded; give the case one",
+)
+def _() -> H:
+    return H().done(0).slo(100).phase(FAULT, 0, 1000, 1)
+
+
+_ANY = "effects/s >= 1000, or 95 % of the offered rate"
+_TOO_LITTLE = "has too little to measure (needs 0.2 s and 20 operations)"
+for _name, _ended, _offered in (("short phase", 199, 20), ("few operations", 200, 19)):
+
+    @known(_name, Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}")
+    def _(ended: float = _ended, offered: int = _offered) -> H:
+        builder = H().slo(100).phase(BASELINE, 0, ended, offered)
+        load(builder, 0, ended, 100)
+        return builder
+
+
+@known("just enough", Rule.THROUGHPUT, PASS, 100.0, "baseline 100.0/s >= 95.0/s", expression=_ANY)
+def _() -> H:
+    builder = H().slo(1000).phase(BASELINE, 0, 200, 20)
+    load(builder, 0, 200, 100)
+    return builder
+
+
+def _drain(tps: float = 400, *, target: float = 300, until: float = 3000, lost: int = 0, operations: int = 800) -> H:
+    """A prefilled queue, emptied from 1500 on at a constant rate; the baseline phase begins at 1000."""
+    builder = H().slo(target).phase(PREFILL, 0, 1000, operations).phase(BASELINE, 1000, until)
+    for op in range(operations):
+        at = 1500 + op * 1000 / tps
+        builder.ack(op, at=op / 10, due=0)
+        if op >= lost:
+            builder.attempt(op, at, at + 1).effect(op, at)
+    return builder
+
+
+_DRAINED = "effects/s >= 300"
+
+
+@known(
+    "so many that a blink is enough",
+    Rule.THROUGHPUT,
+    PASS,
+    5000.0,
+    "baseline 5000.0/s >= 300.0/s",
+    expression=_DRAINED,
+)
+def _() -> H:
+    return _drain(5000, operations=600)
+
+
+@known(
+    "few in a blink",
+    Rule.THROUGHPUT,
+    UNKNOWN,
+    None,
+    f"baseline {_TOO_LITTLE}",
+    expression=_DRAINED,
+)
+def _() -> H:
+    return _drain(5000, operations=500)
+
+
+@known("drained", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(until=4000)
+
+
+@known("drained slowly", Rule.THROUGHPUT, FAIL, 299.0, "baseline 299.0/s < 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(299, until=5000)
+
+
+@known(
+    "drained twice",
+    Rule.THROUGHPUT,
+    FAIL,
+    299.0,
+    "baseline 299.0/s < 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.DUPLICATE,),
+)
+def _() -> H:
+    builder = _drain(299, until=5000)
+    for op in range(800):
+        builder.effect(op, 9000 if op % 2 else 1503 + op * 1000 / 299)
+    return builder
+
+
+@known("not drained", Rule.THROUGHPUT, FAIL, 294.737, "baseline 294.7/s < 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(until=2900)
+
+
+@known(
+    "drained, one lost",
+    Rule.THROUGHPUT,
+    FAIL,
+    266.333,
+    "baseline 266.3/s < 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.LOST,),
+)
+def _() -> H:
+    return _drain(until=4000, lost=1)
+
+
+@known("drained, one dead", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(until=4000, lost=1).final(dead=frozenset({0}))
+
+
+@known("too few to drain", Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}", expression=_DRAINED)
+def _() -> H:
+    return _drain(50, until=4000, operations=19)
+
+
+@known(
+    "drained past a fault",
+    Rule.THROUGHPUT,
+    PASS,
+    400.0,
+    "baseline 400.0/s >= 300.0/s; healed 401.0/s >= 300.0/s",
+    expression=_DRAINED,
+)
+def _() -> H:
+    builder = _drain(until=2000)
+    return builder.set(phases=(*builder.build().phases[:1], *spans((1500, 2000), (2000, 2500), (2500, 6000))))
+
+
+@known("all phases of a name", Rule.THROUGHPUT, FAIL, 50.0, "baseline 100.0/s >= 95.0/s; baseline 50.0/s < 95.0/s")
+def _() -> H:
+    builder = H().slo(100).phase(BASELINE, 0, 1000, 100).phase(BASELINE, 1000, 2000, 100)
+    load(builder, 1000, 2000, 50, first_op=load(builder, 0, 1000, 100))
+    return builder
+
+
+@known("exactly on target", Rule.THROUGHPUT, PASS, 300.0, "baseline 300.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(until=3000)
+
+
+@known(
+    "what is lost counts as work",
+    Rule.THROUGHPUT,
+    FAIL,
+    6.0,
+    "baseline 6.0/s < 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.LOST,),
+)
+def _() -> H:
+    return _drain(50, until=3500, lost=15, operations=30)
+
+
+@known("warm-up is left out", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    builder = _drain(until=4000, lost=40)
+    for op in range(40):
+        builder.attempt(op, 1000 + op, 1001 + op).effect(op, 1000 + op)
+    return builder
