@@ -147,7 +147,7 @@ class ChannelMixin:
             session = waiting.pop() if waiting else Session(options)
         self.took_turns = True
         self.engine = Engine(self, session, keys, options)
-        if any(isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
+        if any(consumer.pool.is_green or isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
             self.keeper = Keeper(session, self, keys)
             self.keeper.start()
         self.connection.cycle.watch(self)

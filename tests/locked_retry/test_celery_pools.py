@@ -42,10 +42,11 @@ def test_retries_results_and_canvas(fleet: Fleet) -> None:
 
 
 def test_leases_are_kept_while_tasks_block_the_loop(fleet: Fleet) -> None:
-    """Tasks longer than a lease, and more of them than the pool has room for: none is run twice."""
+    """Tasks longer than a lease, more of them than the pool has room for, and a worker that would take them over."""
     count = 10 if fleet.pool == "gevent" else 3
     for number in range(count):
         fleet.task("note").apply_async((f"n{number}", 1.5), ignore_result=True)
+    fleet.worker(options='{"lease_s": 0.9}')
     until(lambda: len(fleet.notes("end")) == count, "all ran", 30)
     fleet.settle()
     assert len(fleet.notes("begin")) == count

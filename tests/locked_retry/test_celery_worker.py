@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from celery_support import Fleet, fleet_on, got
 from kombu import Exchange
 from kombu.common import Broadcast
+from table_support import stat
 from waiting import until
 
 
@@ -206,15 +208,33 @@ def test_a_cold_shutdown_gives_everything_back(fleet: Fleet, pool: str) -> None:
     assert len(fleet.notes("begin")) == len(fleet.notes("end")) == 4
 
 
-def test_what_ends_during_a_warm_shutdown_is_settled_then(fleet: Fleet) -> None:
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_ends_during_a_warm_shutdown_is_settled_then(fleet: Fleet, pool: str) -> None:
     """Not when the last task ends: by then the worker may have been killed."""
-    fleet.worker()
+    fleet.worker(pool=pool)
     fleet.task("note").apply_async(("long", 6.0), task_id="long", ignore_result=True)
     fleet.task("note").apply_async(("short", 1.0), task_id="short", ignore_result=True)
     until(lambda: _running(fleet) == 2, "both run")
     fleet.workers[0].send_signal(signal.SIGTERM)
     until(lambda: fleet.redis.exists("lr:done:short"), "the short one is settled")
     assert not fleet.notes("end", "long") and fleet.workers[0].poll() is None
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_a_lease_is_kept_while_a_warm_shutdown_waits(
+    fleet: Fleet, pool: str, require: Callable[[str, bool, str], None]
+) -> None:
+    """A task that is longer than its lease, and another worker that would take it over."""
+    require("gevent", pool != "gevent" or importlib.util.find_spec("gevent") is not None, "gevent is not installed")
+    fleet.worker(pool=pool, options='{"lease_s": 2.0}')
+    fleet.task("note").apply_async(("long", 7.0), task_id="long", ignore_result=True)
+    until(lambda: _running(fleet) == 1, "it runs")
+    fleet.workers[0].send_signal(signal.SIGTERM)
+    fleet.worker(pool=pool, options='{"lease_s": 2.0}')
+    until(lambda: fleet.workers[0].poll() is not None, "the worker ends")
+    fleet.settle()
+    assert len(fleet.notes("begin")) == len(fleet.notes("end")) == 1
+    assert stat(fleet.redis, "stale") == stat(fleet.redis, "reaped") == 0
 
 
 def test_a_task_given_to_a_process_as_the_worker_ends_runs_once(fleet: Fleet) -> None:

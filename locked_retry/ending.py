@@ -1,0 +1,56 @@
+"""Turns while a worker with threads ends: Celery waits for its tasks then, and its loop is over.
+
+Without them leases would lapse although their holders live and run, and what has ended would be settled only when the
+last task has. Celery 5.7 fires the loop's timers meanwhile for prefork (its `on_stop`), not for threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from celery.concurrency import thread
+
+from locked_retry.log import Event, say
+
+#: How long a task that has ended may wait to be settled.
+EVERY_S = 0.05
+
+
+def keep_turning(sender: Any = None, **_: object) -> None:
+    """A receiver of `worker_ready`, whose sender is the consumer."""
+    pool: Any = getattr(sender, "pool", None)
+    hub: Any = getattr(sender, "hub", None)
+    if isinstance(pool, thread.TaskPool) and hub is not None:
+        pool.on_stop = turning(pool.on_stop, hub)
+
+
+def turning(on_stop: Callable[[], None], hub: Any) -> Callable[[], None]:
+    """`on_stop`, with the hub's timers and calls run by a thread until it is done. The caller's thread only waits."""
+
+    def stop() -> None:
+        over = threading.Event()
+
+        def turn() -> None:
+            while not over.wait(EVERY_S):
+                _run(hub)
+
+        turner = threading.Thread(target=turn, name="locked_retry-ending", daemon=True)
+        turner.start()
+        try:
+            on_stop()
+        finally:
+            over.set()
+            turner.join()
+            _run(hub)  # what ended last
+
+    return stop
+
+
+def _run(hub: Any) -> None:
+    for call in (*hub._pop_ready(), hub.fire_timers):
+        try:
+            call()
+        except Exception as error:  # Celery's own, or an event receiver's: the others go on
+            say(Event.CLOSE_FAILED, error=error)
