@@ -16,7 +16,7 @@ from locked_retry.answers import Answers, NotSubmitted, Outcome, TaskAnswer
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
 from locked_retry.batch import submit_many
 from locked_retry.budget import Budget
-from locked_retry.ending import keep_turning
+from locked_retry.ending import prepare_end
 from locked_retry.given import keep_given
 from locked_retry.lease import Lease, new_board
 from locked_retry.options import Options
@@ -57,5 +57,5 @@ def install(app: Celery, **options: Any) -> None:
     signals.worker_init.connect(new_board, dispatch_uid="locked_retry.board")
     signals.worker_init.connect(remember_parent, dispatch_uid="locked_retry.parent")
     signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.given")
-    signals.worker_ready.connect(keep_turning, dispatch_uid="locked_retry.ending")
+    signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.ending")
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

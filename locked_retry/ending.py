@@ -1,7 +1,8 @@
-"""Turns while a worker with threads ends: Celery waits for its tasks then, and its loop is over.
+"""A worker that ends: Celery waits for its tasks then, and its loop is over or stands still.
 
-Without them leases would lapse although their holders live and run, and what has ended would be settled only when the
-last task has. Celery 5.7 fires the loop's timers meanwhile for prefork (its `on_stop`), not for threads.
+Without what is here leases would lapse although their holders live and run, and what has ended would be settled only
+when the last task has. Celery 5.7 fires the loop's timers meanwhile for prefork (its `on_stop`), not for threads, and
+not while it sleeps for `worker_soft_shutdown_timeout`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,25 @@ from locked_retry.log import Event, say
 EVERY_S = 0.05
 
 
-def keep_turning(sender: Any = None, **_: object) -> None:
+def prepare_end(sender: Any = None, **_: object) -> None:
     """A receiver of `worker_ready`, whose sender is the consumer."""
-    pool: Any = getattr(sender, "pool", None)
-    hub: Any = getattr(sender, "hub", None)
+    pool, hub, worker = (getattr(sender, name, None) for name in ("pool", "hub", "controller"))
     if isinstance(pool, thread.TaskPool) and hub is not None:
         pool.on_stop = turning(pool.on_stop, hub)
+    if worker is not None and hasattr(worker, "wait_for_soft_shutdown"):  # Celery 5.5
+        worker.wait_for_soft_shutdown = keeping(worker.wait_for_soft_shutdown, sender)
+
+
+def keeping(wait: Callable[[], None], consumer: Any) -> Callable[[], None]:
+    """`wait`, which sleeps in a signal handler, with the leases kept by a thread from then on."""
+
+    def wait_and_keep() -> None:
+        keep = getattr(getattr(consumer.task_consumer, "channel", None), "keep_leases", None)
+        if keep is not None:
+            keep()
+        wait()
+
+    return wait_and_keep
 
 
 def turning(on_stop: Callable[[], None], hub: Any) -> Callable[[], None]:

@@ -1,4 +1,5 @@
 """Keeps leases while the loop cannot: solo runs tasks in the loop's thread, and greenlets that are all busy block it.
+So does a worker that ends, when Celery sleeps for `worker_soft_shutdown_timeout` first.
 
 A thread of its own looks whether renewals are overdue, and if so sends them on a connection of its own. A task that
 holds the GIL for longer than a lease (a C function that does not release it) keeps this thread out as well.

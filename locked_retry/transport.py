@@ -148,10 +148,15 @@ class ChannelMixin:
         self.took_turns = True
         self.engine = Engine(self, session, keys, options)
         if any(consumer.pool.is_green or isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
-            self.keeper = Keeper(session, self, keys)
-            self.keeper.start()
+            self.keep_leases()
         self.connection.cycle.watch(self)
         say(Event.STARTED, worker=session.worker, prefix=keys.prefix, lease_s=options.lease_s, held=len(session.held))
+
+    def keep_leases(self: Any) -> None:
+        """From now on renew also beside the loop, until the channel closes."""
+        if self.engine is not None and self.keeper is None:
+            self.keeper = Keeper(self.engine.session, self, self.engine.keys)
+            self.keeper.start()
 
     def _place(self: Any) -> str:
         client = self.connection.client

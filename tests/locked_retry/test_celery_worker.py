@@ -237,6 +237,21 @@ def test_a_lease_is_kept_while_a_warm_shutdown_waits(
     assert stat(fleet.redis, "stale") == stat(fleet.redis, "reaped") == 0
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_lease_is_kept_during_a_soft_shutdown(fleet: Fleet, pool: str) -> None:
+    """Celery sleeps in its signal handler, for longer than a lease; what ends meanwhile has run once."""
+    short_lease = '{"lease_s": 2.0}'
+    fleet.worker(pool=pool, options=short_lease, conf='{"worker_soft_shutdown_timeout": 8.0}')
+    fleet.task("note").apply_async(("long", 6.0), task_id="long", ignore_result=True)
+    until(lambda: _running(fleet) == 1, "it runs")
+    fleet.workers[0].send_signal(signal.SIGQUIT)
+    fleet.worker(pool=pool, options=short_lease)
+    until(lambda: fleet.workers[0].poll() is not None, "the worker ends")
+    fleet.settle()
+    assert len(fleet.notes("begin")) == len(fleet.notes("end")) == 1
+    assert stat(fleet.redis, "reaped") == 0
+
+
 def test_a_task_given_to_a_process_as_the_worker_ends_runs_once(fleet: Fleet) -> None:
     """Celery 5.7 forgets it when the process has not yet said that it began: run twice, 30 s later."""
     fleet.worker(more=("-c1",))
