@@ -26,6 +26,9 @@ LOSES_CHILDS = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.ZOMB
 #: A Redis without disk refuses BRPOP with MISCONF, a channel error to kombu, at which a worker exits (Celery 5.7).
 #: Where only the record in `unacked` is refused, the message that was popped before is gone.
 EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=frozenset({Rule.LOST}))
+#: A message that is not acknowledged within the visibility time-out is delivered again, although its worker is at work
+#: on it; and again. Where that fills all processes, the queue does not come to rest.
+RUNS_AGAIN = Expectation(must=frozenset({Rule.DUPLICATE}), may=frozenset({Rule.RETRIES}))
 
 #: The same, with a worker killed on the way: what it held may be lost or run twice.
 FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.LOST, Rule.RECOVERY}))
@@ -71,6 +74,7 @@ class AcksLate(CelerySubject):
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
         "worker_kill.child": LOSES_CHILDS,
+        "slow_task": RUNS_AGAIN,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
@@ -85,6 +89,7 @@ class BestSettings(CelerySubject):
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
+        "slow_task": RUNS_AGAIN,
         # It gives the task of a lost child back, and goes on after a channel error.
         "container.out_of_memory": Expectation(),
         "container.disk_full": MAY_LOSE,
