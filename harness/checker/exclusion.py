@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import compress
+from itertools import compress, islice
 
 from harness.checker.evidence import Evidence, attempts_of_retried
 from harness.checker.results import counted, if_claimed, samples_of
@@ -72,13 +72,25 @@ def fence(evidence: Evidence) -> RuleResult:
     unnamed = compress(attempts.op, map(UNFENCED.__eq__, attempts.fence))
     notes = dict.fromkeys(unnamed, "an attempt without a fence")
     for op, rows in attempts_of_retried(evidence):
-        highest = rows[0]
-        for row in rows[1:]:
-            if attempts.fence[row] > attempts.fence[highest]:
-                highest = row
-            elif not _refusable(evidence, row, highest):
-                notes.setdefault(op, f"fence {attempts.fence[row]} after {attempts.fence[highest]}")
+        if (above := _not_below(evidence, rows)) is not None:
+            notes.setdefault(op, above)
     outcome = Outcome.FAIL if notes else Outcome.PASS
     reason = f"{counted(len(notes), 'operation')} ran with a fence that was missing or not above those before"
+    if attempts.fence and all(fence == UNFENCED for fence in attempts.fence):
+        reason = "no attempt carried a fence"
     result = RuleResult(Rule.FENCE, outcome, "fences rise", len(notes), reason, samples_of(notes, notes.__getitem__))
     return if_claimed(evidence.contract, Claim.FENCED, result)
+
+
+def _not_below(evidence: Evidence, rows: list[int]) -> str | None:
+    """What to say about the first attempt whose fence is not above that of an earlier one; None when all rise."""
+    fences = evidence.history.attempts.fence
+    highest = UNFENCED
+    for number, row in enumerate(rows):
+        if fences[row] > highest:
+            highest = fences[row]
+            continue
+        for before in islice(rows, number):
+            if fences[before] >= fences[row] and not _refusable(evidence, row, before):
+                return f"fence {fences[row]} after {fences[before]}"
+    return None

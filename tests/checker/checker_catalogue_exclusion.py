@@ -288,11 +288,23 @@ def _() -> H:
 
 
 @known(
+    "overtaken before it was stopped",
+    Rule.FENCE,
+    FAIL,
+    1,
+    ONE_WRONG,
+    (0, "fence 1 after 2"),
+)
+def _() -> H:
+    return _stopped(begun=220, by=205, fences=(1, 3)).attempt(0, 100, 105, TRANSIENT, fence=2)
+
+
+@known(
     "none at all",
     Rule.FENCE,
     NOT_CLAIMED,
     1,
-    f"the subject does not claim fenced; seen: {ONE_WRONG}",
+    "the subject does not claim fenced; seen: no attempt carried a fence",
     contract=NO_FENCES,
 )
 def _() -> H:
