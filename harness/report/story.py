@@ -155,9 +155,9 @@ def _kills(history: History) -> _Kills:
 def _attempt_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
     table, kills = history.attempts, _kills(history)
     numbers: dict[int, int] = {}
-    for i, op in enumerate(table.op):
-        if op not in wanted:
-            continue
+    rows = sorted((i for i, op in enumerate(table.op) if op in wanted), key=table.begun_ns.__getitem__)
+    for i in rows:  # in order of time: each process has a file of its own
+        op = table.op[i]
         numbers[op] = number = numbers.get(op, 0) + 1
         begun, ended, pid = table.begun_ns[i], table.ended_ns[i], table.pid[i]
         role, outcome = _role(history, table.role[i]), AttemptOutcome(table.outcome[i])

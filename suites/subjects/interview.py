@@ -68,7 +68,7 @@ class Interview(CelerySubject):
         "container.disk_full": EXITS_WITHOUT_DISK,
         "worker_kill.pause_past_lease": Expectation(),
         # What a warm shutdown gives back meets its own lock, which may outlive the retries.
-        "slow_task.restart": Expectation(may=_FOLLOWS | {Rule.LOST, Rule.ZOMBIE}),
+        "slow_task.restart": Expectation(may=_FOLLOWS | {Rule.LOST, Rule.ZOMBIE, Rule.DUPLICATE}),
     }
 
     def install(self, app: Celery, settings: Settings) -> None:

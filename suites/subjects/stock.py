@@ -63,6 +63,8 @@ class Defaults(CelerySubject):
         **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
+        # What waits in a worker for longer than the visibility time-out is delivered again, too.
+        "slow_task.restart": Expectation(may=RUNS_AGAIN.must | RUNS_AGAIN.may),
     }
 
 

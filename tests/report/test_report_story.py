@@ -47,9 +47,9 @@ def test_the_whole_detail_of_a_lost_and_a_duplicated_operation() -> None:
     submit(table, 8, 2.5, None)  # no complaint about it: never told
     submit(table, 3, 1.0, 1.5, SubmitOutcome.UNKNOWN)
     deliver(table, 3, 1.01, role=1)
+    attempt(table, 3, 1.2, 1.25, role=2, pid=12, fence=9)  # rows of another file may come first
     attempt(table, 3, 1.02, 1.03, role=1, pid=11, outcome=AttemptOutcome.TRANSIENT)
     claim(table, 3, 1.03, ClaimKind.RETRY)
-    attempt(table, 3, 1.2, 1.25, role=2, pid=12, fence=9)
     effect(table, 3, 1.22)
     effect(table, 3, 1.24)
     claim(table, 3, 1.25, ClaimKind.SUCCESS)
