@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.checker.evidence import FOREVER, Evidence, attempts_of_retried
+from collections.abc import Iterator
+
+from harness.checker.evidence import FOREVER, Evidence, attempts_of_retried, ended_ns, happened
 from harness.checker.results import counted, if_claimed, samples_of
 from harness.checker.tally import (
     ACKED,
@@ -51,9 +53,9 @@ def _duplicates(evidence: Evidence, ops: list[int], expression: str, told: str) 
 def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
     """Duplicates that at-least-once delivery allows.
 
-    A proven fault must have been in force during a submit (the publisher may have sent twice) or between the
-    first sight of the operation at a worker and its last effect. Without delivery records the first sight may
-    have been any time after the submit.
+    A proven fault must have been in force during a submit (the publisher may have sent twice), between the first
+    sight of the operation at a worker and its last effect, or at that worker while the message was on its way there.
+    Without delivery records the first sight may have been any time after the submit.
     """
     history, tally = evidence.history, evidence.tally
     explained = {op for op in ops if tally.flags[op] & UNSURE}
@@ -76,7 +78,28 @@ def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
         if evidence.bitten(begun_ns, max(begun_ns, submits.done_ns[row])):
             explained.add(op)
     explained.update(op for op in ops if evidence.bitten(seen[op], tally.last_effect[op]))
+    explained.update(_held_up(evidence, wanted))
     return explained
+
+
+def _held_up(evidence: Evidence, wanted: bytearray) -> Iterator[int]:
+    """Operations whose delivery a fault of the receiving worker may have held up on the way from Redis.
+
+    TCP sends again what a cut has swallowed, doubling its pauses: after at most as long again as the cut has lasted.
+    The message may have been taken from its queue at any time until the fault was healed.
+    """
+    history = evidence.history
+    faults = [(fault.target, fault.injected_ns, ended_ns(fault)) for fault in history.faults if happened(fault)]
+    sent: dict[int, int] = {}
+    for row in rows_in(history.submits.op, wanted):
+        op = history.submits.op[row]
+        sent[op] = min(sent.get(op, FOREVER), history.submits.begun_ns[row])
+    deliveries = history.deliveries
+    for row in rows_in(deliveries.op, wanted):
+        op, at_ns, role = deliveries.op[row], deliveries.at_ns[row], evidence.role(deliveries.role[row])
+        for target, begun_ns, healed_ns in faults:
+            if target == role and sent[op] <= healed_ns and begun_ns <= at_ns <= 2 * healed_ns - begun_ns:
+                yield op
 
 
 def unexpected(evidence: Evidence) -> RuleResult:

@@ -43,6 +43,11 @@ def _twice(at: float = 500) -> H:
     return H().done(0).attempt(0, at).effect(0, at + 5)
 
 
+def _late() -> H:
+    """As `_twice`, submitted at 90."""
+    return H().ack(0, at=90).deliver(0, 99).attempt(0).effect(0).attempt(0, 500).effect(0, 505)
+
+
 def _unseen() -> H:
     """Operation 0: submitted at 20 and again at 70, no delivery recorded, run at 100 and 500."""
     return H().ack(0, at=70).ack(0, at=20).attempt(0, 500).effect(0, 505).attempt(0, 100).effect(0, 105)
@@ -51,7 +56,10 @@ def _unseen() -> H:
 for _name, _build, _left, _explained in (
     ("between the two effects", lambda: _twice().fault(200, 300), 0, 1),
     ("after the delivery", lambda: _twice().fault(50, 99), 0, 1),
-    ("before the delivery", lambda: _twice().fault(50, 98), 1, 0),
+    ("just before the delivery, at that worker", lambda: _twice().fault(50, 74.5), 0, 1),
+    ("before the delivery, too long ago for its length", lambda: _twice().fault(50, 74.4), 1, 0),
+    ("just before the delivery, at another worker", lambda: _twice().fault(50, 98, target="worker-2"), 1, 0),
+    ("before the submit, not long before the delivery", lambda: _late().fault(30, 89), 1, 0),
     ("during the submit", lambda: _twice().fault(1, 2), 0, 1),
     ("just before the submit's end, long ago", lambda: _twice().fault(2, 3), 1, 0),
     ("until the last effect", lambda: _twice().fault(505, 600), 0, 1),

@@ -97,9 +97,10 @@ class HistoryBuilder:
         kills: tuple[int, ...] = (),
         stops: tuple[int, ...] = (),
         kind: str = "worker_kill",
+        target: str = "worker-1",
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
-        fault = FaultInterval(kind, "worker-1", ns(at), ns(until), proven, healed, **pids)
+        fault = FaultInterval(kind, target, ns(at), ns(until), proven, healed, **pids)
         self._history.faults += (fault,)
         self._history.planned_faults += 1
         return self
