@@ -18,7 +18,8 @@ from locked_retry.batch import submit_many
 from locked_retry.budget import Budget
 from locked_retry.ending import prepare_end
 from locked_retry.given import keep_given
-from locked_retry.lease import Lease, new_board
+from locked_retry.guard import listen
+from locked_retry.lease import Lease, LeaseLost, new_board
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.prometheus import prometheus_text
@@ -26,7 +27,8 @@ from locked_retry.sharding import Job, JoinOn, Progress, UnknownJob, shard
 from locked_retry.task import LockedTask
 from locked_retry.telemetry import metrics
 
-__all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LockedTask", "Options"]
+__all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LeaseLost", "LockedTask"]
+__all__ += ["Options"]
 __all__ += ["install", "metrics", "prometheus_text"]
 __all__ += ["Answers", "NotSubmitted", "Outcome", "TaskAnswer", "submit_many"]
 __all__ += ["Job", "JoinOn", "Progress", "UnknownJob", "shard"]
@@ -58,4 +60,5 @@ def install(app: Celery, **options: Any) -> None:
     signals.worker_init.connect(remember_parent, dispatch_uid="locked_retry.parent")
     signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.given")
     signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.ending")
+    signals.worker_process_init.connect(listen, dispatch_uid="locked_retry.guard")
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

@@ -70,9 +70,8 @@ class Doorbell:
             self._failed(error)
 
     def _read(self) -> None:
-        connection = self.line.connection
-        while True:
-            reply = connection.read_response(push_request=True)
+        while self.line.readable():
+            reply = self.line.connection.read_response(push_request=True)
             if isinstance(reply, int):
                 self._asked, self._armed = False, not reply
                 self.line.answered()
@@ -81,8 +80,6 @@ class Doorbell:
             elif reply not in (b"OK", "OK"):  # a push; OK is what CLIENT TRACKING answers
                 self._armed = False
                 self.session.ring()
-            if not connection.can_read(timeout=0):
-                return
 
     def _failed(self, error: BaseException) -> None:
         self._asked = self._armed = False

@@ -103,7 +103,7 @@ class Engine:
     def answer_waits(self) -> bool:
         """Whether an answer can be read. Raises nothing: an ended connection can be read, too."""
         try:
-            return self.in_flight and bool(self.line.connection.can_read(timeout=0))
+            return self.in_flight and self.line.readable()
         except FAILURES:
             return True
 
@@ -142,6 +142,8 @@ class Engine:
     def on_turn_readable(self) -> None:
         """The answer of a turn is there (or the connection ended)."""
         try:
+            if not self.line.readable():
+                return
             try:
                 reply = self.line.connection.read_response(disable_decoding=True)
             except NoScriptError:

@@ -14,12 +14,18 @@ import struct
 import time
 from dataclasses import dataclass
 
+from celery.exceptions import Ignore
+
 _SLOTS = 500
 _HEAD = struct.Struct("=dQ")  # renewed_at_s, how many fences were ever written
 _FENCE = struct.Struct("=Q")
 #: What a lease is shortened by, for clocks that run at different speeds and for the time between check and effect.
 MARGIN_SHARE = 0.01
 MARGIN_LEAST_S = 0.002
+
+
+class LeaseLost(Ignore):  # type: ignore[misc]
+    """The task was not begun, or is ended, because its lease is over. It is offered again."""
 
 
 class Board:

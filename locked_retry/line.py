@@ -35,8 +35,16 @@ class Line:
 
     def check_answer(self, asked_at_s: float, now_s: float, limit_s: float) -> None:
         """Raises TimeoutError when an answer is late and not there to be read: else the loop is late, not Redis."""
-        if now_s - asked_at_s > limit_s and not self.connection.can_read(timeout=0):
+        if now_s - asked_at_s > limit_s and not self.readable():
             raise TimeoutError(f"no answer for {limit_s:g} s")
+
+    def readable(self) -> bool:
+        """Whether something is there to be read, which a poller's word does not prove. Raises when the line has ended.
+
+        A process that was forked since has a copy of each socket, and for as long as one is open, epoll reports what
+        happens to the connection: under a number that may have become another's.
+        """
+        return self.connection is not None and bool(self.connection.can_read(timeout=0))
 
     def failed(self, error: BaseException) -> bool:
         """Close it, and pause for longer each time. Whether this is worth a line in the log."""

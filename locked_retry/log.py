@@ -33,6 +33,7 @@ class Event(StrEnum):
     CLOSE_FAILED = "close_failed"
     REAPED = "reaped"
     LEASE_LOST = "lease_lost"
+    KILLED = "killed"
     SETTLE_REFUSED = "settle_refused"
     DUPLICATE_DROPPED = "duplicate_dropped"
     CRASHED = "crashed"
@@ -57,6 +58,7 @@ LEVELS = {
     Event.CLOSE_FAILED: logging.WARNING,
     Event.REAPED: logging.WARNING,
     Event.LEASE_LOST: logging.WARNING,
+    Event.KILLED: logging.WARNING,
     Event.SETTLE_REFUSED: logging.WARNING,
     Event.DUPLICATE_DROPPED: logging.INFO,
     Event.CRASHED: logging.WARNING,

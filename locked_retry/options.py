@@ -13,6 +13,7 @@ class Options:
 
     lease_s: after how long without a renewal a message is offered again. Renewed at a third of it.
     done_s: how long a completion record drops duplicates (has to exceed the time in which producers resend).
+    exclusive: whether running tasks are ended when their leases cannot be renewed (prefork only).
     max_crashes: executions that killed their process before the message becomes a dead letter.
     idle_s: the longest an idle worker goes without a turn (safety net behind the doorbell).
     flush_s: the longest a finished task waits for company before it is settled.
@@ -21,6 +22,7 @@ class Options:
 
     lease_s: float = 30.0
     done_s: float = 600.0
+    exclusive: bool = False
     max_crashes: int = 3
     idle_s: float = 1.0
     flush_s: float = 0.01

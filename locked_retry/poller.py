@@ -109,6 +109,11 @@ class Poller(kombu_redis.MultiChannelPoller):
         with contextlib.suppress(ValueError):  # closed: the worker ends by an error, and sends its last turn
             self.poller.register(sock, self.eventflags)
 
+    def unwatch_socket(self, sock: Any) -> None:
+        """Forget a socket that is about to be closed."""
+        with contextlib.suppress(AttributeError, KeyError, ValueError, OSError):
+            self.poller.unregister(sock)
+
     def unwatch(self, channel: Any, engine: Engine) -> None:
         """Forget an engine."""
         if self.hub is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from celery.worker.request import Request
@@ -24,6 +24,7 @@ from celery.worker.strategy import default as default_strategy
 from kombu import serialization
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from locked_retry.lease import LeaseLost
 from locked_retry.session import Held, Session
 from locked_retry.store import Kind
 from locked_retry.transport import consumers
@@ -35,10 +36,6 @@ NEAR_S = 0.05
 
 #: Set while a retry is planned: the signature that Celery makes for it is then one that is never sent.
 planning: ContextVar[bool] = ContextVar("locked_retry_planning", default=False)
-
-
-class LeaseLost(Ignore):  # type: ignore[misc]
-    """The task was not begun: its lease ended while it waited in this worker. It is offered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +89,14 @@ def _unwrap(exc_info: Any) -> Any:
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
 
 
+def _lease_lost() -> Any:
+    """What Celery is told of a task that was ended with its lease: nothing has become of it."""
+    try:
+        raise LeaseLost("its lease ended")
+    except LeaseLost:
+        return ExceptionInfo()
+
+
 class LockedRequest(Request):  # type: ignore[misc]
     """A request whose end is decided in one place. Everything Celery does at an end, it still does."""
 
@@ -113,11 +118,13 @@ class LockedRequest(Request):  # type: ignore[misc]
         """A pool process took it: from now on its worker's death is a crash."""
         session = self._locked_session
         if session is not None:
-            session.started(self._message.delivery_tag)
+            session.started(self._message.delivery_tag, pid)
         super().on_accepted(pid, time_accepted)
 
     def on_retry(self, exc_info: Any) -> None:
         exc, held = _unwrap(exc_info), self._held
+        if held is not None and held.told:  # the retry is what became of LeaseLost
+            self._requeue("its lease ended")
         if isinstance(exc, PlannedRetry) and held is not None:
             message = next_generation(held, exc.plan)
             if exc.plan.body is not None:
@@ -126,8 +133,11 @@ class LockedRequest(Request):  # type: ignore[misc]
         super().on_retry(exc_info)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        exc = _unwrap(exc_info)
-        if isinstance(exc, LeaseLost):
+        exc, held = _unwrap(exc_info), self._held
+        if held is not None and held.told:  # by LeaseLost, what the task made of it, or SIGKILL
+            self._requeue("its lease ended")
+            exc_info = _lease_lost()
+        elif isinstance(exc, LeaseLost):
             self._decide(Kind.REQUEUE, reason="its lease ended before it began")
         elif isinstance(exc, Reject) and exc.requeue:
             self._requeue(f"rejected: {exc.reason}")
@@ -228,7 +238,10 @@ def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
     tag, headers = message.delivery_tag, message.headers
     budget = task.budget.encoded() if task.budget is not None else ""
     lease_s, max_crashes = task.lease_s or session.options.lease_s, task.max_crashes or session.options.max_crashes
-    session.set_task(tag, lease_s, max_crashes, budget)
+    exclusive = session.options.exclusive if task.exclusive is None else task.exclusive
+    session.set_task(tag, lease_s, max_crashes, budget, exclusive)
+    if exclusive:
+        message.channel.guard_tasks()
     left_s = _left_s(headers.get("eta"))
     if left_s > NEAR_S:
         session.decide(tag, Kind.SNOOZE, round(left_s * 1000), "ETA")

@@ -34,6 +34,11 @@ class Held:
     budget: str = ""
     started: bool = False
     told_started: bool = False
+    claimed_at_s: float = 0.0  # when its claim was sent
+    exclusive: bool = False
+    pid: int = 0  # who runs it
+    told: bool = False  # that its lease ends
+    killed: bool = False
     lost: bool = False  # no longer ours; its settle is sent all the same, to be refused and recorded
     settle: Settle | None = None  # decided, to be sent when Celery acknowledges
 
@@ -51,6 +56,7 @@ class Session:
     pending: Turn | None = None
     sent_at_s: float = 0.0  # first sending of the pending turn: leases run from then, however often it is repeated
     resent_at_s: float = 0.0
+    guard: Any = None  # the thread that ends exclusive tasks, once there was one (guard.py)
     hungry: bool = True  # there may be messages: ask
     metrics: Metrics = field(default_factory=Metrics)
     rate_per_s: float = 0.0
@@ -91,12 +97,12 @@ class Session:
         self.decide(tag, kind, delay_ms, reason, message)
         return self.end(tag, kind)
 
-    def started(self, tag: str) -> None:
-        """The task's code may run from now on: if the worker dies, that is a crash."""
+    def started(self, tag: str, pid: int = 0) -> None:
+        """The task's code may run from now on, in this process: if it dies, that is a crash."""
         held = self.held.get(tag)
         if held is None:
             return
-        held.started = True
+        held.started, held.pid = True, pid
         self.running.add(tag)
         if tag not in self.held:  # it ended meanwhile
             self.running.discard(tag)
@@ -169,7 +175,8 @@ class Session:
         self.hungry = self.hungry or bool(answer.promoted or answer.reaped)
         self.hungry = self.hungry or not turn.want  # nobody asked: there may be some
         for claim in answer.claims:
-            self.held[claim.fence] = Held(claim, self.options.lease_s, self.options.max_crashes)
+            limits = (self.options.lease_s, self.options.max_crashes)
+            self.held[claim.fence] = Held(claim, *limits, claimed_at_s=self.sent_at_s)
         due_s = self.options.idle_s if answer.due_ms is None else answer.due_ms / 1000
         self._maintain_at_s = now_s + min(self.options.idle_s, max(due_s, 0.001))
         return list(answer.claims)
@@ -180,6 +187,16 @@ class Session:
     def shortest_lease_s(self) -> float:
         """Of what is held; the transport's if nothing is."""
         return min((h.lease_s for h in list(self.held.values())), default=self.options.lease_s)
+
+    def lease_end_s(self, held: Held) -> float:
+        """Until when a lease is certainly held, as a monotonic time. Any thread."""
+        if held.lost:
+            return 0.0
+        renewed_at_s = lease.board.renewed_at_s
+        if renewed_at_s > held.claimed_at_s:
+            return renewed_at_s + held.lease_s
+        # The task's own length comes with the first renewal.
+        return held.claimed_at_s + min(held.lease_s, self.options.lease_s)
 
     def overdue(self, now_s: float) -> list[Renewal]:
         """What to renew beside the loop, which is late with it or with telling that a task was started. Any thread."""
@@ -240,11 +257,11 @@ class Session:
         """The doorbell rang: a message may have arrived."""
         self.hungry = True
 
-    def set_task(self, tag: str, lease_s: float, max_crashes: int, budget: str = "") -> None:
+    def set_task(self, tag: str, lease_s: float, max_crashes: int, budget: str = "", exclusive: bool = False) -> None:
         """What the task of this delivery wants; its lease is renewed in the next turn if that differs."""
         held = self.held.get(tag)
         if held is not None:
-            held.max_crashes, held.budget = max_crashes, budget
+            held.max_crashes, held.budget, held.exclusive = max_crashes, budget, exclusive
             if held.lease_s != lease_s:
                 held.lease_s = lease_s
                 self._renew_at_s = 0.0

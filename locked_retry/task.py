@@ -16,8 +16,8 @@ from celery.utils.time import maybe_make_aware
 
 from locked_retry.backoff import Backoff, Exponential
 from locked_retry.budget import Budget
-from locked_retry.lease import UNLIMITED, Lease
-from locked_retry.request import LeaseLost, Plan, PlannedRetry, body_of, planning
+from locked_retry.lease import UNLIMITED, Lease, LeaseLost
+from locked_retry.request import Plan, PlannedRetry, body_of, planning
 
 
 @dataclass
@@ -40,6 +40,8 @@ class LockedTask(Task):  # type: ignore[misc]
     backoff: the law of waiting when `retry()` is given neither countdown nor eta. A task that sets Celery's
         `default_retry_delay` keeps that. `retry_backoff` of autoretry works as ever.
     budget: how many retries its queue may have. None: any number. Retries with new arguments are not held to it.
+    exclusive: whether a running task is ended when its lease cannot be renewed, before another worker may have it
+        (prefork only). It meets LeaseLost, which it may clean up after; then SIGKILL. None: the transport's.
     max_crashes: how many executions may kill their process. None: the transport's.
 
     `acks_late` and `reject_on_worker_lost` are on. A task that sets `acks_late=False` has Celery's at-most-once:
@@ -56,6 +58,7 @@ class LockedTask(Task):  # type: ignore[misc]
     lease_s: float | None = None
     backoff: Backoff | None = Exponential()
     budget: Budget | None = None
+    exclusive: bool | None = None
     max_crashes: int | None = None
     _rng = random.SystemRandom()
 

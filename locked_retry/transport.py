@@ -25,6 +25,7 @@ from kombu.utils.json import dumps, loads
 
 from locked_retry.engine import Engine
 from locked_retry.failures import fail
+from locked_retry.guard import Guard
 from locked_retry.keeper import Keeper
 from locked_retry.line import FAILURES
 from locked_retry.log import Event, say
@@ -49,6 +50,16 @@ consumers: weakref.WeakSet[Any] = weakref.WeakSet()
 def _stopping() -> bool:
     signalled = any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
     return signalled or any(c.controller.blueprint.state in (bootsteps.CLOSE, bootsteps.TERMINATE) for c in consumers)
+
+
+def _unwatching(base: Any, channel: Any) -> Any:
+    class Connection(base):
+        def disconnect(self, *args: Any, **kwargs: Any) -> None:
+            if self._sock is not None and channel.connection is not None:
+                channel.connection.cycle.unwatch_socket(self._sock)
+            super().disconnect(*args, **kwargs)
+
+    return Connection
 
 
 class QoS(kombu_redis.QoS):
@@ -83,7 +94,8 @@ class QoS(kombu_redis.QoS):
     def restore_visible(self, start: int = 0, num: Any = 10, interval: int = 10) -> None:
         """What plain workers left behind. Rare, as leases end by themselves; one look if none."""
         now_s = time.monotonic()
-        if now_s < getattr(self, "_foreign_at_s", 0.0):
+        engine = self.channel.engine
+        if now_s < getattr(self, "_foreign_at_s", 0.0) or (engine is not None and engine.troubled):
             return
         self._foreign_at_s = now_s + min(LONGEST_SWEEP_S, max(SHORTEST_SWEEP_S, self.visibility_timeout))
         with self.channel.conn_or_acquire() as client:
@@ -151,6 +163,13 @@ class ChannelMixin:
             self.keep_leases()
         self.connection.cycle.watch(self)
         say(Event.STARTED, worker=session.worker, prefix=keys.prefix, lease_s=options.lease_s, held=len(session.held))
+
+    def guard_tasks(self: Any) -> None:
+        """From now on end exclusive tasks when their leases do, until the worker ends."""
+        session = self.turn_session
+        if session is not None and session.guard is None:
+            session.guard = Guard(session)
+            session.guard.start()
 
     def keep_leases(self: Any) -> None:
         """From now on renew also beside the loop, until the channel closes."""
@@ -235,9 +254,13 @@ class ChannelMixin:
     # --- failing and closing
 
     def _receive(self: Any) -> Any:
-        """Broadcasts are best effort: a broken subscription is made anew instead of taking the consumer down."""
+        """Broadcasts are best effort: a broken subscription is made anew instead of taking the consumer down.
+
+        redis-py would do that at once, and wait for the first broadcast: in the loop.
+        """
+        connection = self.subclient.connection
         try:
-            return super()._receive()
+            return super()._receive() if connection is not None and connection.can_read(timeout=0) else None
         except FAILURES as error:
             self.listen_failed(error)
             return None
@@ -278,6 +301,8 @@ class ChannelMixin:
             self.connection.cycle.unwatch(self, engine)
             stopping = _stopping()
             engine.finish(give_back=stopping)
+            if stopping and engine.session.guard is not None:
+                engine.session.guard.stop()
             if not stopping:
                 with _left_lock:
                     _left.setdefault(self._place(), []).append(engine.session)
@@ -289,8 +314,16 @@ class ChannelMixin:
                 super().close()
 
     def _connparams(self: Any, asynchronous: bool = False) -> Any:
+        """kombu's; the loop's connections are no longer watched when they end.
+
+        kombu means to see to that, but does so when the socket is closed already. A pool process that was forked since
+        has a copy, so that epoll goes on reporting the old connection, under a number that soon is another's. (Celery
+        makes a new epoll when a connection fails; here the worker goes on with the one it has.)
+        """
         params = super()._connparams(asynchronous=asynchronous)
         params.setdefault("protocol", 3)  # the doorbell needs push messages
+        if asynchronous:
+            params["connection_class"] = _unwatching(params["connection_class"], self)
         return params
 
 

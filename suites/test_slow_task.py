@@ -7,6 +7,7 @@ import pytest
 from faults.schedule import PlannedFault, Schedule
 from harness.contract import Slo
 from harness.profile import Profile
+from harness.stack.options import Pool
 from harness.suite import Chaos
 from harness.workload import Workload
 
@@ -30,6 +31,14 @@ def _slow(chaos: Chaos, fault_s: float, schedule: Schedule) -> None:
 def test_undisturbed(chaos: Chaos, profile: Profile) -> None:
     """Nothing goes wrong: every task runs once."""
     _slow(chaos, 0.0, Schedule())
+
+
+@pytest.mark.parametrize("kind", ["black_hole", "refused"])
+def test_cut(chaos: Chaos, profile: Profile, kind: str) -> None:
+    """A worker cannot reach Redis for longer than its leases: it has to stop before another takes its tasks over."""
+    if chaos.pool is not Pool.PREFORK:
+        chaos.does_not_apply(f"what runs in a {chaos.pool} pool cannot be ended: only its fence can be refused")
+    _slow(chaos, 8.0, Schedule.of(PlannedFault(kind, "worker-1", 0.1, 3.0 * LEASE_S)))
 
 
 def test_restart(chaos: Chaos, profile: Profile) -> None:

@@ -69,6 +69,8 @@ class Interview(CelerySubject):
         "worker_kill.pause_past_lease": Expectation(),
         # What a warm shutdown gives back meets its own lock, which may outlive the retries.
         "slow_task.restart": Expectation(may=_FOLLOWS | {Rule.LOST, Rule.ZOMBIE, Rule.DUPLICATE}),
+        "slow_task.cut-black_hole": MAY_LOSE_REPLIES,
+        "slow_task.cut-refused": MAY_LOSE_REPLIES,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:

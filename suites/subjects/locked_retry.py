@@ -33,7 +33,7 @@ class LockedRetry(CelerySubject):
     def install(self, app: Celery, settings: Settings) -> None:
         """Install the transport; the lease stands where others have a visibility time-out."""
         app.conf.task_ignore_result = True
-        locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=20)
+        locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=20, exclusive=True)
 
     def register(self, app: Celery, body: TaskBody) -> Any:
         """A task that retries TransientError with the back-off of LockedTask."""

@@ -29,6 +29,8 @@ EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=frozenset({
 #: A message that is not acknowledged within the visibility time-out is delivered again, although its worker is at work
 #: on it; and again. Where that fills all processes, the queue does not come to rest.
 RUNS_AGAIN = Expectation(must=frozenset({Rule.DUPLICATE}), may=frozenset({Rule.RETRIES}))
+RUNS_AGAIN_AND_LOSES = Expectation(must=RUNS_AGAIN.must, may=RUNS_AGAIN.may | {Rule.LOST, Rule.WORKERS})
+MAY_RUN_AGAIN = Expectation(may=RUNS_AGAIN_AND_LOSES.must | RUNS_AGAIN_AND_LOSES.may)
 
 #: The same, with a worker killed on the way: what it held may be lost or run twice.
 FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.LOST, Rule.RECOVERY}))
@@ -64,7 +66,9 @@ class Defaults(CelerySubject):
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
         # What waits in a worker for longer than the visibility time-out is delivered again, too.
-        "slow_task.restart": Expectation(may=RUNS_AGAIN.must | RUNS_AGAIN.may),
+        "slow_task.restart": MAY_RUN_AGAIN,
+        "slow_task.cut-black_hole": MAY_RUN_AGAIN,
+        "slow_task.cut-refused": MAY_RUN_AGAIN,
     }
 
 
@@ -77,6 +81,8 @@ class AcksLate(CelerySubject):
         "worker_kill": MAY_LOSE,
         "worker_kill.child": LOSES_CHILDS,
         "slow_task": RUNS_AGAIN,
+        "slow_task.cut-black_hole": RUNS_AGAIN_AND_LOSES,
+        "slow_task.cut-refused": RUNS_AGAIN_AND_LOSES,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
@@ -92,6 +98,8 @@ class BestSettings(CelerySubject):
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
         "slow_task": RUNS_AGAIN,
+        "slow_task.cut-black_hole": RUNS_AGAIN_AND_LOSES,
+        "slow_task.cut-refused": RUNS_AGAIN_AND_LOSES,
         # It gives the task of a lost child back, and goes on after a channel error.
         "container.out_of_memory": Expectation(),
         "container.disk_full": MAY_LOSE,

@@ -43,6 +43,11 @@ def _alive(tested: Tested, number: int = 0) -> None:
     assert "Unrecoverable error" not in tested.log(number)
 
 
+def _answers(tested: Tested) -> bool:
+    with tested.app.connection_for_write() as fresh:  # the producer's own may have been cut
+        return bool(tested.app.control.ping(timeout=1.0, connection=fresh))
+
+
 def test_redis_goes_away_under_a_busy_worker_with_remote_control(tested: Tested, server: Server) -> None:
     """celery 5.7: the busy worker exits with AttributeError in on_connection_error_after_connected."""
     _fill(tested, 60, 0.05)
@@ -69,6 +74,27 @@ def test_connections_cut_again_and_again(tested: Tested, server: Server) -> None
     _once_each(tested, 200)
     _alive(tested)
     assert stat(redis, "stale") == stat(redis, "reaped") == 0
+
+
+def test_connections_end_after_a_process_was_replaced(server: Server, tmp_path: Path) -> None:
+    """The new process has copies of the sockets, so that epoll would go on reporting connections that have ended.
+
+    Under numbers that are others' by then: the loop would read where nothing comes, until the socket's time-out.
+    """
+    with surroundings(server.url, tmp_path) as tested:
+        tested.worker(options='{"lease_s": 3.0}')
+        redis = server.client
+        for number in range(3):
+            tested.send("ends", "exit")
+            until(lambda n=number: tested.log().count("exited with 'exitcode 9'") > n, "a process is replaced")  # type: ignore[misc]
+            until(lambda: settled(redis) or redis.zcard("lr:delay"), "that was settled")
+            redis.client_kill_filter(_type="normal", skipme=True)
+            redis.client_kill_filter(_type="pubsub", skipme=True)
+            tested.send("note", f"n{number}")
+            until(lambda n=number: tested.notes("end", f"n{n}"), "it goes on")  # type: ignore[misc]
+            until(lambda: _answers(tested), "remote control answers again", 20)
+        _alive(tested)
+        assert "Timeout reading from socket" not in tested.log()
 
 
 def test_a_full_redis_is_drained_and_used_again(tested: Tested, server: Server) -> None:
