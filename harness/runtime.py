@@ -71,6 +71,8 @@ def build(config: RoleConfig) -> Runtime:
             "visibility_timeout": config.settings.visibility_timeout_s,
             "unacked_restore_interval": config.settings.restore_interval_s,
             "unacked_restore_throttle": 1,
+            # Who looks for what is overdue locks out the others; killed meanwhile, for 300 s by default.
+            "unacked_mutex_expire": max(1, config.settings.restore_interval_s),
         },
     )
     subject = resolve(config.subject)

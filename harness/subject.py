@@ -38,7 +38,8 @@ class Settings:
     """What the harness gives every subject, scaled down so that a case takes seconds (and the report says so).
 
     visibility_timeout_s: after how long an unacknowledged message comes back (Celery's own default is 3600).
-    restore_interval_s: how often that is looked for (Celery's own default is about 100).
+    restore_interval_s: how often that is looked for (Celery's own default is about 100), and for how long a worker that
+    is killed while it looks keeps the others from it (300).
     """
 
     visibility_timeout_s: int = 3
@@ -49,7 +50,7 @@ class Settings:
     @property
     def redelivery_s(self) -> float:
         """The longest a message of a dead worker may wait before it is offered again."""
-        return self.visibility_timeout_s + 2 * self.restore_interval_s
+        return self.visibility_timeout_s + 3 * self.restore_interval_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,13 @@ def test_replies_lost(chaos: Chaos, profile: Profile) -> None:
 
 @pytest.mark.depth("default")
 def test_worker_hangs(chaos: Chaos, profile: Profile) -> None:
-    """Black hole both ways between a worker and Redis."""
-    idle(chaos, profile, Schedule.of(_once("black_hole", "worker-1", profile)))
+    """Black hole both ways between one worker after the other and Redis."""
+    eighth_s = profile.fault_s / 8
+    cuts = (
+        PlannedFault("black_hole", role, round(at * eighth_s, 3), hold_s=round(2 * eighth_s, 3))
+        for role, at in (("worker-1", 1), ("worker-2", 5))
+    )
+    idle(chaos, profile, Schedule.of(*cuts))
 
 
 @pytest.mark.depth("default")

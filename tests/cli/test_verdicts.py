@@ -69,6 +69,29 @@ class Counted(LockedRetry):
     assert rule(case, "fence")["samples"][0]["note"] == "fence 0 after 0"
 
 
+def test_a_worker_that_is_killed_with_kombus_lock_holds_up_nobody_for_long(tmp_path: Path) -> None:
+    """The lock around the look for overdue messages lasts as long as kombu was told to let it: 300 s by default."""
+    (tmp_path / "keyholder.py").write_text(
+        """
+from suites.subjects.stock import BestSettings
+
+class Keyholder(BestSettings):
+    name = "keyholder"
+
+    def submit(self, task, operation):
+        super().submit(task, operation)
+        if operation.number == 20:
+            with task.app.connection_for_write() as connection:
+                channel = connection.default_channel
+                channel.client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire).acquire()
+"""
+    )
+    done = taskchaos("run", "worker_kill", "--subject", "keyholder.py:Keyholder", "--out", "run", cwd=tmp_path)
+    (case,) = verdict(tmp_path / "run")["cases"]
+    assert rule(case, "stuck")["outcome"] == "pass", done.out
+    assert rule(case, "converged")["outcome"] == "pass"
+
+
 def test_a_run_folder_is_complete_and_can_be_judged_and_replayed(tmp_path: Path) -> None:
     done = taskchaos(
         "run", "partition", "-s", "stock_best", "-s", "stock_defaults", "--seed", "7", "-n", "2", cwd=tmp_path
