@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import on_sigterm  # noqa: F401
 from estimate import Estimate, confidence, outside
 from redis import Redis
 

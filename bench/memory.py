@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import on_sigterm  # noqa: F401
 from redis import Redis
 from redis.exceptions import RedisError
 from stand import free_port, message

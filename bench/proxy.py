@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import on_sigterm  # noqa: F401
 from estimate import Estimate
 
 MESSAGE = b"x" * 50

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
+import on_sigterm  # noqa: F401
 from redis import Redis
 
 from faults.toxiproxy import Stream, ToxiproxyClient
