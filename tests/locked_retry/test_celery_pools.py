@@ -24,7 +24,7 @@ def fleet(
         require("gevent", importlib.util.find_spec("gevent") is not None, "gevent is not installed")
     with fleet_on(shared_server, tmp_path) as one:
         one.pool = request.param
-        one.worker(pool=one.pool, options='{"lease_s": 0.9}', more=("-c4",))
+        one.worker(pool=one.pool, options='{"lease_s": 2.0}', more=("-c4",))
         yield one
 
 
@@ -45,8 +45,8 @@ def test_leases_are_kept_while_tasks_block_the_loop(fleet: Fleet) -> None:
     """Tasks longer than a lease, more of them than the pool has room for, and a worker that would take them over."""
     count = 10 if fleet.pool == "gevent" else 3
     for number in range(count):
-        fleet.task("note").apply_async((f"n{number}", 1.5), ignore_result=True)
-    fleet.worker(options='{"lease_s": 0.9}')
+        fleet.task("note").apply_async((f"n{number}", 3.0), ignore_result=True)
+    fleet.worker(options='{"lease_s": 2.0}')
     until(lambda: len(fleet.notes("end")) == count, "all ran", 30)
     fleet.settle()
     assert len(fleet.notes("begin")) == count
