@@ -23,6 +23,11 @@ class Expectation:
     must: frozenset[Rule] = frozenset()
     may: frozenset[Rule] = frozenset()
 
+    @property
+    def by_chance(self) -> Expectation:
+        """The same defects where it is chance whether they show: all of them may, none has to."""
+        return Expectation(may=self.must | self.may)
+
     def met(self, outcome: Outcome, failed: frozenset[Rule]) -> bool:
         """Whether the outcome is as expected. An unknown outcome is never as expected."""
         if outcome is Outcome.UNKNOWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from faults.schedule import PlannedFault, Schedule
@@ -28,6 +29,16 @@ def phased(profile: Profile, rate_tps: int, **more: int) -> Workload:
         fault_s=profile.fault_s,
         healed_s=profile.healed_s,
         **more,  # type: ignore[arg-type]
+    )
+
+
+def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: int) -> Schedule:
+    """The same fault again and again, of one worker after the other, from these times of the fault phase on."""
+    return Schedule.of(
+        *(
+            PlannedFault(kind, f"worker-{1 + n % 2}", round(at_s, 3), round(hold_s, 3), parameters)
+            for n, at_s in enumerate(starts_s)
+        )
     )
 
 

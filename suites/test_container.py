@@ -7,7 +7,7 @@ import pytest
 from faults.schedule import PlannedFault, Schedule
 from harness.profile import Profile
 from harness.suite import Chaos
-from suites.loads import busy, idle, past_lease
+from suites.loads import busy, idle, in_turn, past_lease
 
 pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.depth("default")]
 
@@ -23,10 +23,7 @@ def _half(kind: str, target: str, profile: Profile) -> Schedule:
 
 def _each(kind: str, profile: Profile, hold_s: float, **parameters: int) -> Schedule:
     """The two workers one after the other, each once."""
-    starts_s = (0.1, round(profile.fault_s / 2, 3))
-    return Schedule.of(
-        *(PlannedFault(kind, f"worker-{n}", at_s, hold_s, parameters) for n, at_s in enumerate(starts_s, 1))
-    )
+    return in_turn(kind, (0.1, profile.fault_s / 2), hold_s, **parameters)
 
 
 def test_cut(chaos: Chaos, profile: Profile) -> None:
@@ -51,7 +48,7 @@ def test_restart_killed(chaos: Chaos, profile: Profile) -> None:
 
 def test_out_of_memory(chaos: Chaos, profile: Profile) -> None:
     """Each worker's container runs out of memory once, and the kernel kills a pool child."""
-    busy(chaos, profile, _each("out_of_memory", profile, round(profile.fault_s / 2 - 0.1, 3)))
+    busy(chaos, profile, _each("out_of_memory", profile, profile.fault_s / 2 - 0.1))
 
 
 def test_disk_full(chaos: Chaos, profile: Profile) -> None:

@@ -7,7 +7,7 @@ import pytest
 from faults.schedule import PlannedFault, Schedule
 from harness.profile import Profile
 from harness.suite import Chaos
-from suites.loads import idle
+from suites.loads import idle, in_turn
 
 pytestmark = pytest.mark.chaos(cost_s=7)
 
@@ -20,22 +20,14 @@ def _once(kind: str, target: str, profile: Profile) -> PlannedFault:
 def test_replies_lost(chaos: Chaos, profile: Profile) -> None:
     """Workers' commands are executed and their replies never arrive: a pop whose reply is lost is the classic loss."""
     third_s = profile.fault_s / 3
-    cuts = (
-        PlannedFault("black_hole_replies", f"worker-{1 + n % 2}", round(n * third_s, 3), hold_s=round(0.7 * third_s, 3))
-        for n in range(3)
-    )
-    idle(chaos, profile, Schedule.of(*cuts))
+    idle(chaos, profile, in_turn("black_hole_replies", (n * third_s for n in range(3)), 0.7 * third_s))
 
 
 @pytest.mark.depth("default")
 def test_worker_hangs(chaos: Chaos, profile: Profile) -> None:
     """Black hole both ways between one worker after the other and Redis."""
     eighth_s = profile.fault_s / 8
-    cuts = (
-        PlannedFault("black_hole", role, round(at * eighth_s, 3), hold_s=round(2 * eighth_s, 3))
-        for role, at in (("worker-1", 1), ("worker-2", 5))
-    )
-    idle(chaos, profile, Schedule.of(*cuts))
+    idle(chaos, profile, in_turn("black_hole", (eighth_s, 5 * eighth_s), 2 * eighth_s))
 
 
 @pytest.mark.depth("default")

@@ -10,6 +10,7 @@ from harness.profile import Profile
 from harness.stack.options import Pool
 from harness.suite import Chaos
 from harness.workload import Workload
+from suites.loads import in_turn
 
 pytestmark = [pytest.mark.chaos(cost_s=16), pytest.mark.depth("default")]
 
@@ -43,5 +44,4 @@ def test_cut(chaos: Chaos, profile: Profile, kind: str) -> None:
 
 def test_restart(chaos: Chaos, profile: Profile) -> None:
     """A rolling deployment that waits for the tasks: nobody renews for a worker whose loop has ended, but itself."""
-    restarts = (PlannedFault("restart", f"worker-{n}", 0.1 + 8 * (n - 1), 0.1, {"grace_s": GRACE_S}) for n in (1, 2))
-    _slow(chaos, 16.0, Schedule.of(*restarts))
+    _slow(chaos, 16.0, in_turn("restart", (0.1, 8.1), 0.1, grace_s=GRACE_S))

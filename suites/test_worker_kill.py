@@ -8,7 +8,7 @@ from faults.schedule import PlannedFault, Schedule
 from harness.profile import Profile
 from harness.stack.options import Pool
 from harness.suite import Chaos
-from suites.loads import busy, past_lease
+from suites.loads import busy, in_turn, past_lease
 
 pytestmark = pytest.mark.chaos(cost_s=8)
 
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.chaos(cost_s=8)
 def _kills(kind: str, profile: Profile, count: int) -> Schedule:
     """Kills spread over the fault phase, the two workers in turn."""
     step_s = profile.fault_s / (count + 1)
-    return Schedule.of(
-        *(PlannedFault(kind, f"worker-{1 + n % 2}", round(0.1 + n * step_s, 3), hold_s=0.1) for n in range(count))
-    )
+    return in_turn(kind, (0.1 + n * step_s for n in range(count)), 0.1)
 
 
 def test_tree(chaos: Chaos, profile: Profile) -> None:

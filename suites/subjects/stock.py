@@ -13,11 +13,14 @@ from harness.verdict import Rule
 #: ack that fails keeps its place in the prefetch: docs/reproductions/failed_ack_keeps_slot.py).
 LOSES_REPLIES = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS, Rule.THROUGHPUT, Rule.RECOVERY}))
 #: The same race, but whether a reply is under way when the connection breaks is chance.
-MAY_LOSE_REPLIES = Expectation(may=LOSES_REPLIES.must | LOSES_REPLIES.may)
+MAY_LOSE_REPLIES = LOSES_REPLIES.by_chance
 #: The pop has removed the message, and a retry whose publish fails twice is rejected for good (celery/app/task.py).
 LOSES_ONE = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.WORKERS, Rule.FALSE_FAILURE}))
 #: Three serial round trips per message: 1 / (2 RTT + 1 ms) tasks per second and worker.
 SLOW_AT_DISTANCE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY}))
+#: The same, with a worker killed on the way: what it held may be lost or run twice.
+FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.LOST, Rule.RECOVERY}))
+MAY_MISS_TARGET = FAR_FROM_TARGET.by_chance
 #: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
 MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
 #: A killed pool child's task counts as done: it was acknowledged before it ran, or is on WorkerLostError. One that was
@@ -30,11 +33,8 @@ EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=frozenset({
 #: on it; and again. Where that fills all processes, the queue does not come to rest.
 RUNS_AGAIN = Expectation(must=frozenset({Rule.DUPLICATE}), may=frozenset({Rule.RETRIES}))
 RUNS_AGAIN_AND_LOSES = Expectation(must=RUNS_AGAIN.must, may=RUNS_AGAIN.may | {Rule.LOST, Rule.WORKERS})
-MAY_RUN_AGAIN = Expectation(may=RUNS_AGAIN_AND_LOSES.must | RUNS_AGAIN_AND_LOSES.may)
+MAY_RUN_AGAIN = RUNS_AGAIN_AND_LOSES.by_chance
 
-#: The same, with a worker killed on the way: what it held may be lost or run twice.
-FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.LOST, Rule.RECOVERY}))
-MAY_MISS_TARGET = Expectation(may=FAR_FROM_TARGET.must | FAR_FROM_TARGET.may)
 
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
@@ -54,6 +54,13 @@ ON_REDIS = {
     "container.disk_full": EXITS_WITHOUT_DISK,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
+}
+
+#: And what comes of acknowledging after the task.
+LATE_ACKS = {
+    "slow_task": RUNS_AGAIN,
+    "slow_task.cut-black_hole": RUNS_AGAIN_AND_LOSES,
+    "slow_task.cut-refused": RUNS_AGAIN_AND_LOSES,
 }
 
 
@@ -80,9 +87,7 @@ class AcksLate(CelerySubject):
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
         "worker_kill.child": LOSES_CHILDS,
-        "slow_task": RUNS_AGAIN,
-        "slow_task.cut-black_hole": RUNS_AGAIN_AND_LOSES,
-        "slow_task.cut-refused": RUNS_AGAIN_AND_LOSES,
+        **LATE_ACKS,
     }
 
     def install(self, app: Celery, settings: Settings) -> None:
@@ -97,9 +102,7 @@ class BestSettings(CelerySubject):
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
-        "slow_task": RUNS_AGAIN,
-        "slow_task.cut-black_hole": RUNS_AGAIN_AND_LOSES,
-        "slow_task.cut-refused": RUNS_AGAIN_AND_LOSES,
+        **LATE_ACKS,
         # It gives the task of a lost child back, and goes on after a channel error.
         "container.out_of_memory": Expectation(),
         "container.disk_full": MAY_LOSE,
