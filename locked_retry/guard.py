@@ -47,16 +47,15 @@ class Guard(threading.Thread):
                     self._watch(held, self._session.lease_end_s(held) - time.monotonic())
 
     def _watch(self, held: Held, left_s: float) -> None:
-        if left_s < KILLED_SHARE * held.lease_s and not held.killed:
-            held.told = held.killed = True
+        if held.killed:
+            return
+        told, held.told = held.told, left_s < TOLD_SHARE * held.lease_s  # no longer, when it was renewed after all
+        if left_s < KILLED_SHARE * held.lease_s:
+            held.killed = True
             say(Event.KILLED, row=held.claim.row, pid=held.pid)
             _send(held.pid, signal.SIGKILL)
-        elif left_s < TOLD_SHARE * held.lease_s and not held.told:
-            held.told = True
-            if SIGNAL is not None:
-                _send(held.pid, SIGNAL)
-        elif not held.killed:
-            held.told = held.told and left_s < TOLD_SHARE * held.lease_s  # renewed at the last moment
+        elif held.told and not told and SIGNAL is not None:
+            _send(held.pid, SIGNAL)
 
     def stop(self) -> None:
         """End soon."""

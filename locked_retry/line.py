@@ -18,6 +18,15 @@ REPORTED_AT = (10, 100, 1000)
 MOST_REASONS = 10
 
 
+def readable(connection: Any) -> bool:
+    """Whether something is there to be read, which a poller's word does not prove. Raises when it has ended.
+
+    A process that was forked since has a copy of each socket, and for as long as one is open, epoll reports what
+    happens to the connection: under a number that may have become another's.
+    """
+    return connection is not None and bool(connection.can_read(timeout=0))
+
+
 @dataclass(eq=False, slots=True)
 class Line:
     """A connection as kombu's poller knows it (`client.connection`), and its failures since it last answered."""
@@ -39,12 +48,8 @@ class Line:
             raise TimeoutError(f"no answer for {limit_s:g} s")
 
     def readable(self) -> bool:
-        """Whether something is there to be read, which a poller's word does not prove. Raises when the line has ended.
-
-        A process that was forked since has a copy of each socket, and for as long as one is open, epoll reports what
-        happens to the connection: under a number that may have become another's.
-        """
-        return self.connection is not None and bool(self.connection.can_read(timeout=0))
+        """Whether something is there to be read. Raises when the line has ended."""
+        return readable(self.connection)
 
     def failed(self, error: BaseException) -> bool:
         """Close it, and pause for longer each time. Whether this is worth a line in the log."""

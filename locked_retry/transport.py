@@ -27,7 +27,7 @@ from locked_retry.engine import Engine
 from locked_retry.failures import fail
 from locked_retry.guard import Guard
 from locked_retry.keeper import Keeper
-from locked_retry.line import FAILURES
+from locked_retry.line import FAILURES, readable
 from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.poller import Poller
@@ -258,9 +258,8 @@ class ChannelMixin:
 
         redis-py would do that at once, and wait for the first broadcast: in the loop.
         """
-        connection = self.subclient.connection
         try:
-            return super()._receive() if connection is not None and connection.can_read(timeout=0) else None
+            return super()._receive() if readable(self.subclient.connection) else None
         except FAILURES as error:
             self.listen_failed(error)
             return None
