@@ -76,15 +76,13 @@ class Evidence:
 
         It could neither renew nor know. What it still does then, only a fence can refuse.
         """
-        attempts, lease_ns = self.history.attempts, self.history.lease_ns
+        attempts = self.history.attempts
         return any(
-            attempts.pid[row] in fault.stopped_pids
-            and until_ns - fault.injected_ns >= lease_ns
-            and attempts.begun_ns[row] <= until_ns
-            and fault.injected_ns <= attempts.begun_ns[by]
-            for fault in self.history.faults
-            if happened(fault)
-            for until_ns in (ended_ns(fault),)
+            ended_ns(stop) - stop.injected_ns >= self.history.lease_ns
+            and attempts.begun_ns[row] <= ended_ns(stop)
+            and stop.injected_ns <= attempts.begun_ns[by]
+            for stop in self.history.faults
+            if happened(stop) and attempts.pid[row] in stop.stopped_pids
         )
 
     def bitten(self, begin_ns: int, end_ns: int) -> bool:

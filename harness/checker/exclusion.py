@@ -76,7 +76,7 @@ def fence(evidence: Evidence) -> RuleResult:
             notes.setdefault(op, above)
     outcome = Outcome.FAIL if notes else Outcome.PASS
     reason = f"{counted(len(notes), 'operation')} ran with a fence that was missing or not above those before"
-    if attempts.fence and all(fence == UNFENCED for fence in attempts.fence):
+    if attempts.fence and attempts.fence.count(UNFENCED) == len(attempts.fence):
         reason = "no attempt carried a fence"
     result = RuleResult(Rule.FENCE, outcome, "fences rise", len(notes), reason, samples_of(notes, notes.__getitem__))
     return if_claimed(evidence.contract, Claim.FENCED, result)

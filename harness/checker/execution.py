@@ -78,7 +78,8 @@ def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
         if evidence.bitten(begun_ns, max(begun_ns, submits.done_ns[row])):
             explained.add(op)
     explained.update(op for op in ops if evidence.bitten(seen[op], tally.last_effect[op]))
-    explained.update(_held_up(evidence, wanted))
+    if left := [op for op in ops if op not in explained]:
+        explained.update(_held_up(evidence, mask_of(left, history.planned)))
     return explained
 
 
