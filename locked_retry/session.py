@@ -199,13 +199,22 @@ class Session:
         return held.claimed_at_s + min(held.lease_s, self.options.lease_s)
 
     def overdue(self, now_s: float) -> list[Renewal]:
-        """What to renew beside the loop, which is late with it or with telling that a task was started. Any thread."""
+        """What to renew beside the loop, which is late with it or with telling that a task was started. Any thread.
+
+        Also what has ended and waits to be settled: the loop that is late with the one is late with the other.
+        """
         everything = list(self.held.values())
-        late = now_s >= self._renew_at_s or any(held.started and not held.told_started for held in everything)
+        late = now_s >= self._renew_at_s or any(h.started and not h.told_started for h in everything)
         if not late:
             return []
+        ended_ms = round(self.options.lease_s * 1000)
         return [
-            Renewal(h.claim.row, h.claim.fence, round(h.lease_s * 1000), h.started) for h in everything if not h.lost
+            *(
+                Renewal(h.claim.row, h.claim.fence, round(h.lease_s * 1000), h.started)
+                for h in everything
+                if not h.lost
+            ),
+            *(Renewal(settle.row, settle.fence, ended_ms, True) for settle in list(self.outbox)),
         ]
 
     def renewed(self, renewals: Sequence[Renewal], lost: set[str], sent_at_s: float) -> None:

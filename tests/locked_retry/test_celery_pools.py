@@ -24,7 +24,7 @@ def fleet(
         require("gevent", importlib.util.find_spec("gevent") is not None, "gevent is not installed")
     with fleet_on(shared_server, tmp_path) as one:
         one.pool = request.param
-        one.worker(pool=one.pool, options='{"lease_s": 2.0}', more=("-c4",))
+        one.worker(pool=one.pool, options='{"lease_s": 0.9}', more=("-c4",))
         yield one
 
 
@@ -45,12 +45,29 @@ def test_leases_are_kept_while_tasks_block_the_loop(fleet: Fleet) -> None:
     """Tasks longer than a lease, more of them than the pool has room for, and a worker that would take them over."""
     count = 10 if fleet.pool == "gevent" else 3
     for number in range(count):
-        fleet.task("note").apply_async((f"n{number}", 3.0), ignore_result=True)
-    fleet.worker(options='{"lease_s": 2.0}')
+        fleet.task("note").apply_async((f"n{number}", 1.5), ignore_result=True)
+    fleet.worker(options='{"lease_s": 0.9}')
     until(lambda: len(fleet.notes("end")) == count, "all ran", 30)
     fleet.settle()
     assert len(fleet.notes("begin")) == count
     assert stat(fleet.redis, "stale") == stat(fleet.redis, "reaped") == 0
+
+
+def test_what_has_ended_keeps_its_lease_until_it_is_settled(
+    require: Callable[[str, bool, str], None], shared_server: Any, tmp_path: Path
+) -> None:
+    """The loop waits for a free greenlet, and with it the settle of a task that is over."""
+    require("gevent", importlib.util.find_spec("gevent") is not None, "gevent is not installed")
+    with fleet_on(shared_server, tmp_path) as fleet:
+        for name, work_s in (("short", 0.2), ("long", 5.0), ("next", 0.0)):
+            fleet.task("note").apply_async((name, work_s), ignore_result=True)
+        fleet.worker(pool="gevent", options='{"lease_s": 2.0}', more=("-c1",))
+        until(lambda: fleet.notes("begin", "long"), "the long one runs, and the next is waited with")
+        fleet.worker(options='{"lease_s": 2.0}')
+        until(lambda: fleet.notes("end", "long") and fleet.notes("end", "next"), "all ran", 20)
+        fleet.settle()
+        assert [n[1] for n in fleet.notes("begin")] == ["short", "long", "next"]
+        assert stat(fleet.redis, "stale") == stat(fleet.redis, "reaped") == 0
 
 
 def test_a_worker_that_ends_gives_back_what_it_holds(fleet: Fleet) -> None:

@@ -40,6 +40,16 @@ def test_a_finished_task_waits_for_company_but_not_long(session: Session) -> Non
     assert [s.row for s in turn.settles] == ["row1"]
 
 
+def test_what_has_ended_is_renewed_until_it_is_settled(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1", "2", due_ms=9000), 0.0)
+    session.end("1", Kind.OK)
+    assert session.overdue(1.0) == []
+    assert {r.fence for r in session.overdue(4.0)} == {"1", "2"}
+    _turn(session, 4.0)
+    assert {r.fence for r in session.overdue(4.0)} == {"2"}, "what is sent is Redis's"
+
+
 def test_nobody_settles_twice(session: Session) -> None:
     _turn(session, 0.0)
     session.answered(_answer("1"), 0.0)
