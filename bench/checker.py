@@ -49,7 +49,7 @@ def synthetic(operations: int) -> History:
         due_ns = op * gap_ns
         at_ns = due_ns + rng.randrange(2, 30) * NS_PER_MS
         chance = rng.random()
-        _row(submits, op, due_ns, due_ns + 1000, due_ns + NS_PER_MS, 1)
+        _row(submits, op, due_ns, due_ns + 1000, due_ns + NS_PER_MS, 1, 2)
         _row(deliveries, op, at_ns, op & 1)
         if chance < 0.0001:
             lost += 1
@@ -67,7 +67,9 @@ def synthetic(operations: int) -> History:
     half_ns = end_ns // 2
     return History(
         planned=operations,
-        roles=("worker-1", "worker-2"),
+        roles=("worker-1", "worker-2", "producer-1"),
+        producers=("producer-1",),
+        finished=frozenset({"producer-1"}),
         submits=submits,
         deliveries=deliveries,
         attempts=attempts,

@@ -28,11 +28,13 @@ class Contract:
     """The claims of a subject.
 
     max_attempts: executions of one operation the subject allows itself when nothing crashes
-    (1 + max_retries); only read when RETRIES_BOUNDED is claimed.
+    (1 + max_retries); only read when RETRIES_BOUNDED is claimed. max_crashes: executions that may end with their
+    process before the operation may be given up; None: never for that reason.
     """
 
     claims: frozenset[Claim]
     max_attempts: int = 4
+    max_crashes: int | None = None
 
     def has(self, claim: Claim) -> bool:
         """Whether the subject makes this claim."""

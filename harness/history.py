@@ -19,6 +19,10 @@ def column() -> array[int]:
     return array("q")
 
 
+#: What the name of a worker's path to the result backend ends with.
+RESULTS = "-results"
+#: Texts of failed submits that are kept.
+MOST_ERRORS = 1000
 #: Stands in a time column for "never happened".
 NEVER = -1
 #: Stands for the fence of an attempt that named none.
@@ -63,6 +67,15 @@ class Submits:
     begun_ns: array[int] = field(default_factory=column)
     done_ns: array[int] = field(default_factory=column)  # NEVER while PENDING
     outcome: array[int] = field(default_factory=column)  # SubmitOutcome
+    role: array[int] = field(default_factory=column)  # index into History.roles
+
+
+@dataclass(slots=True)
+class Drops:
+    """One row per operation that a producer was too late for, and never began."""
+
+    op: array[int] = field(default_factory=column)
+    due_ns: array[int] = field(default_factory=column)
 
 
 @dataclass(slots=True)
@@ -105,11 +118,22 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class Hit:
+    """A fault met this operation itself: `what` is the command that carried it."""
+
+    op: int
+    at_ns: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class FaultInterval:
     """One fault as it happened.
 
-    proven: evidence that it bit was found; healed: its heal was verified. `killed_pids` are processes it ended
-    (their open attempts ended at `injected_ns` at the latest), `stopped_pids` those that stood still meanwhile.
+    proven: evidence that it bit the traffic of its target was found; held: it was still in force right before its heal
+    (True for what has no duration); healed: its heal was verified. unused: a link that nothing has used in the whole
+    case, and that nothing has to use. `killed_pids` are processes it ended (their open attempts ended at `injected_ns`
+    at the latest), `stopped_pids` those that stood still meanwhile.
     """
 
     kind: str
@@ -121,6 +145,19 @@ class FaultInterval:
     evidence: str = ""
     killed_pids: frozenset[int] = frozenset()
     stopped_pids: frozenset[int] = frozenset()
+    held: bool = True
+    unused: bool = False
+    hits: tuple[Hit, ...] = ()
+
+    @property
+    def role(self) -> str:
+        """Whose fault it is: the role whose link or processes it is done to, or the server's name."""
+        return role_of(self.target)
+
+
+def role_of(target: str) -> str:
+    """The role that a target belongs to: a worker's result path is that worker's."""
+    return target.removesuffix(RESULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +168,19 @@ class Phase:
     begun_ns: int
     ended_ns: int
     offered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """One dead letter that was run again after the final read, its body made to succeed.
+
+    begun_ns: what the operation did from then on is no part of the case. error: why it could not be asked for.
+    """
+
+    op: int
+    begun_ns: int
+    effect: bool
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +195,10 @@ class FinalState:
     quiet: nothing moved (no ledger record, no change of the broker) for the quiet period before the final read.
     overdue: converged is False but every redelivery time-out has passed since the last heal, so what is
     pending will not move any more.
+    stalled_since_ns: things moved, but nothing got further since then (no first effect, no attempt that ended by
+    itself, nothing given up), for longer than every redelivery time-out and the longest wait that the subject claims;
+    NEVER otherwise.
+    redrive: what came of running a dead letter again, if the subject offers a way.
     """
 
     reads: int = 0
@@ -159,6 +213,8 @@ class FinalState:
     overdue: bool = False
     healed: bool = True
     reason: str = ""
+    stalled_since_ns: int = NEVER
+    redrive: Redrive | None = None
 
 
 @dataclass(slots=True)
@@ -167,8 +223,13 @@ class History:
 
     planned: int = 0  # operations in the plan: 0..planned-1
     permanent: frozenset[int] = frozenset()  # operations whose body always fails permanently
+    failures: bytes = b""  # by operation: how often its body fails before it succeeds; empty: never
+    producers: tuple[str, ...] = ()  # the roles that had to send the plan
+    finished: frozenset[str] = frozenset()  # producers that said that they had gone through their part of it
     roles: tuple[str, ...] = ()
     submits: Submits = field(default_factory=Submits)
+    drops: Drops = field(default_factory=Drops)
+    submit_errors: dict[int, str] = field(default_factory=dict)  # by operation, of the first MOST_ERRORS at most
     deliveries: Deliveries = field(default_factory=Deliveries)
     attempts: Attempts = field(default_factory=Attempts)
     effects: Effects = field(default_factory=Effects)
@@ -179,7 +240,7 @@ class History:
     final: FinalState = field(default_factory=FinalState)
     slo: Slo = field(default_factory=Slo)
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
-    dropped_sends: int = 0  # due operations that the load generator never began
+    longest_wait_ns: int = 0  # for how long the subject claims that an operation may rightly wait between two attempts
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted
     torn_records: int = 0  # ledger lines that could not be read

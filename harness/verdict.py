@@ -30,6 +30,7 @@ class Rule(StrEnum):
     """The rules, in the order in which they are printed."""
 
     LOST = "lost"
+    DEAD_LETTER = "dead_letter"
     STUCK = "stuck"
     DUPLICATE = "duplicate"
     OVERLAP = "overlap"
@@ -68,6 +69,7 @@ class RuleResult:
     """What one rule says.
 
     expression: what is demanded, such as "lost = 0"; observed: the figure that was found (None = not measurable).
+    found: the number of findings of which `samples` are the first ones.
     """
 
     rule: Rule
@@ -76,11 +78,15 @@ class RuleResult:
     observed: float | int | None
     reason: str
     samples: tuple[Sample, ...] = ()
+    found: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OperationCounts:
-    """How many operations went which way. `recovered`: unknown submits that took effect all the same."""
+    """How many operations went which way. `recovered`: unknown submits that took effect all the same.
+
+    submitted: those whose submit was begun. undue: dead letters that neither the plan nor the contract explains.
+    """
 
     submitted: int = 0
     acknowledged: int = 0
@@ -92,6 +98,8 @@ class OperationCounts:
     duplicates: int = 0
     late_sends: int = 0
     dropped_sends: int = 0
+    planned: int = 0
+    undue: int = 0
 
 
 @dataclass(frozen=True, slots=True)

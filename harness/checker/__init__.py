@@ -1,15 +1,15 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
-    gather (tally.py, evidence.py)   one pass over the rows: a byte of flags per operation, and the rare rows
+    gather (tally.py, letters.py, flight.py, faults.py, evidence.py)   one pass over the rows, and what is rare in them
     loss, execution, exclusion, statements   rules about tasks
-    conditions                       rules about whether the case can be judged
+    conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
     windows                          the case over time, for charts
 
 Every rule gives exactly one result, in the order of `Rule`. A rule passes only on evidence: where the history
 leaves room for another explanation the outcome is unknown, and its reason says what to do. Each defect is reported
 once, under its most specific rule, except a success that was claimed for a lost operation: that breaks two
-promises, so `lost` and `false_success` both name it.
+promises, so `lost` and `false_success` both name it. A rule that breaks down itself is unknown, with its error.
 
 No clock, no I/O, and the history is not changed: the same history gives the same verdict, in any order of its rows.
 """
@@ -17,20 +17,23 @@ No clock, no I/O, and the history is not changed: the same history gives the sam
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from harness.checker import conditions, exclusion, execution, loss, statements, throughput
 from harness.checker.evidence import Evidence, gather
+from harness.checker.faults import doubtful, label
 from harness.checker.pace import Paces
 from harness.checker.tally import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
 from harness.checker.windows import Window, series
 from harness.contract import Contract
 from harness.history import History
-from harness.verdict import OperationCounts, Rule, RuleResult, Verdict, merge
+from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict, merge
 
 __all__ = ["Window", "check", "series"]
 
 _TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
     Rule.LOST: loss.lost,
+    Rule.DEAD_LETTER: loss.dead_letter,
     Rule.STUCK: loss.stuck,
     Rule.DUPLICATE: execution.duplicate,
     Rule.OVERLAP: exclusion.overlap,
@@ -54,18 +57,62 @@ _FIGURE_RULES: dict[Rule, Callable[[Evidence, Paces], RuleResult]] = {
 
 
 def check(history: History, contract: Contract) -> Verdict:
-    """Judges a case."""
-    evidence = gather(history, contract)
-    paces = Paces(evidence)
-    rules = tuple(
-        _TASK_RULES[rule](evidence) if rule in _TASK_RULES else _FIGURE_RULES[rule](evidence, paces) for rule in Rule
-    )
-    return Verdict(
-        outcome=merge(result.outcome for result in rules),
-        rules=rules,
-        operations=_counts(evidence),
-        throughput=throughput.figures(evidence, paces),
-    )
+    """Judges a case. Never raises: what breaks down is unknown, with the error."""
+    try:
+        evidence = gather(history, contract)
+        operations = _counts(evidence)
+    except Exception as error:
+        return _verdict([_broken(rule, error, "reading the history") for rule in Rule], OperationCounts(), Throughput())
+    tasks = {rule: _doubted(rule, _safe(rule, evidence), evidence) for rule in _TASK_RULES}
+    figures, throughputs = _figures(evidence)
+    results = tasks | figures
+    return _verdict([results[rule] for rule in Rule], operations, throughputs)
+
+
+def _verdict(results: list[RuleResult], operations: OperationCounts, figures: Throughput) -> Verdict:
+    return Verdict(merge(result.outcome for result in results), tuple(results), operations, figures)
+
+
+def _broken(rule: Rule, error: Exception, what: str = "this rule") -> RuleResult:
+    """The result of a rule that raised: the others are judged all the same."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    reason = f"{what} failed with {text} (a defect of taskchaos)"
+    return RuleResult(rule, Outcome.UNKNOWN, "can be judged", None, reason)
+
+
+def _safe(rule: Rule, evidence: Evidence) -> RuleResult:
+    try:
+        return _TASK_RULES[rule](evidence)
+    except Exception as error:
+        return _broken(rule, error)
+
+
+def _doubted(rule: Rule, result: RuleResult, evidence: Evidence) -> RuleResult:
+    """A failure that would be none if a fault without evidence had bitten is unknown: that fault may explain it."""
+    suspects = [label(fault) for fault in evidence.history.faults if doubtful(fault)]
+    if result.outcome is not Outcome.FAIL or not suspects:
+        return result
+    if _safe(rule, evidence.believing()).outcome is Outcome.FAIL:
+        return result
+    names = " or ".join(sorted(suspects)[:3]) + (" or ..." if len(suspects) > 3 else "")
+    reason = f"{result.reason}, unless {names} explains it, of which there is no evidence"
+    return replace(result, outcome=Outcome.UNKNOWN, reason=reason)
+
+
+def _figures(evidence: Evidence) -> tuple[dict[Rule, RuleResult], Throughput]:
+    """The rules about figures, and the figures; what cannot be measured at all is told by these rules."""
+    try:
+        paces = Paces(evidence)
+        figures = throughput.figures(evidence, paces)
+    except Exception as error:
+        return {rule: _broken(rule, error, "measuring") for rule in _FIGURE_RULES}, Throughput()
+    results = {}
+    for rule, judge in _FIGURE_RULES.items():
+        try:
+            results[rule] = judge(evidence, paces)
+        except Exception as error:
+            results[rule] = _broken(rule, error)
+    return results, figures
 
 
 def _counts(evidence: Evidence) -> OperationCounts:
@@ -76,9 +123,11 @@ def _counts(evidence: Evidence) -> OperationCounts:
         refused=tally.count(lambda flags: flags & SUBMITTED == REFUSED),
         unknown=tally.count(lambda flags: flags & UNSURE and not flags & ACKED),
         effects=tally.count(lambda flags: flags & EFFECT),
-        dead=len(evidence.dead),
+        dead=len(evidence.letters.all | evidence.letters.due),
         recovered=tally.count(lambda flags: flags & UNSURE and not flags & ACKED and flags & EFFECT),
         duplicates=tally.count(lambda flags: flags & REPEATED),
         late_sends=len(tally.late_due),
-        dropped_sends=evidence.history.dropped_sends,
+        dropped_sends=len(evidence.history.drops.op),
+        planned=evidence.history.planned,
+        undue=len(evidence.letters.undue),
     )

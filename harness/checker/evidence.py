@@ -1,18 +1,20 @@
-"""What every rule is given: the history, the contract and the tally; and how to read faults and attempts in it."""
+"""What every rule is given: the history, the contract, and what was found in them once for all rules."""
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress, groupby
 from operator import gt
 
-from harness.checker.tally import FAILED, SUBMITTED, Outside, Tally, both, mask_of, ops_in, split_plan, tally
+from harness.checker.faults import FOREVER, Bites, bites, doubtful, ended_ns, happened, kills, sound
+from harness.checker.flight import Flight, flight
+from harness.checker.letters import Letters, sort_letters
+from harness.checker.tally import ACKED, EFFECT, SUBMITTED, UNSURE, Outside, Tally, mask_of, rows_in, split_plan, tally
 from harness.contract import Contract
 from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History
-
-#: Later than every recorded time.
-FOREVER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +29,26 @@ class LateEffect:
 class Evidence:
     """All that a rule may look at.
 
-    history: only rows of operations inside the plan. outside: the operations of the other rows.
-    dead: operations that are terminal by policy: dead letters, and permanent failures that the subject admitted.
-    zombies: by operation. killed_at: times at which a fault ended a process, by pid, in order.
-    spans: begin and end of every fault that is proven to have bitten.
+    history: only rows of operations inside the plan, without a redrive. outside: the operations of the other rows.
+    zombies: by operation. stalled: the operations of a livelock, each with how often it came to a worker meanwhile.
+    killed_at: times at which a fault ended a process, by pid, in order. bites: when faults were in force, and for whom.
     """
 
     history: History
     contract: Contract
     outside: Outside
     tally: Tally
-    dead: frozenset[int]
+    letters: Letters
     zombies: dict[int, LateEffect]
+    stalled: dict[int, int]
     killed_at: dict[int, list[int]]
-    spans: tuple[tuple[int, int], ...]
+    flight: Flight
+    bites: Bites
+
+    @property
+    def sound(self) -> list[FaultInterval]:
+        """The faults that count as evidence."""
+        return sound(self.history, self.flight)
 
     @property
     def workers_recorded(self) -> bool:
@@ -60,16 +68,8 @@ class Evidence:
         return attempts.outcome[row] == AttemptOutcome.OPEN and attempts.pid[row] in self.killed_at
 
     def attempt_end(self, row: int) -> int:
-        """When an attempt ended: an open one at the kill of its process, else it ran at the final read still."""
-        attempts = self.history.attempts
-        begun_ns = attempts.begun_ns[row]
-        if attempts.outcome[row] != AttemptOutcome.OPEN:
-            return attempts.ended_ns[row]
-        if self.was_killed(row):
-            # No kill after its begin: a kill loop that goes by the time of its first kill. It ran for a moment.
-            return next((at for at in self.killed_at[attempts.pid[row]] if at >= begun_ns), begun_ns)
-        read_at_ns = self.history.final.read_at_ns
-        return FOREVER if read_at_ns == NEVER else max(read_at_ns, begun_ns)
+        """When an attempt ended: an open one at the kill of its process, else never."""
+        return _attempt_end(self.history, self.killed_at, row)
 
     def overtaken(self, row: int, by: int) -> bool:
         """Whether this attempt's process stood still for longer than a lease, and the other began meanwhile or later.
@@ -85,24 +85,11 @@ class Evidence:
             if happened(stop) and attempts.pid[row] in stop.stopped_pids
         )
 
-    def bitten(self, begin_ns: int, end_ns: int) -> bool:
-        """Whether a proven fault was in force at some time of this stretch."""
-        return any(crosses(begin_ns, end_ns, *span) for span in self.spans)
-
-
-def crosses(begin_ns: int, end_ns: int, other_begin_ns: int, other_end_ns: int) -> bool:
-    """Whether two stretches have an instant in common, ends included."""
-    return begin_ns <= other_end_ns and other_begin_ns <= end_ns
-
-
-def happened(fault: FaultInterval) -> bool:
-    """Whether the fault was injected and is proven to have bitten."""
-    return fault.proven and fault.injected_ns != NEVER
-
-
-def ended_ns(fault: FaultInterval) -> int:
-    """When it was healed; FOREVER if it was not."""
-    return FOREVER if fault.healed_ns == NEVER else fault.healed_ns
+    def believing(self) -> Evidence:
+        """The same, if every fault that was injected had bitten and held."""
+        faults = tuple(replace(f, proven=True, held=True) if doubtful(f) else f for f in self.history.faults)
+        history = replace(self.history, faults=faults)
+        return replace(self, history=history, bites=bites(history))
 
 
 def attempts_of_retried(evidence: Evidence) -> Iterator[tuple[int, list[int]]]:
@@ -115,37 +102,64 @@ def gather(history: History, contract: Contract) -> Evidence:
     """The evidence in a history."""
     inside, outside = split_plan(history)
     counted = tally(inside)
+    letters = sort_letters(inside, contract, counted)
+    killed_at = kills(inside.faults)
+    given_up = _given_up(inside, counted, letters, killed_at)
     return Evidence(
         history=inside,
         contract=contract,
         outside=outside,
         tally=counted,
-        dead=_dead(inside, counted),
+        letters=letters,
         zombies=_zombies(inside, counted),
-        killed_at=_kills(inside.faults),
-        spans=tuple((fault.injected_ns, ended_ns(fault)) for fault in inside.faults if happened(fault)),
+        stalled=_stalled(inside, counted, letters),
+        killed_at=killed_at,
+        flight=flight(inside, counted, given_up.values(), map(ended_ns, inside.faults)),
+        bites=bites(inside),
     )
 
 
-def _dead(history: History, counted: Tally) -> frozenset[int]:
-    dead = frozenset(op for op in history.final.dead if 0 <= op < history.planned)
-    permanent = [op for op in history.permanent if 0 <= op < history.planned and counted.said[op] & FAILED]
-    if not permanent:
-        return dead
+def _attempt_end(history: History, killed_at: dict[int, list[int]], row: int) -> int:
     attempts = history.attempts
-    gave_up = mask_of(
-        (op for op, end in zip(attempts.op, attempts.outcome, strict=True) if end == AttemptOutcome.PERMANENT),
-        history.planned,
-    )
-    return dead.union(ops_in(both(gave_up, mask_of(permanent, history.planned))))
+    begun_ns = attempts.begun_ns[row]
+    if attempts.outcome[row] != AttemptOutcome.OPEN:
+        return attempts.ended_ns[row]
+    if attempts.pid[row] in killed_at:
+        # No kill after its begin: a kill loop that goes by the time of its first kill. It ran for a moment.
+        return next((at_ns for at_ns in killed_at[attempts.pid[row]] if at_ns >= begun_ns), begun_ns)
+    return FOREVER
 
 
-def _kills(faults: tuple[FaultInterval, ...]) -> dict[int, list[int]]:
-    kills: dict[int, list[int]] = {}
-    for fault in sorted((f for f in faults if f.injected_ns != NEVER), key=lambda f: f.injected_ns):
-        for pid in fault.killed_pids:
-            kills.setdefault(pid, []).append(fault.injected_ns)
-    return kills
+def _given_up(history: History, counted: Tally, letters: Letters, killed_at: dict[int, list[int]]) -> dict[int, int]:
+    """The end of the last attempt of operations that were sent, had no effect, and were rightly given up."""
+    flags = counted.flags
+    ops = [op for op in letters.due if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT]
+    ended: dict[int, int] = {}
+    for row in rows_in(history.attempts.op, mask_of(ops, history.planned)):
+        op = history.attempts.op[row]
+        ended[op] = max(ended.get(op, NEVER), _attempt_end(history, killed_at, row))
+    return ended
+
+
+def _stalled(history: History, counted: Tally, letters: Letters) -> dict[int, int]:
+    """Acknowledged operations that kept coming to workers, or stayed on the broker, while nothing got any further.
+
+    Only in a healed world: what a fault still keeps from its end is no livelock.
+    """
+    final, since_ns = history.final, history.final.stalled_since_ns
+    if since_ns == NEVER or not final.healed:
+        return {}
+    missing = counted.missing()
+    delivered = _begun_since(since_ns, history.deliveries.op, history.deliveries.at_ns, missing)
+    tried = _begun_since(since_ns, history.attempts.op, history.attempts.begun_ns, missing)
+    pending = {op for op in final.pending if 0 <= op < history.planned and missing[op]}
+    given_up = letters.all | letters.due
+    return {op: max(delivered[op], tried[op]) for op in pending | delivered.keys() | tried.keys() if op not in given_up}
+
+
+def _begun_since(since_ns: int, ops: array[int], times: array[int], wanted: bytes) -> Counter[int]:
+    """How many rows of each wanted operation are not older than this."""
+    return Counter(op for op in compress(ops, map(since_ns.__le__, times)) if wanted[op])
 
 
 def _zombies(history: History, counted: Tally) -> dict[int, LateEffect]:

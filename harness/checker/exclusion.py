@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import compress, islice
 
 from harness.checker.evidence import Evidence, attempts_of_retried
-from harness.checker.results import counted, if_claimed, samples_of
+from harness.checker.results import counted, if_claimed, with_samples
 from harness.clock import NS_PER_MS
 from harness.contract import Claim
 from harness.history import UNFENCED, AttemptOutcome
@@ -25,9 +25,8 @@ def overlap(evidence: Evidence) -> RuleResult:
     reason = f"{counted(len(notes), 'operation')} ran twice at the same time"
     if overtaken:
         reason += f"; {overtaken} beside an attempt that had been stopped for longer than its lease, with a lower fence"
-    samples = samples_of(notes, notes.__getitem__)
-    result = RuleResult(Rule.OVERLAP, outcome, "overlapping attempts = 0", len(notes), reason, samples)
-    return if_claimed(evidence.contract, Claim.EXCLUSIVE, result)
+    result = RuleResult(Rule.OVERLAP, outcome, "overlapping attempts = 0", len(notes), reason)
+    return if_claimed(evidence.contract, Claim.EXCLUSIVE, with_samples(result, notes, notes.__getitem__))
 
 
 def _first_overlap(evidence: Evidence, rows: list[int]) -> tuple[str, bool]:
@@ -78,8 +77,8 @@ def fence(evidence: Evidence) -> RuleResult:
     reason = f"{counted(len(notes), 'operation')} ran with a fence that was missing or not above those before"
     if attempts.fence and attempts.fence.count(UNFENCED) == len(attempts.fence):
         reason = "no attempt carried a fence"
-    result = RuleResult(Rule.FENCE, outcome, "fences rise", len(notes), reason, samples_of(notes, notes.__getitem__))
-    return if_claimed(evidence.contract, Claim.FENCED, result)
+    result = RuleResult(Rule.FENCE, outcome, "fences rise", len(notes), reason)
+    return if_claimed(evidence.contract, Claim.FENCED, with_samples(result, notes, notes.__getitem__))
 
 
 def _not_below(evidence: Evidence, rows: list[int]) -> str | None:

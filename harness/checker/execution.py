@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 
-from harness.checker.evidence import FOREVER, Evidence, attempts_of_retried, ended_ns, happened
-from harness.checker.results import counted, if_claimed, samples_of
+from harness.checker.evidence import Evidence, attempts_of_retried
+from harness.checker.faults import FOREVER, ended_ns, happened
+from harness.checker.results import counted, if_claimed, with_samples
 from harness.checker.tally import (
     ACKED,
     EFFECT,
@@ -47,40 +49,51 @@ def _duplicates(evidence: Evidence, ops: list[int], expression: str, told: str) 
         times = evidence.tally.repeats[op]
         return f"{len(times)} effects within {(times[-1] - times[0]) / NS_PER_MS:.0f} ms"
 
-    return RuleResult(Rule.DUPLICATE, outcome, expression, len(ops), reason, samples_of(ops, note))
+    return with_samples(RuleResult(Rule.DUPLICATE, outcome, expression, len(ops), reason), ops, note)
 
 
 def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
     """Duplicates that at-least-once delivery allows.
 
-    A proven fault must have been in force during a submit (the publisher may have sent twice), between the first
-    sight of the operation at a worker and its last effect, or at that worker while the message was on its way there.
-    Without delivery records the first sight may have been any time after the submit.
+    A fault of the submitting producer must have been in force during a submit (it may have sent twice), or one of a
+    worker that had the operation between the first sight of it there and its last effect; or one of a server at either
+    time; or one at the worker while the message was on its way there.
     """
     history, tally = evidence.history, evidence.tally
     explained = {op for op in ops if tally.flags[op] & UNSURE}
-    if not evidence.spans or len(explained) == len(ops):
-        return explained
     wanted = mask_of(ops, history.planned)
-    seen = dict.fromkeys(ops, FOREVER)
-    for row in rows_in(history.deliveries.op, wanted):
-        op = history.deliveries.op[row]
-        seen[op] = min(seen[op], history.deliveries.at_ns[row])
-    unseen = {op for op in ops if seen[op] == FOREVER}
-    for row in rows_in(history.attempts.op, wanted):
-        op = history.attempts.op[row]
-        seen[op] = min(seen[op], history.attempts.begun_ns[row])
     submits = history.submits
     for row in rows_in(submits.op, wanted):
-        op, begun_ns = submits.op[row], submits.begun_ns[row]
-        if op in unseen:
-            seen[op] = min(seen[op], begun_ns)
-        if evidence.bitten(begun_ns, max(begun_ns, submits.done_ns[row])):
+        begun_ns, producer = submits.begun_ns[row], evidence.role(submits.role[row])
+        if evidence.bites.of(producer).meet(begun_ns, max(begun_ns, submits.done_ns[row])):
+            explained.add(submits.op[row])
+    for op, (seen_ns, roles) in _sightings(evidence, wanted).items():
+        if any(evidence.bites.of(role).meet(seen_ns, tally.last_effect[op]) for role in roles):
             explained.add(op)
-    explained.update(op for op in ops if evidence.bitten(seen[op], tally.last_effect[op]))
-    if left := [op for op in ops if op not in explained]:
-        explained.update(_held_up(evidence, mask_of(left, history.planned)))
-    return explained
+    return explained.union(_held_up(evidence, wanted))
+
+
+def _sightings(evidence: Evidence, wanted: bytearray) -> dict[int, tuple[int, set[str]]]:
+    """By operation, when it was first seen at a worker, and the workers that had it.
+
+    Without a record of its delivery it may have been there at any time since its first submit.
+    """
+    history = evidence.history
+    seen = dict.fromkeys(ops_in(wanted), FOREVER)
+    roles = {op: {""} for op in seen}  # nobody's: servers meet them all the same
+
+    def look(rows: Iterable[int], ops: array[int], times: array[int], role: array[int]) -> None:
+        for row in rows:
+            seen[ops[row]] = min(seen[ops[row]], times[row])
+            roles[ops[row]].add(evidence.role(role[row]))
+
+    deliveries, attempts, submits = history.deliveries, history.attempts, history.submits
+    look(rows_in(deliveries.op, wanted), deliveries.op, deliveries.at_ns, deliveries.role)
+    unseen = mask_of((op for op in seen if seen[op] == FOREVER), history.planned)
+    look(rows_in(attempts.op, wanted), attempts.op, attempts.begun_ns, attempts.role)
+    for row in rows_in(submits.op, unseen):
+        seen[submits.op[row]] = min(seen[submits.op[row]], submits.begun_ns[row])
+    return {op: (seen[op], roles[op]) for op in seen}
 
 
 def _held_up(evidence: Evidence, wanted: bytearray) -> Iterator[int]:
@@ -99,7 +112,8 @@ def _held_up(evidence: Evidence, wanted: bytearray) -> Iterator[int]:
     for row in rows_in(deliveries.op, wanted):
         op, at_ns, role = deliveries.op[row], deliveries.at_ns[row], evidence.role(deliveries.role[row])
         for target, begun_ns, healed_ns in faults:
-            if target == role and sent[op] <= healed_ns and begun_ns <= at_ns <= 2 * healed_ns - begun_ns:
+            in_time = sent[op] <= healed_ns <= at_ns <= 2 * healed_ns - begun_ns
+            if target == role and in_time and at_ns <= evidence.tally.last_effect[op]:
                 yield op
 
 
@@ -118,8 +132,8 @@ def unexpected(evidence: Evidence) -> RuleResult:
     def note(op: int) -> str:
         return "not in the plan" if op in outside else "in the plan, never submitted"
 
-    samples = samples_of([*inside, *outside], note)
-    return RuleResult(Rule.UNEXPECTED, outcome, "unexpected = 0", total, reason, samples)
+    result = RuleResult(Rule.UNEXPECTED, outcome, "unexpected = 0", total, reason)
+    return with_samples(result, [*inside, *outside], note)
 
 
 def resurrected(evidence: Evidence) -> RuleResult:
@@ -127,12 +141,15 @@ def resurrected(evidence: Evidence) -> RuleResult:
     ops = ops_in(evidence.tally.mask(lambda flags: flags & EFFECT and flags & SUBMITTED == REFUSED))
     outcome = Outcome.FAIL if ops else Outcome.PASS
     reason = f"{counted(len(ops), 'refused submit')} took effect"
-    samples = samples_of(ops, lambda op: "its submit was refused, yet it took effect")
-    return RuleResult(Rule.RESURRECTED, outcome, "resurrected = 0", len(ops), reason, samples)
+    result = RuleResult(Rule.RESURRECTED, outcome, "resurrected = 0", len(ops), reason)
+    return with_samples(result, ops, lambda op: "its submit was refused, yet it took effect")
 
 
 def retries(evidence: Evidence) -> RuleResult:
-    """Attempts per operation stay within the contract. What a fault ended or met is not held against it."""
+    """Attempts per operation stay within the contract.
+
+    What a fault of its own worker or of a server met, or ended with its process, is not held against an operation.
+    """
     limit, worst = evidence.contract.max_attempts, 0
     over: dict[int, int] = {}
     for op, rows in attempts_of_retried(evidence):
@@ -144,13 +161,14 @@ def retries(evidence: Evidence) -> RuleResult:
         worst = 1
     outcome = Outcome.FAIL if over else Outcome.PASS
     reason = f"{counted(len(over), 'operation')} over the limit; the most attempts are {worst}"
-    samples = samples_of(over, lambda op: f"{over[op]} attempts that no fault met")
-    expression = f"attempts per operation <= {limit}"
-    result = RuleResult(Rule.RETRIES, outcome, expression, worst, reason, samples)
+    result = RuleResult(Rule.RETRIES, outcome, f"attempts per operation <= {limit}", worst, reason)
+    result = with_samples(result, over, lambda op: f"{over[op]} attempts that no fault met")
     return if_claimed(evidence.contract, Claim.RETRIES_BOUNDED, result)
 
 
 def _counts(evidence: Evidence, row: int) -> bool:
     if evidence.was_killed(row):
         return False
-    return not evidence.bitten(evidence.history.attempts.begun_ns[row], evidence.attempt_end(row))
+    attempts = evidence.history.attempts
+    bites = evidence.bites.of(evidence.role(attempts.role[row]))
+    return not bites.meet(attempts.begun_ns[row], evidence.attempt_end(row))

@@ -1,7 +1,7 @@
-"""Lost and stuck: what became of every operation that the subject acknowledged.
+"""Lost, dead letters and stuck: what became of every operation that the subject acknowledged.
 
-lost = acknowledged - (effects ∪ dead ∪ still on the broker). It is asserted only over complete, equal final reads
-of a healed and quiet world; whatever leaves room for another explanation makes it unknown, never a pass.
+lost = acknowledged - (effects ∪ dead ∪ still on the broker ∪ stuck). It is asserted only over complete, equal final
+reads of a healed and quiet world; whatever leaves room for another explanation makes it unknown, never a pass.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import compress
 
-from harness.checker.evidence import Evidence, happened
-from harness.checker.results import counted, if_claimed, samples_of
+from harness.checker.evidence import Evidence
+from harness.checker.results import counted, if_claimed, with_samples
 from harness.checker.tally import ACKED, both, mask_of, ops_in, rows_in
+from harness.clock import seconds
 from harness.contract import Claim
-from harness.history import AttemptOutcome, ClaimKind, FinalState
+from harness.history import AttemptOutcome, ClaimKind, FinalState, History, Redrive
 from harness.verdict import MAX_SAMPLES, Outcome, Rule, RuleResult
 
 #: Fewest equal final readings that a completeness claim may rest on.
@@ -28,7 +29,10 @@ def lost(evidence: Evidence) -> RuleResult:
 
 
 def _unaccounted(evidence: Evidence, op: int) -> bool:
-    return op not in evidence.history.final.pending and op not in evidence.dead
+    """Whether no other rule and nothing in the final state answers for an operation without effect."""
+    letters = evidence.letters
+    given_up = op in letters.due or op in letters.all
+    return not given_up and op not in evidence.history.final.pending and op not in evidence.stalled
 
 
 def _result(outcome: Outcome, observed: int, reason: str) -> RuleResult:
@@ -39,10 +43,12 @@ def _none_missing(evidence: Evidence) -> RuleResult:
     final = evidence.history.final
     if not evidence.tally.count(lambda flags: flags & ACKED):
         return _result(Outcome.UNKNOWN, 0, "no submit was acknowledged, so nothing could be lost: check the stack")
+    if evidence.stalled:  # whatever moves is them
+        return _result(Outcome.PASS, 0, "nothing is missing but what is stuck")
     doubts = doubts_about(final)
     if doubts and not final.converged:
         return _result(Outcome.UNKNOWN, 0, f"nothing is missing so far, but {', '.join(doubts)}; drain for longer")
-    return _result(Outcome.PASS, 0, _bound(sum(map(happened, evidence.history.faults))))
+    return _result(Outcome.PASS, 0, _bound(len(evidence.sound)))
 
 
 def doubts_about(final: FinalState) -> list[str]:
@@ -67,35 +73,41 @@ def _bound(faults: int) -> str:
 
 def _some_missing(evidence: Evidence, missing: list[int]) -> RuleResult:
     history = evidence.history
-    running = _running(evidence)
+    running = still_running(evidence)
     gone = [op for op in missing if op not in running]
-    doubts = doubts_about(history.final)
+    if why := _why_unknown(evidence, len(missing), len(gone)):
+        result, told = _result(Outcome.UNKNOWN, len(missing), why), missing
+    else:
+        reason = f"{counted(len(gone), 'acknowledged operation')} lost in submit order: {_breakout(evidence, gone)}"
+        if room := _room(history):
+            reason += f"; at least {len(gone) - room}, because {room} may be behind unreadable records"
+        result, told = _result(Outcome.FAIL, len(gone), reason), gone
+    return with_samples(result, told, _last_seen(evidence, told[:MAX_SAMPLES]))
+
+
+def _room(history: History) -> int:
+    """How many operations may be behind what cannot be read."""
+    return history.final.opaque_pending + history.torn_records
+
+
+def _why_unknown(evidence: Evidence, missing: int, gone: int) -> str:
+    """Why it cannot be said that operations are lost; empty when it can. gone: those missing that do not run."""
+    history = evidence.history
+    several = counted(missing, "operation")
     if not evidence.workers_recorded:
-        reason = f"{counted(len(missing), 'operation')} missing, but no worker wrote to the ledger; see why"
-        return _result(Outcome.UNKNOWN, len(missing), reason)
-    if doubts:
-        reason = f"{counted(len(missing), 'operation')} missing, but {', '.join(doubts)}; drain for longer"
-        return _result(Outcome.UNKNOWN, len(missing), reason)
+        return f"{several} missing, but no worker wrote to the ledger; see why"
+    if doubts := doubts_about(history.final):
+        return f"{several} missing, but {', '.join(doubts)}; drain for longer"
     if not gone:
-        reason = (
-            f"{counted(len(missing), 'operation')} may still run (attempt open, process not killed); drain for longer"
-        )
-        return _result(Outcome.UNKNOWN, len(missing), reason)
-    room = history.final.opaque_pending + history.torn_records
-    if len(gone) <= room:
+        return f"{several} may still run (attempt open, process not killed); drain for longer"
+    if gone <= _room(history):
         nameless = counted(history.final.opaque_pending, "nameless broker entry", "nameless broker entries")
         torn = counted(history.torn_records, "torn record")
-        reason = f"{counted(len(gone), 'operation')} missing, but {nameless} and {torn} leave room for that"
-        return _result(Outcome.UNKNOWN, len(gone), reason)
-    sampled = gone[:MAX_SAMPLES]
-    reason = f"{counted(len(gone), 'acknowledged operation')} lost in submit order: {_breakout(evidence, gone)}"
-    if room:
-        reason += f"; at least {len(gone) - room}, because {room} may be behind unreadable records"
-    notes = samples_of(sampled, _last_seen(evidence, sampled))
-    return RuleResult(Rule.LOST, Outcome.FAIL, "lost = 0", len(gone), reason, notes)
+        return f"{counted(gone, 'operation')} missing, but {nameless} and {torn} leave room for that"
+    return ""
 
 
-def _running(evidence: Evidence) -> set[int]:
+def still_running(evidence: Evidence) -> set[int]:
     """Operations that may still run. In a converged world nothing runs, whatever the ledger lacks."""
     if evidence.history.final.converged:
         return set()
@@ -109,15 +121,15 @@ def _breakout(evidence: Evidence, gone: list[int]) -> str:
     lost_mask = mask_of(gone, planned)
     kept = both(evidence.tally.mask(lambda flags: flags & ACKED), lost_mask.translate(bytes([1, 0]) + bytes(254)))
     times = list(compress(submits.begun_ns, map(kept.__getitem__, submits.op)))
-    first_ns, last_ns = (min(times), max(times)) if times else (0, 0)
+    if not times:
+        return "all of them"
+    first_ns, last_ns = min(times), max(times)
     begun: dict[int, int] = {}
     for row in rows_in(submits.op, lost_mask):
         op, at_ns = submits.op[row], submits.begun_ns[row]
         begun[op] = min(begun.get(op, at_ns), at_ns)
-    prefix = sum(1 for at_ns in begun.values() if times and at_ns < first_ns)
-    postfix = sum(1 for at_ns in begun.values() if times and at_ns > last_ns)
-    if not times:
-        return "all of them"
+    prefix = sum(1 for at_ns in begun.values() if at_ns < first_ns)
+    postfix = sum(1 for at_ns in begun.values() if at_ns > last_ns)
     return f"{prefix} prefix, {len(gone) - prefix - postfix} middle, {postfix} postfix"
 
 
@@ -162,19 +174,90 @@ def _attempt_note(evidence: Evidence, row: int) -> str:
     return f"{where} open when its process was killed" if evidence.was_killed(row) else f"{where} never ended"
 
 
+def dead_letter(evidence: Evidence) -> RuleResult:
+    """A dead letter is due, or it is a loss; and what is needed to run its task again is in it."""
+    undue, failed = evidence.letters.undue, _not_run_again(evidence.history.final.redrive)
+    outcome, reason = _undue(evidence, len(undue)) if undue else _none_undue(evidence)
+    if failed:
+        outcome = Outcome.FAIL
+        told = "; ".join(f"dead letter {op} {what}" for op, what in failed.items())
+        reason = f"{told}; {reason}" if undue else told
+    notes = {op: "; ".join(part[op] for part in (undue, failed) if op in part) for op in undue.keys() | failed.keys()}
+    result = RuleResult(Rule.DEAD_LETTER, outcome, "undue dead letters = 0", len(notes), reason)
+    result = with_samples(result, notes, notes.__getitem__)
+    return if_claimed(evidence.contract, Claim.NO_LOSS, result)
+
+
+def _undue(evidence: Evidence, number: int) -> tuple[Outcome, str]:
+    torn = evidence.history.torn_records
+    reason = f"{counted(number, 'dead letter')} that neither the plan nor the contract explains"
+    if not evidence.workers_recorded:
+        return Outcome.UNKNOWN, f"{reason}, but no worker wrote to the ledger; see why"
+    if number <= torn:
+        doubt = f"unless their attempts are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+        return Outcome.UNKNOWN, f"{reason}, {doubt}"
+    return Outcome.FAIL, reason
+
+
+def _none_undue(evidence: Evidence) -> tuple[Outcome, str]:
+    final, number = evidence.history.final, len(evidence.letters.all)
+    if final.reads == 0:
+        return Outcome.UNKNOWN, "the dead letters were not read"
+    if not number:
+        return Outcome.PASS, "no dead letter"
+    again = "one was run again and took effect" if final.redrive else "whether one can be run again was not shown"
+    return Outcome.PASS, f"{counted(number, 'dead letter')}, none of them undue; {again}"
+
+
+def _not_run_again(redrive: Redrive | None) -> dict[int, str]:
+    """What kept the dead letter that should have been run again from its effect."""
+    if redrive is None or (redrive.effect and not redrive.error):
+        return {}
+    return {redrive.op: f"could not be run again: {redrive.error or 'it took no effect'}"}
+
+
 def stuck(evidence: Evidence) -> RuleResult:
-    """No acknowledged operation may stay on the broker for good."""
+    """No acknowledged operation may stay on the broker for good, or come to workers again and again without end."""
     final = evidence.history.final
     held = [op for op in sorted(final.pending) if 0 <= op < evidence.history.planned]
     held = [op for op in held if evidence.tally.flags[op] & ACKED]
-    outcome, reason = Outcome.UNKNOWN, f"still pending: {counted(len(held), 'operation')}; drain for longer"
-    if held and final.overdue and final.quiet:
-        outcome = Outcome.FAIL
-        reason = f"{counted(len(held), 'acknowledged operation')} on the broker after every redelivery time-out"
-    elif final.converged and not final.pending:
-        outcome, reason = Outcome.PASS, "nothing is left on the broker"
-    elif not held:
-        reason = f"not converged, though nothing of the plan is pending: {final.reason or 'no reason recorded'}"
-    notes = samples_of(held, lambda op: "still on the broker") if outcome is Outcome.FAIL else ()
-    result = RuleResult(Rule.STUCK, outcome, "stuck = 0", len(held), reason, notes)
+    if evidence.stalled and not (final.overdue and final.quiet):
+        result = _livelock(evidence)
+    else:
+        outcome, reason = _at_rest(final, held)
+        result = RuleResult(Rule.STUCK, outcome, "stuck = 0", len(held), reason)
+        result = with_samples(result, held, lambda op: "still on the broker")
     return if_claimed(evidence.contract, Claim.NO_LOSS, result)
+
+
+def _at_rest(final: FinalState, held: list[int]) -> tuple[Outcome, str]:
+    if held and final.overdue and final.quiet:
+        number = counted(len(held), "acknowledged operation")
+        return Outcome.FAIL, f"{number} on the broker after every redelivery time-out"
+    if final.converged and not final.pending:
+        return Outcome.PASS, "nothing is left on the broker"
+    if not held:
+        why = final.reason or "no reason recorded"
+        return Outcome.UNKNOWN, f"not converged, though nothing of the plan is pending: {why}"
+    return Outcome.UNKNOWN, f"still pending: {counted(len(held), 'operation')}; drain for longer"
+
+
+def _livelock(evidence: Evidence) -> RuleResult:
+    final, stalled, torn = evidence.history.final, evidence.stalled, evidence.history.torn_records
+    still_s = seconds(final.read_at_ns - final.stalled_since_ns)
+    again = sum(1 for times in stalled.values() if times)
+    outcome = Outcome.FAIL
+    reason = (
+        f"{counted(len(stalled), 'acknowledged operation')} got no further for {still_s:.1f} s, {again} of them "
+        "delivered again and again: longer than every redelivery time-out and the longest wait that the subject claims"
+    )
+    if len(stalled) <= torn:
+        outcome = Outcome.UNKNOWN
+        reason += f", unless their effects are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+
+    def note(op: int) -> str:
+        times = stalled[op]
+        return f"came to a worker {counted(times, 'time')} meanwhile" if times else "still on the broker"
+
+    result = RuleResult(Rule.STUCK, outcome, "stuck = 0", len(stalled), reason)
+    return with_samples(result, stalled.keys(), note)

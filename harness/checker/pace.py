@@ -2,14 +2,19 @@
 
 Two kinds of case. Drained: operations are submitted in a PREFILL phase and workers empty the queue, so the rate is
 capacity. Open load: operations fall due at an offered rate, and the system can at best keep up with it.
+
+Where operations fail by plan and the subject claims a wait before it tries again, a phase may rightly see few effects.
+Such a phase is judged by completion: by when what was due in it was done, less the wait that each may take.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.checker.evidence import FOREVER, Evidence, happened
+from harness.checker.evidence import Evidence
+from harness.checker.faults import FOREVER, idle
 from harness.clock import NS_PER_MS, seconds
 from harness.contract import PhaseName
 from harness.history import NEVER, Phase
@@ -21,6 +26,8 @@ FEWEST_OPERATIONS = 20
 ENOUGH_EFFECTS = 500
 #: This share of a drained baseline's effects is warm-up.
 WARM_UP_PERCENT = 5
+#: Of the operations that are judged by completion, this share is left out: the slowest.
+SLOWEST_PERCENT = 5
 #: Recovery is seen in this many windows in a row at this share of the baseline rate.
 WINDOW_NS = 250 * NS_PER_MS
 WINDOWS_IN_A_ROW = 3
@@ -31,20 +38,31 @@ FEWEST_PER_WINDOW = 4
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The rate of one phase. tps is None when there was too little to measure."""
+    """The rate of one phase. tps is None when there was too little to measure.
+
+    steady_tps: the rate of an open load's baseline from its first effect on, without what it takes to get going; None
+    elsewhere. completed_tps: the rate by completion, None where that is no matter.
+    """
 
     phase: Phase
     tps: float | None
     effects: int
     span_ns: int
+    steady_tps: float | None = None
+    completed_tps: float | None = None
+
+    @property
+    def judged_tps(self) -> float | None:
+        """The rate that the phase is held to."""
+        return self.tps if self.completed_tps is None else self.completed_tps
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """What came of the rate after the last heal. after_s: None when it was not seen to come back."""
 
-    after_s: float | None
-    observed_s: float  # length of the record after the heal
+    after_s: float | None = None
+    observed_s: float = 0.0  # length of the record after the heal
     undecided_from_s: float | None = None  # the record ends within good windows that begin here
     idle: bool = False  # it counts as back because everything was done by then
     why_not: str = ""  # why nothing can be said; empty when it can
@@ -58,7 +76,7 @@ class Paces:
         history = evidence.history
         self._times = evidence.tally.effect_times
         missing = evidence.tally.missing()
-        self._never_done = missing.count(1) - sum(1 for op in evidence.dead if missing[op])
+        self._never_done = missing.count(1) - sum(1 for op in evidence.letters.due if missing[op])
         self.drained = any(phase.name is PhaseName.PREFILL for phase in history.phases)
         self.phases = tuple(self._measure(phase) for phase in history.phases)
         self.recovery = self._recovery()
@@ -66,8 +84,6 @@ class Paces:
     def tps(self, name: PhaseName) -> float | None:
         """The rate over all phases of a name."""
         measured = [pace for pace in self.phases if pace.phase.name is name and pace.tps is not None]
-        if len(measured) == 1:
-            return measured[0].tps
         span_ns = sum(pace.span_ns for pace in measured)
         return sum(pace.effects for pace in measured) / seconds(span_ns) if span_ns else None
 
@@ -87,29 +103,60 @@ class Paces:
         span_ns = end_ns - begin_ns
         enough = span_ns >= SHORTEST_NS and work >= FEWEST_OPERATIONS
         enough = enough or (self.drained and effects >= ENOUGH_EFFECTS and span_ns > 0)
-        return Pace(phase, effects / seconds(span_ns) if enough else None, effects, span_ns)
+        if not enough:
+            return Pace(phase, None, effects, span_ns)
+        steady_tps = self._steady_tps(phase, times[low:high])
+        return Pace(phase, effects / seconds(span_ns), effects, span_ns, steady_tps, self._completed_tps(phase))
+
+    def _steady_tps(self, phase: Phase, effects: Sequence[int]) -> float | None:
+        if self.drained or phase.name is not PhaseName.BASELINE or not effects:
+            return None
+        span_ns = phase.ended_ns - effects[0]
+        return (len(effects) - 1) / seconds(span_ns) if span_ns >= SHORTEST_NS else None
+
+    def _completed_tps(self, phase: Phase) -> float | None:
+        """How fast what was due in a phase was done, each as if it had come earlier by the wait that it may take.
+
+        None if nothing that was due there may wait.
+        """
+        history, first = self._evidence.history, self._evidence.tally.first_effect
+        if not any(history.failures):
+            return None
+        due = {
+            op: due_ns
+            for op, due_ns in zip(history.submits.op, history.submits.due_ns, strict=True)
+            if phase.begun_ns <= due_ns < phase.ended_ns
+        }
+        waits = {op: history.failures[op] * history.longest_wait_ns for op in due}
+        if not any(waits.values()):
+            return None
+        done = sorted(first[op] - waits[op] for op in due if first[op] != NEVER)
+        counted = len(done) - len(done) * SLOWEST_PERCENT // 100
+        if not counted:
+            return 0.0
+        span_ns = (phase.ended_ns - phase.begun_ns) * (100 - SLOWEST_PERCENT) // 100
+        return counted / seconds(max(span_ns, done[counted - 1] - phase.begun_ns))
 
     def _recovery(self) -> Recovery:
         history = self._evidence.history
-        proven = [fault for fault in history.faults if happened(fault)]
+        injected = [fault for fault in history.faults if fault.injected_ns != NEVER and not idle(fault)]
         baseline = self.tps(PhaseName.BASELINE)
-        after = [p.ended_ns for p in history.phases if p.name in (PhaseName.HEALED, PhaseName.DRAIN)]
-        if not proven:
-            return Recovery(None, 0.0, why_not="no fault is proven to have bitten")
-        if any(fault.healed_ns == NEVER for fault in proven):
-            return Recovery(None, 0.0, why_not="a fault was never healed")
-        heal_ns = max(fault.healed_ns for fault in proven)
+        if not any(fault.proven for fault in injected):
+            return Recovery(why_not="no fault is proven to have bitten")
+        if any(fault.healed_ns == NEVER for fault in injected):
+            return Recovery(why_not="a fault was never healed")
+        heal_ns = max(fault.healed_ns for fault in injected)
         if baseline is None:
-            return Recovery(None, 0.0, why_not="no baseline was measured")
+            return Recovery(why_not="no baseline was measured")
         if baseline * seconds(WINDOW_NS) < FEWEST_PER_WINDOW:
-            return Recovery(None, 0.0, why_not="the baseline has too few effects per 250 ms window")
-        return self._first_good_run(heal_ns, max(after, default=heal_ns), baseline)
+            return Recovery(why_not="the baseline has too few effects per 250 ms window")
+        return self._first_good_run(heal_ns, max(phase.ended_ns for phase in history.phases), baseline)
 
     def _first_good_run(self, heal_ns: int, end_ns: int, baseline_tps: float) -> Recovery:
         """The first windows in a row at the baseline rate; windows in which work runs out do not count as slow."""
         done_ns = self._all_done_ns()
         # A window holds whole effects only, hence int().
-        needed = max(1, int(RECOVERED_SHARE * baseline_tps * seconds(WINDOW_NS)))
+        needed = int(RECOVERED_SHARE * baseline_tps * seconds(WINDOW_NS))
         observed_s = max(0.0, seconds(end_ns - heal_ns))
         good, window_ns = 0, heal_ns
         while window_ns + WINDOW_NS <= end_ns or window_ns + WINDOW_NS > done_ns:
@@ -127,5 +174,4 @@ class Paces:
         """When everything that was submitted had its effect and no more was due."""
         if self._never_done:
             return FOREVER
-        last_due_ns = max(self._evidence.history.submits.due_ns, default=0)
-        return max(last_due_ns, self._times[-1] if self._times else 0)
+        return max(max(self._evidence.history.submits.due_ns, default=NEVER), self._times[-1])

@@ -1,8 +1,8 @@
-"""How rules build their results: capped samples, one-line reasons, "not claimed"."""
+"""How rules build their results: capped samples beside the whole count, one-line reasons, "not claimed"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from heapq import nsmallest
 
@@ -10,14 +10,16 @@ from harness.contract import Claim, Contract
 from harness.verdict import MAX_SAMPLES, Outcome, RuleResult, Sample
 
 
-def samples_of(ops: Iterable[int], note: Callable[[int], str]) -> tuple[Sample, ...]:
-    """The samples of the lowest operations; notes are written for these alone."""
-    return tuple(Sample(op, note(op)) for op in nsmallest(MAX_SAMPLES, ops))
+def with_samples(result: RuleResult, ops: Collection[int], note: Callable[[int], str]) -> RuleResult:
+    """The result with samples of the lowest operations; notes are written for these alone."""
+    samples = tuple(Sample(op, note(op)) for op in nsmallest(MAX_SAMPLES, ops))
+    return replace(result, samples=samples, found=len(ops))
 
 
-def texts(notes: Iterable[str]) -> tuple[Sample, ...]:
-    """Samples that are not about an operation."""
-    return tuple(Sample(None, note) for note in nsmallest(MAX_SAMPLES, notes))
+def with_texts(result: RuleResult, notes: Collection[str]) -> RuleResult:
+    """The result with samples that are not about an operation."""
+    samples = tuple(Sample(None, note) for note in nsmallest(MAX_SAMPLES, notes))
+    return replace(result, samples=samples, found=len(notes))
 
 
 def if_claimed(contract: Contract, claim: Claim, result: RuleResult) -> RuleResult:
@@ -25,7 +27,7 @@ def if_claimed(contract: Contract, claim: Claim, result: RuleResult) -> RuleResu
     if contract.has(claim):
         return result
     reason = f"the subject does not claim {claim}; seen: {result.reason}"
-    return replace(result, outcome=Outcome.NOT_CLAIMED, reason=reason, samples=())
+    return replace(result, outcome=Outcome.NOT_CLAIMED, reason=reason, samples=(), found=0)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

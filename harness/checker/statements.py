@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checker.evidence import Evidence
-from harness.checker.results import counted, samples_of
+from harness.checker.results import counted, with_samples
 from harness.checker.tally import (
     EFFECT,
     FAILED,
@@ -17,7 +17,7 @@ from harness.checker.tally import (
     select,
 )
 from harness.clock import NS_PER_MS
-from harness.history import ClaimKind
+from harness.history import NEVER, ClaimKind
 from harness.verdict import Outcome, Rule, RuleResult
 
 _SILENT = "the subject says nothing about results"
@@ -40,31 +40,37 @@ def false_success(evidence: Evidence) -> RuleResult:
     if ops and not evidence.workers_recorded:
         outcome = Outcome.UNKNOWN
         reason += ", but no worker wrote to the ledger; see why"
-    samples = samples_of(ops, lambda op: "success claimed, no effect recorded")
-    return RuleResult(Rule.FALSE_SUCCESS, outcome, expression, len(ops), reason, samples)
+    result = RuleResult(Rule.FALSE_SUCCESS, outcome, expression, len(ops), reason)
+    return with_samples(result, ops, lambda op: "success claimed, no effect recorded")
 
 
 def false_failure(evidence: Evidence) -> RuleResult:
-    """The last word on an operation that took effect must not be failure. Zombies are reported as such."""
-    expression = "false failures = 0"
-    if not evidence.tally.spoke:
+    """The last word on an operation that took effect must not be failure; a dead letter is such a word.
+
+    Zombies are reported as such.
+    """
+    expression, dead = "false failures = 0", evidence.letters.all
+    if not evidence.tally.spoke and not dead:
         return RuleResult(Rule.FALSE_FAILURE, Outcome.NOT_CLAIMED, expression, None, _SILENT)
     failed = select(evidence.tally.said, lambda said: said & FAILED)
     effective = evidence.tally.mask(lambda flags: flags & EFFECT and flags & SUBMITTED)
     suspects = [op for op in ops_in(both(failed, effective)) if op not in evidence.zombies]
-    ops = _last_word_failure(evidence, suspects) if suspects else []
+    ops = set(_last_word_failure(evidence, suspects))
+    ops.update(op for op in dead if effective[op] and op not in evidence.zombies)
     outcome = Outcome.FAIL if ops else Outcome.PASS
     reason = f"{counted(len(ops), 'operation')} took effect although the subject's last word is failure"
-    samples = samples_of(ops, lambda op: "failure claimed, but it took effect")
-    return RuleResult(Rule.FALSE_FAILURE, outcome, expression, len(ops), reason, samples)
+    result = RuleResult(Rule.FALSE_FAILURE, outcome, expression, len(ops), reason)
+    return with_samples(
+        result, ops, lambda op: f"{'a dead letter' if op in dead else 'failure claimed'}, but it took effect"
+    )
 
 
 def _last_word_failure(evidence: Evidence, suspects: list[int]) -> list[int]:
     """Those without a success after (or with) their last failure. The final result is later than every claim."""
     history, said = evidence.history, evidence.tally.said
     claims, results = history.claims, history.final.results
-    failure = dict.fromkeys(suspects, -1)
-    success = dict.fromkeys(suspects, -1)
+    failure = dict.fromkeys(suspects, NEVER)
+    success = dict.fromkeys(suspects, NEVER)
     for row in rows_in(claims.op, mask_of(suspects, history.planned)):
         op, at_ns, kind = claims.op[row], claims.at_ns[row], claims.kind[row]
         if kind in (ClaimKind.FAILURE, ClaimKind.REJECTED):
@@ -92,4 +98,4 @@ def zombie(evidence: Evidence) -> RuleResult:
         late = zombies[op]
         return f"effect {late.after_ns / NS_PER_MS:.1f} ms after {late.kind.name.lower()} was claimed"
 
-    return RuleResult(Rule.ZOMBIE, outcome, expression, len(zombies), reason, samples_of(zombies, note))
+    return with_samples(RuleResult(Rule.ZOMBIE, outcome, expression, len(zombies), reason), zombies, note)

@@ -22,8 +22,10 @@ from harness.history import (
     ClaimKind,
     Claims,
     Deliveries,
+    Drops,
     Effects,
     History,
+    Redrive,
     SubmitOutcome,
     Submits,
 )
@@ -32,6 +34,7 @@ from harness.history import (
 ACKED, REFUSED, UNSURE = 1, 2, 4  # what its submitters were told; UNSURE = unknown or pending
 EFFECT, REPEATED = 8, 16  # it has an effect; it has more than one
 TRIED, RETRIED = 32, 64  # it has an attempt; it has more than one
+DROPPED = 128  # its producer was too late for it, and never began
 SUBMITTED = ACKED | REFUSED | UNSURE
 
 # What the subject says of an operation, in `Tally.said`.
@@ -64,7 +67,7 @@ _RESULT_BIT: dict[int, int] = {
 LATE_NS = 100 * NS_PER_MS
 
 Mask = bytes | bytearray
-Table = TypeVar("Table", Submits, Deliveries, Attempts, Effects, Claims)
+Table = TypeVar("Table", Submits, Drops, Deliveries, Attempts, Effects, Claims)
 
 
 def _table(step: Callable[[int], int]) -> bytes:
@@ -100,8 +103,8 @@ def ops_in(mask: Mask) -> list[int]:
 
 
 def rows_in(ops: array[int], mask: Mask) -> Iterator[int]:
-    """The numbers of the rows whose operation is in the mask."""
-    return compress(range(len(ops)), map(mask.__getitem__, ops))
+    """The numbers of the rows whose operation is in the mask. Costs nothing when the mask is empty."""
+    return compress(range(len(ops)), map(mask.__getitem__, ops)) if 1 in mask else iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +112,20 @@ class Outside:
     """Operations that the plan does not have."""
 
     submits: frozenset[int] = frozenset()
+    drops: frozenset[int] = frozenset()
     attempts: frozenset[int] = frozenset()
     effects: frozenset[int] = frozenset()
 
 
 def split_plan(history: History) -> tuple[History, Outside]:
-    """The history without rows of operations outside the plan, and those operations."""
+    """The history without rows of operations outside the plan, and those operations.
+
+    What a dead letter did when it was run again, after the case, is left out as well.
+    """
     inside = replace(
         history,
         submits=_trim(history.submits, history.planned),
+        drops=_trim(history.drops, history.planned),
         deliveries=_trim(history.deliveries, history.planned),
         attempts=_trim(history.attempts, history.planned),
         effects=_trim(history.effects, history.planned),
@@ -125,22 +133,43 @@ def split_plan(history: History) -> tuple[History, Outside]:
     )
     outside = Outside(
         submits=_strangers(history.submits.op, inside.submits.op, history.planned),
+        drops=_strangers(history.drops.op, inside.drops.op, history.planned),
         attempts=_strangers(history.attempts.op, inside.attempts.op, history.planned),
         effects=_strangers(history.effects.op, inside.effects.op, history.planned),
     )
-    return inside, outside
+    redrive = history.final.redrive
+    return (inside if redrive is None else _before(redrive, inside)), outside
 
 
 def _trim(table: Table, planned: int) -> Table:
     ops = table.op
     if not ops or (min(ops) >= 0 and max(ops) < planned):
         return table
-    keep = bytes(0 <= op < planned for op in ops)
+    return _kept(table, bytes(0 <= op < planned for op in ops))
+
+
+def _kept(table: Table, keep: bytes) -> Table:
     return replace(table, **{f.name: array("q", compress(getattr(table, f.name), keep)) for f in fields(table)})
 
 
 def _strangers(ops: array[int], inside: array[int], planned: int) -> frozenset[int]:
     return frozenset() if ops is inside else frozenset(op for op in ops if not 0 <= op < planned)
+
+
+def _before(redrive: Redrive, history: History) -> History:
+    """The history without what the operation did from this redrive on."""
+
+    def cut(table: Table, times: array[int]) -> Table:
+        rows = zip(table.op, times, strict=True)
+        return _kept(table, bytes(op != redrive.op or at_ns < redrive.begun_ns for op, at_ns in rows))
+
+    return replace(
+        history,
+        deliveries=cut(history.deliveries, history.deliveries.at_ns),
+        attempts=cut(history.attempts, history.attempts.begun_ns),
+        effects=cut(history.effects, history.effects.at_ns),
+        claims=cut(history.claims, history.claims.at_ns),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +213,8 @@ def tally(history: History) -> Tally:
     flags = bytearray(history.planned)
     for op, outcome in zip(history.submits.op, history.submits.outcome, strict=True):
         flags[op] |= _SUBMIT_BIT[outcome]
+    for op in history.drops.op:
+        flags[op] |= DROPPED
     first, repeats = _effects(history, flags)
     last = first
     if repeats:
@@ -221,12 +252,11 @@ def _effects(history: History, flags: bytearray) -> tuple[array[int], dict[int, 
         first[op] = at_ns
     repeats: dict[int, list[int]] = {}
     repeated = select(flags, lambda byte: byte & REPEATED)
-    if any(repeated):
-        for row in rows_in(effects.op, repeated):
-            repeats.setdefault(effects.op[row], []).append(effects.at_ns[row])
-        for op, times in repeats.items():
-            times.sort()
-            first[op] = times[0]
+    for row in rows_in(effects.op, repeated):
+        repeats.setdefault(effects.op[row], []).append(effects.at_ns[row])
+    for op, times in repeats.items():
+        times.sort()
+        first[op] = times[0]
     return first, repeats
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.checker.evidence import Evidence
 from harness.checker.pace import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
 from harness.checker.results import counted, if_claimed
+from harness.checker.tally import DROPPED, SUBMITTED
 from harness.clock import seconds
 from harness.contract import Claim, PhaseName
 from harness.history import Phase
@@ -44,68 +47,82 @@ def throughput(evidence: Evidence, paces: Paces) -> RuleResult:
         reason = f"none of the phases {', '.join(sorted(slo.phases))} was recorded; give the case one"
         return RuleResult(Rule.THROUGHPUT, Outcome.UNKNOWN, expression, None, reason)
     late = None if paces.drained else _load_trouble(evidence, [pace.phase for pace in judged])
-    parts = [_judge(pace, slo.target_tps, paces.drained) for pace in judged]
-    outcome = merge(part[0] for part in parts)
-    reason = "; ".join(part[1] for part in parts)
-    hopeless = late and any(_hopeless(evidence, pace, slo.target_tps) for pace in judged)
+    parts = [_judge(pace, slo.target_tps, paces.drained, evidence.history.torn_records) for pace in judged]
+    outcome = merge(part.outcome for part in parts)
+    reason = "; ".join(part.reason for part in parts)
+    hopeless = late and any(_hopeless(evidence, part, slo.target_tps) for part in parts)
     if hopeless:
         reason = f"{reason}; the load generator was late ({late}), but the rate is not half of what it did send"
     elif late:
         outcome = Outcome.UNKNOWN
         reason = f"load generator was late: {late}; lower the rate or free the machine ({reason})"
-    worst = min((pace.tps for pace in judged if pace.tps is not None), default=None)
+    worst = min((part.tps for part in parts if part.tps is not None), default=None)
     result = RuleResult(Rule.THROUGHPUT, outcome, expression, _rounded(worst), reason)
     return if_claimed(evidence.contract, Claim.THROUGHPUT, result)
 
 
-def _judge(pace: Pace, target_tps: float, drained: bool) -> tuple[Outcome, str]:
-    name = pace.phase.name.value
-    if pace.tps is None:
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What one phase came to. tps: the rate that it was held to."""
+
+    phase: Phase
+    outcome: Outcome
+    reason: str
+    tps: float | None
+
+
+def _judge(pace: Pace, target_tps: float, drained: bool, torn: int) -> _Judged:
+    phase, name, tps = pace.phase, pace.phase.name.value, pace.judged_tps
+    if tps is None:
         reason = (
             f"{name} has too little to measure (needs {seconds(SHORTEST_NS):g} s and {FEWEST_OPERATIONS} operations)"
         )
-        return Outcome.UNKNOWN, reason
+        return _Judged(phase, Outcome.UNKNOWN, reason, None)
     required = target_tps
     if not drained:
-        offered_tps = pace.phase.offered / seconds(pace.phase.ended_ns - pace.phase.begun_ns)
+        offered_tps = phase.offered / seconds(phase.ended_ns - phase.begun_ns)
         required = min(target_tps, KEPT_UP_SHARE * offered_tps)
-    if pace.tps >= required:
-        return Outcome.PASS, f"{name} {pace.tps:.1f}/s >= {required:.1f}/s"
-    return Outcome.FAIL, f"{name} {pace.tps:.1f}/s < {required:.1f}/s"
+    how = ""
+    if pace.completed_tps is not None:
+        how = ", by completion, less the waits that the subject claims"
+    elif tps < required and pace.steady_tps is not None and pace.steady_tps > tps:
+        how, tps = ", from its first effect on", pace.steady_tps
+    kept = tps >= required
+    reason = f"{name} {tps:.1f}/s {'>=' if kept else '<'} {required:.1f}/s{how}"
+    if not kept and tps + torn / seconds(pace.span_ns) >= required:
+        reason += f", unless effects are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+        return _Judged(phase, Outcome.UNKNOWN, reason, tps)
+    return _Judged(phase, Outcome.PASS if kept else Outcome.FAIL, reason, tps)
 
 
-def _hopeless(evidence: Evidence, pace: Pace, target_tps: float) -> bool:
+def _hopeless(evidence: Evidence, part: _Judged, target_tps: float) -> bool:
     """Whether the rate is so far below what was really sent in the phase that being late is no excuse.
 
     A busy machine slows the load and the subject alike, but not the one to less than half of the other.
     """
-    if pace.tps is None:
+    if part.tps is None:
         return False
-    phase = pace.phase
+    phase = part.phase
     sent = sum(1 for at_ns in evidence.history.submits.begun_ns if phase.begun_ns <= at_ns < phase.ended_ns)
     sent_tps = sent / seconds(phase.ended_ns - phase.begun_ns)
-    return pace.tps < HOPELESS_SHARE * min(target_tps, sent_tps)
+    return part.tps < HOPELESS_SHARE * min(target_tps, sent_tps)
 
 
 def _load_trouble(evidence: Evidence, phases: list[Phase]) -> str:
-    """What kept the load generator from offering the rate in these phases; empty when it did."""
+    """What kept the load generator from offering the rate in these phases; empty when it did.
+
+    When those that no producer began were due is not known: they may have been due here.
+    """
     offered = sum(phase.offered for phase in phases)
     late = sum(1 for due_ns in evidence.tally.late_due if _within(due_ns, phases))
-    dropped = _dropped_in(evidence, phases) if evidence.history.dropped_sends else 0
-    if late + dropped <= LATE_SHARE * offered:
+    dropped = sum(1 for due_ns in evidence.history.drops.due_ns if _within(due_ns, phases))
+    never = evidence.tally.count(lambda flags: not flags & (SUBMITTED | DROPPED))
+    if late + dropped + never <= LATE_SHARE * offered:
         return ""
-    return f"{late} late and {dropped} dropped of {counted(offered, 'send')}"
-
-
-def _dropped_in(evidence: Evidence, phases: list[Phase]) -> int:
-    """Sends dropped in these phases: due there but never begun. Those that no phase offers count as well."""
-    history, placed, here = evidence.history, 0, 0
-    for phase in history.phases:
-        begun = sum(1 for due_ns in history.submits.due_ns if phase.begun_ns <= due_ns < phase.ended_ns)
-        gap = max(0, phase.offered - begun)
-        placed += gap
-        here += gap if phase in phases else 0
-    return here + max(0, history.dropped_sends - placed)
+    told = (
+        f"{late} late, {dropped} dropped and {never} never offered" if never else f"{late} late and {dropped} dropped"
+    )
+    return f"{told} of {counted(offered, 'send')}"
 
 
 def _within(at_ns: int, phases: list[Phase]) -> bool:
@@ -116,7 +133,7 @@ def recovery(evidence: Evidence, paces: Paces) -> RuleResult:
     """The rate is back at 95 % of the baseline within the limit after the last heal."""
     history, found = evidence.history, paces.recovery
     limit_s = history.slo.recovery_limit_s
-    if limit_s is None or not (history.faults or history.planned_faults):
+    if limit_s is None or not history.planned_faults:
         reason = "no limit set" if limit_s is None else "no fault to recover from"
         return RuleResult(Rule.RECOVERY, Outcome.NOT_CLAIMED, "no limit", _rounded(found.after_s), reason)
     expression = f"back at {RECOVERED_SHARE * 100:.0f} % of baseline within {limit_s:g} s"
@@ -127,7 +144,10 @@ def recovery(evidence: Evidence, paces: Paces) -> RuleResult:
     elif not found.why_not:
         outcome, reason = _not_back(found, limit_s)
     late = _late_after_heal(evidence, paces) if outcome is Outcome.FAIL else ""
-    if late:
+    if outcome is Outcome.FAIL and history.torn_records:
+        torn = counted(history.torn_records, "torn record")
+        outcome, reason = Outcome.UNKNOWN, f"{reason}, unless effects are among the {torn}; see why the ledger was cut"
+    elif late:
         outcome, reason = Outcome.UNKNOWN, f"{reason}, but the load generator was late: {late}"
     result = RuleResult(Rule.RECOVERY, outcome, expression, _rounded(found.after_s), reason)
     return if_claimed(evidence.contract, Claim.THROUGHPUT, result)

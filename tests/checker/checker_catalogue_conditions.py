@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from checker_histories import HistoryBuilder
 from checker_known import (
     FAIL,
+    OPEN,
     PASS,
     UNKNOWN,
     known,
 )
 
-from harness.history import SubmitOutcome
 from harness.verdict import Rule
 
 H = HistoryBuilder
@@ -44,89 +42,38 @@ def _() -> H:
     UNKNOWN,
     1,
     "1 key left, but not converged; drain for longer",
+    (None, "lock:a"),
     others=(Rule.CONVERGED, Rule.STUCK),
 )
 def _() -> H:
     return H().done(0).not_converged(leaks=("lock:a",))
 
 
-@known("complete", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole")
-def _() -> H:
-    return H().done(0, 1)
-
-
-for _name, _build, _reason in (
-    ("one read", lambda: H().done(0).final(reads=1), "1 final read, 2 are needed"),
-    ("torn", lambda: H().done(0).set(torn_records=2), "2 ledger lines could not be read"),
-    ("plan not submitted", lambda: H().done(0).planned(2), "1 submitted + 0 dropped of 2 planned"),
-    (
-        "more dropped than planned",
-        lambda: H().done(0).set(dropped_sends=1),
-        "1 submitted + 1 dropped of 1 planned",
-    ),
-    (
-        "submit outside the plan",
-        lambda: H().done(0).ack(1).planned(1),
-        "1 submit outside the plan",
-    ),
-):
-
-    @known(_name, Rule.EVIDENCE, UNKNOWN, 1, _reason)
-    def _(build: Callable[[], H] = _build) -> H:
-        return build()
-
-
 @known(
-    "empty",
-    Rule.EVIDENCE,
+    "no key seen while busy",
+    Rule.LEAK,
     UNKNOWN,
-    4,
-    "no operation was planned; nothing was submitted: check the workload; "
-    "no attempt and no effect was recorded: check that workers ran; 0 final reads, 2 are needed",
-    others=tuple(Rule),
+    None,
+    "not converged, so what is left may still be in use; drain for longer",
+    others=(Rule.CONVERGED, Rule.STUCK),
 )
 def _() -> H:
-    return H().set(final=H().build().final.__class__())
+    return H().done(0).not_converged()
 
 
-@known(
-    "nothing acknowledged",
-    Rule.EVIDENCE,
-    UNKNOWN,
-    1,
-    "no submit was acknowledged: check the stack before the fault",
-    others=(Rule.LOST,),
-)
-def _() -> H:
-    return H().submit(0, SubmitOutcome.REFUSED, 1).attempt(0)
+for _leaks, _converged in (((), True), ((), False), (("lock:a",), True)):
 
-
-@known("no fault planned", Rule.FAULTS, PASS, 0, "no fault planned")
-def _() -> H:
-    return H().done(0)
-
-
-@known("all faults sound", Rule.FAULTS, PASS, 2, "2 faults proven and healed")
-def _() -> H:
-    return H().done(0).fault().fault(400, 500)
-
-
-@known(
-    "faults without evidence",
-    Rule.FAULTS,
-    UNKNOWN,
-    1,
-    "a on worker-1: never injected; b on worker-1: no evidence that it bit; c on worker-1: heal not verified; "
-    "d on worker-1: heal not verified; ...; see the fault log and run again",
-    (None, "1 planned fault never injected"),
-    (None, "a on worker-1: never injected"),
-    (None, "b on worker-1: no evidence that it bit"),
-    (None, "c on worker-1: heal not verified"),
-    (None, "d on worker-1: heal not verified"),
-)
-def _() -> H:
-    builder = H().done(0).fault(-1, -1, kind="a").fault(kind="b", proven=False).fault(kind="c", healed=False)
-    return builder.fault(until=-1, kind="d").fault(kind="e").set(planned_faults=6)
+    @known(
+        "never read",
+        Rule.LEAK,
+        UNKNOWN,
+        len(_leaks) or None,
+        "not read",
+        *((None, key) for key in _leaks),
+        others=(Rule.CONVERGED, Rule.STUCK, Rule.EVIDENCE, Rule.DEAD_LETTER, Rule.LOST),
+    )
+    def _(leaks: tuple[str, ...] = _leaks, converged: bool = _converged) -> H:
+        return H().done(0).final(reads=0, leaks=leaks, converged=converged)
 
 
 @known("at rest", Rule.CONVERGED, PASS, 1, "at rest over 3 readings")
@@ -144,6 +91,24 @@ def _() -> H:
 )
 def _() -> H:
     return H().done(0).not_converged()
+
+
+@known(
+    "not at rest, and what keeps it from that",
+    Rule.CONVERGED,
+    UNKNOWN,
+    0,
+    "not converged: no reason recorded; drain for longer",
+    (0, "still on the broker"),
+    (1, "still on the broker"),
+    (2, "an attempt that never ended"),
+    (3, "still on the broker"),
+    others=(Rule.STUCK, Rule.LEAK, Rule.LOST),
+)
+def _() -> H:
+    builder = H().done(0).ack(1).attempt(1, outcome=OPEN).ack(2).attempt(2, outcome=OPEN).ack(3).ack(4)
+    builder.attempt(4, outcome=OPEN, pid=7).fault(1, 200, kills=(7,))
+    return builder.not_converged(reason="", pending=frozenset({-1, 0, 1, 3, 5}))
 
 
 @known("workers alive", Rule.WORKERS, PASS, 0, "no worker ended by itself")

@@ -11,6 +11,7 @@ from checker_known import (
     OPEN,
     PASS,
     TRANSIENT,
+    UNKNOWN,
     known,
 )
 
@@ -71,7 +72,9 @@ def _() -> H:
     (0, "worker-1 began while worker-2 still had 1.0 ms to run"),
 )
 def _() -> H:
-    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7).fault(101, 200, kills=(7,)).fault(300, kills=(7,))
+    return (
+        H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7).fault(101, 200, kills=(7,)).fault(101, 103, kills=(7,))
+    )
 
 
 @known(
@@ -139,13 +142,28 @@ def _stopped(
 ) -> H:
     """Operation 0 begins on worker-2, whose process 7 stands still; worker-1 runs it meanwhile; then 7 goes on."""
     first, second = fences
-    builder = H().ack(0).attempt(0, begun, 250, TRANSIENT, 1, 7, first).fault(at, until, stops=stops, proven=proven)
+    builder = (
+        H()
+        .ack(0)
+        .attempt(0, begun, 250, TRANSIENT, 1, 7, first)
+        .fault(at, until, stops=stops, proven=proven, kind="pause", target="worker-2")
+    )
     return builder.attempt(0, by, by + 10, pid=1, fence=second).effect(0, by + 5)
 
 
 @known("beside one that was stopped past its lease", Rule.OVERLAP, PASS, 0, STOPPED)
 def _() -> H:
     return _stopped()
+
+
+@known("begun with the stop", Rule.OVERLAP, PASS, 0, STOPPED)
+def _() -> H:
+    return _stopped(by=120)
+
+
+@known("and once more, when both are over", Rule.OVERLAP, PASS, 0, STOPPED)
+def _() -> H:
+    return _stopped().attempt(0, 400, pid=1, fence=3, outcome=TRANSIENT)
 
 
 @known("begun after the stop, while the stopped one still runs", Rule.OVERLAP, PASS, 0, STOPPED)
@@ -187,7 +205,6 @@ for _name, _build in (
     ("stopped, without a fence", lambda: _stopped(fences=(UNFENCED, 2))),
     ("stopped, with the same fence", lambda: _stopped(fences=(2, 2))),
     ("another process was stopped", lambda: _stopped(stops=(8,))),
-    ("the stop is not proven", lambda: _stopped(proven=False)),
 ):
 
     @known(
@@ -197,10 +214,23 @@ for _name, _build in (
         1,
         "1 operation ran twice at the same time",
         (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
-        others=(Rule.FENCE, Rule.FAULTS),
+        others=(Rule.FENCE,),
     )
     def _(build: Callable[[], H] = _build) -> H:
         return build()
+
+
+@known(
+    "the stop is not proven",
+    Rule.OVERLAP,
+    UNKNOWN,
+    1,
+    "1 operation ran twice at the same time, unless pause on worker-2 explains it, of which there is no evidence",
+    (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return _stopped(proven=False)
 
 
 @known(
@@ -239,6 +269,50 @@ def _() -> H:
 )
 def _() -> H:
     return _stopped(fences=(2, 3)).attempt(0, 230, 235, TRANSIENT, pid=1, fence=1)
+
+
+@known(
+    "a third with a lower fence meets two, and is told about the one that runs longer",
+    Rule.OVERLAP,
+    FAIL,
+    1,
+    "1 operation ran twice at the same time",
+    (0, "worker-2 began while worker-1 still had 70.0 ms to run"),
+    others=(Rule.FENCE,),
+)
+def _() -> H:
+    builder = H().ack(0).attempt(0, 110, 250, TRANSIENT, 1, 7, 2).fault(120, 220, stops=(7,), target="worker-2")
+    return builder.attempt(0, 200, 300, pid=1, fence=3).effect(0, 205).attempt(0, 230, 235, TRANSIENT, 1, fence=1)
+
+
+_NO_END = "had an attempt that never ended"
+
+for _name, _build, _left in (
+    (
+        "killed, before that with the same pid",
+        lambda: H().fault(20, 30, kills=(7,)).fault(150, 160, kills=(7,)),
+        "still had 50.0 ms to run",
+    ),
+    ("killed by a fault that was never injected", lambda: H().fault(-1, -1, kills=(7,)), _NO_END),
+):
+
+    @known(
+        _name,
+        Rule.OVERLAP,
+        FAIL,
+        1,
+        "1 operation ran twice at the same time",
+        (0, f"worker-1 began while worker-2 {_left}"),
+        others=(Rule.FAULTS,),
+    )
+    def _(build: Callable[[], H] = _build) -> H:
+        return build().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7)
+
+
+@known("killed as it began, and again later", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+def _() -> H:
+    builder = H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7)
+    return builder.fault(50, 60, kills=(7,)).fault(101, 160, kills=(7,))
 
 
 # ---------------------------------------------------------------- fence
@@ -285,6 +359,19 @@ def _() -> H:
 )
 def _() -> H:
     return _stopped(at=121, begun=220, by=205)
+
+
+@known(
+    "overtaken before it began, while it may have been stopped",
+    Rule.FENCE,
+    UNKNOWN,
+    1,
+    f"{ONE_WRONG}, unless pause on worker-2 explains it, of which there is no evidence",
+    (0, "fence 1 after 2"),
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return _stopped(begun=220, by=205, proven=False)
 
 
 @known(

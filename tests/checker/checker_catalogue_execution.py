@@ -29,7 +29,12 @@ def _() -> H:
 
 @known("twice", Rule.DUPLICATE, FAIL, 1, "1 operation took effect more than once", (0, "2 effects within 60 ms"))
 def _() -> H:
-    return H().done(0, 1).attempt(0, 150, 160).effect(0, 165).fault(140, 300)
+    return H().done(0, 1).attempt(0, 150, 160).effect(0, 165).fault(100, 300)
+
+
+@known("three times", Rule.DUPLICATE, FAIL, 1, "1 operation took effect more than once", (0, "3 effects within 95 ms"))
+def _() -> H:
+    return H().done(0).effect(0, 150).effect(0, 200)
 
 
 def _told(left: int, explained: int) -> str:
@@ -41,6 +46,35 @@ def _told(left: int, explained: int) -> str:
 def _twice(at: float = 500) -> H:
     """Operation 0: submitted at 0..1, delivered at 99, run at 100..110 and again."""
     return H().done(0).attempt(0, at).effect(0, at + 5)
+
+
+def _hung() -> H:
+    """As `_twice`, submitted once more at 50, which never returned."""
+    return _twice().submit(0, SubmitOutcome.ACKNOWLEDGED, 50, done=NEVER)
+
+
+def _moved() -> H:
+    """Operation 0 runs at worker-1, then at worker-2."""
+    return H().done(0).attempt(0, 500, role=1).effect(0, 505)
+
+
+def _came() -> H:
+    """Operation 0 runs twice at worker-1; it came to worker-2 as well."""
+    return _twice().deliver(0, 400, role=1)
+
+
+def _bare() -> H:
+    """Operation 0 takes effect twice, and no worker has written that it had it."""
+    return H().done(1).ack(0).effect(0).effect(0, 505)
+
+
+def _told_last() -> H:
+    """Operation 0 takes effect twice, and its only delivery on record is as late as the second effect."""
+    return H().ack(0).effect(0).effect(0, 505).deliver(0, 505)
+
+
+def _results_cut() -> H:
+    return _twice().fault(50, 98, target="worker-1-results")
 
 
 def _late() -> H:
@@ -59,13 +93,37 @@ for _name, _build, _left, _explained in (
     ("just before the delivery, at that worker", lambda: _twice().fault(50, 74.5), 0, 1),
     ("before the delivery, too long ago for its length", lambda: _twice().fault(50, 74.4), 1, 0),
     ("just before the delivery, at another worker", lambda: _twice().fault(50, 98, target="worker-2"), 1, 0),
+    ("just before the delivery, at that worker's result path", lambda: _results_cut(), 1, 0),
+    ("just before a delivery after the last effect", lambda: _twice().deliver(0, 700).fault(600, 650), 1, 0),
+    ("just before a delivery with the last effect", lambda: _told_last().fault(400, 452.5), 0, 1),
+    ("just before a delivery with the last effect, too long ago", lambda: _told_last().fault(400, 452.4), 1, 0),
+    ("until a submit, not long before the delivery", lambda: _late().fault(30, 90), 0, 1),
     ("before the submit, not long before the delivery", lambda: _late().fault(30, 89), 1, 0),
-    ("during the submit", lambda: _twice().fault(1, 2), 0, 1),
-    ("just before the submit's end, long ago", lambda: _twice().fault(2, 3), 1, 0),
+    ("during the submit", lambda: _twice().fault(1, 2, target="producer-1"), 0, 1),
+    ("just after the submit's end, long ago", lambda: _twice().fault(2, 3, target="producer-1"), 1, 0),
+    ("during the submit, of a server", lambda: _twice().fault(1, 2, target="redis"), 0, 1),
+    ("during the submit, of another producer", lambda: _twice().fault(1, 2, target="producer-2"), 1, 0),
+    ("during the submit, of the worker", lambda: _twice().fault(1, 2), 1, 0),
+    ("during a submit that never returned", lambda: _hung().fault(50, 50, target="producer-1"), 0, 1),
+    ("after a submit that never returned", lambda: _hung().fault(50.1, 60, target="producer-1"), 1, 0),
+    ("of another worker, between the two effects", lambda: _twice().fault(200, 300, target="worker-2"), 1, 0),
+    (
+        "of another worker, between the two effects, beside one of its own that was over",
+        lambda: _twice().fault(200, 300, target="worker-2").fault(600, 700),
+        1,
+        0,
+    ),
+    ("of another worker that ran it too", lambda: _moved().fault(200, 300, target="worker-2"), 0, 1),
+    ("of another worker that it came to", lambda: _came().fault(200, 300, target="worker-2"), 0, 1),
+    ("of a result path, between the two effects", lambda: _twice().fault(200, 300, target="worker-1-results"), 0, 1),
+    ("of a server, between the two effects", lambda: _twice().fault(200, 300, target="redis"), 0, 1),
+    ("of a server, before the delivery", lambda: _twice().fault(50, 98, target="redis"), 1, 0),
+    ("of a server, seen by no worker", lambda: _bare().fault(200, 300, target="redis"), 0, 1),
+    ("of a worker, seen by no worker", lambda: _bare().fault(200, 300), 1, 0),
+    ("of the producer, between the two effects", lambda: _twice().fault(200, 300, target="producer-1"), 1, 0),
     ("until the last effect", lambda: _twice().fault(505, 600), 0, 1),
     ("after the last effect", lambda: _twice().fault(506, 600), 1, 0),
     ("without any fault", _twice, 1, 0),
-    ("not proven", lambda: _twice().fault(200, 300, proven=False), 1, 0),
     ("never healed", lambda: _twice().fault(50, NEVER), 0, 1),
     ("while on the broker, delivery not recorded", lambda: _unseen().fault(50, 60), 0, 1),
     ("before the submit, delivery not recorded", lambda: _unseen().fault(10, 19), 1, 0),
@@ -81,7 +139,7 @@ for _name, _build, _left, _explained in (
         *([(0, "2 effects within 400 ms")] if _left else []),
         contract=AT_LEAST_ONCE,
         expression="unexplained duplicates = 0",
-        others=(Rule.FAULTS,),
+        others=(Rule.FAULTS, Rule.EVIDENCE),
     )
     def _(build: Callable[[], H] = _build) -> H:
         return build()
@@ -90,7 +148,7 @@ for _name, _build, _left, _explained in (
 # ---------------------------------------------------------------- unexpected, resurrected
 
 
-@known("all submitted", Rule.UNEXPECTED, PASS, 0, "everything that ran was submitted")
+@known("all submitted", Rule.UNEXPECTED, PASS, 0, "everything that ran was submitted", others=(Rule.EVIDENCE,))
 def _() -> H:
     return H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1).submit(2, SubmitOutcome.PENDING, 1).effect(1).effect(2)
 
@@ -140,7 +198,7 @@ def _() -> H:
     return H().done(0, 1).effect(2).set(torn_records=1)
 
 
-@known("refused and gone", Rule.RESURRECTED, PASS, 0, "0 refused submits took effect")
+@known("refused and gone", Rule.RESURRECTED, PASS, 0, "0 refused submits took effect", others=(Rule.EVIDENCE,))
 def _() -> H:
     return H().done(0).submit(1, SubmitOutcome.REFUSED, 1).submit(2, SubmitOutcome.REFUSED, 2).ack(2).effect(2)
 
@@ -152,6 +210,7 @@ def _() -> H:
     1,
     "1 refused submit took effect",
     (1, "its submit was refused, yet it took effect"),
+    others=(Rule.EVIDENCE,),
 )
 def _() -> H:
     return H().done(0).submit(1, SubmitOutcome.REFUSED, 1).effect(1).effect(1, 200)
@@ -177,6 +236,7 @@ def _() -> H:
     4,
     "1 operation over the limit; the most attempts are 4",
     (0, "4 attempts that no fault met"),
+    others=(Rule.FAULTS,),
 )
 def _() -> H:
     builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT).attempt(0, 70, 71, TRANSIENT)
@@ -187,6 +247,68 @@ def _() -> H:
 def _() -> H:
     builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT).attempt(0, 70, 71, TRANSIENT)
     return builder.attempt(0, 80, 81, outcome=OPEN, pid=7).fault(71, 72).fault(85, 86, kills=(7,))
+
+
+def _four(role: int = 0) -> H:
+    """Four attempts, at worker-1 but for the third, from 70 to 71; a fault is yet to meet that one."""
+    builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT)
+    return builder.attempt(0, 70, 71, TRANSIENT, role)
+
+
+for _name, _build, _met in (
+    ("of the worker", lambda: _four().fault(71, 72), True),
+    ("of its result path", lambda: _four().fault(61.5, 70, target="worker-1-results"), True),
+    ("of a server", lambda: _four().fault(71, 72, target="redis"), True),
+    ("of a server, beside another of the worker", lambda: _four().fault(1, 2).fault(71, 72, target="redis"), True),
+    ("of the worker, around a shorter one", lambda: _four().fault(65, 71).fault(66, 67), True),
+    ("of another worker", lambda: _four().fault(71, 72, target="worker-2"), False),
+    ("of another worker's result path", lambda: _four().fault(71, 72, target="worker-2-results"), False),
+    ("of the other worker, which made it", lambda: _four(role=1).fault(71, 72, target="worker-2"), True),
+    ("of a worker that has written nothing", lambda: _four().fault(71, 72, target="worker-3"), False),
+    ("of a producer", lambda: _four().fault(71, 72, target="producer-1"), False),
+    ("of the worker, between attempts", lambda: _four().fault(61.1, 69.9), False),
+):
+
+    @known(
+        f"one attempt met by a fault {_name}",
+        Rule.RETRIES,
+        PASS if _met else FAIL,
+        3 if _met else 4,
+        f"{0 if _met else 1} operation{'s' if _met else ''} over the limit; the most attempts are {3 if _met else 4}",
+        *([] if _met else [(0, "4 attempts that no fault met")]),
+    )
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
+
+
+@known(
+    "many over the limit",
+    Rule.RETRIES,
+    FAIL,
+    4,
+    "40 operations over the limit; the most attempts are 4",
+    *((op, "4 attempts that no fault met") for op in range(32)),
+    found=40,
+)
+def _() -> H:
+    builder = H().done(*range(40))
+    for op in range(40):
+        for at in (50, 60, 70):
+            builder.attempt(op, at, at + 1, TRANSIENT)
+    return builder
+
+
+@known(
+    "ended by themselves, before their process was killed",
+    Rule.RETRIES,
+    FAIL,
+    4,
+    "1 operation over the limit; the most attempts are 4",
+    (0, "4 attempts that no fault met"),
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return _four().fault(200, 300, kills=(1,))
 
 
 @known(

@@ -1,6 +1,8 @@
-"""Known histories: what is lost or stuck."""
+"""Known histories: what is lost."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from checker_histories import HistoryBuilder
 from checker_known import (
@@ -32,6 +34,8 @@ _LOST_1 = "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 
     UNKNOWN,
     2,
     "2 operations missing, but no worker wrote to the ledger; see why",
+    (0, "never delivered, never attempted"),
+    (1, "never delivered, never attempted"),
     others=(Rule.EVIDENCE,),
 )
 def _() -> H:
@@ -51,7 +55,20 @@ def _() -> H:
     "nothing is missing; 95 % bound: at most 63.2 % per fault (3 faults)",
 )
 def _() -> H:
-    return H().done(0, 1, 2).fault(200, 210).fault(220, 230).fault(240, 250)
+    return H().done(0, 1, 2).fault(20, 30).fault(40, 50).fault(105, 110)
+
+
+@known(
+    "only faults that are sound give a bound",
+    Rule.LOST,
+    PASS,
+    0,
+    "nothing is missing; 95 % bound: at most 95.0 % per fault (1 fault)",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    builder = H().done(0, 1, 2).fault(20, 30).fault(106, 120).fault(20, 30, proven=False).fault(20, 30, held=False)
+    return builder.fault(20, 30, healed=False).fault(20, 30, unused=True, proven=False)
 
 
 @known("never delivered", Rule.LOST, FAIL, 1, _LOST_1, (1, "never delivered, never attempted"))
@@ -177,7 +194,19 @@ def _() -> H:
     return builder.ack(3).attempt(3, outcome=PERMANENT).said(3, FAILURE).set(permanent=frozenset({3})).done(4)
 
 
-@known("dead letter", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+@known("dead letter that is due", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
+def _() -> H:
+    return H().done(0).ack(1).said(1, FAILURE).final(dead=frozenset({1, 99})).set(permanent=frozenset({1}))
+
+
+@known(
+    "dead letter that is not due is lost by another rule",
+    Rule.LOST,
+    PASS,
+    0,
+    "nothing is missing; no fault bit, so this gives no bound",
+    others=(Rule.DEAD_LETTER,),
+)
 def _() -> H:
     return H().done(0).ack(1).said(1, FAILURE).final(dead=frozenset({1, 99}))
 
@@ -207,6 +236,7 @@ for _name, _change, _doubt in (
         UNKNOWN,
         1,
         f"1 operation missing, but {_doubt}; drain for longer",
+        (1, "never delivered, never attempted"),
         others=_others,
     )
     def _(change: dict[str, object] = _change) -> H:
@@ -230,6 +260,8 @@ for _name, _change, _doubt in (
     UNKNOWN,
     2,
     "2 operations missing, but 2 nameless broker entries and 0 torn records leave room for that",
+    (1, "never delivered, never attempted"),
+    (3, "never delivered, never attempted"),
     others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
 )
 def _() -> H:
@@ -242,6 +274,7 @@ def _() -> H:
     UNKNOWN,
     1,
     "1 operation missing, but 0 nameless broker entries and 1 torn record leave room for that",
+    (1, "never delivered, never attempted"),
     others=(Rule.EVIDENCE,),
 )
 def _() -> H:
@@ -269,6 +302,7 @@ def _() -> H:
     UNKNOWN,
     1,
     "1 operation may still run (attempt open, process not killed); drain for longer",
+    (1, "attempt at worker-1 never ended"),
     others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
 )
 def _() -> H:
@@ -308,7 +342,7 @@ def _() -> H:
 
 @known("dead letters at the edges", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
 def _() -> H:
-    return H().ack(0).done(1).ack(2).final(dead=frozenset({0, 2, 3, -1}))
+    return H().ack(0).done(1).ack(2).final(dead=frozenset({0, 2, 3, -1})).set(permanent=frozenset({0, 2}))
 
 
 @known("permanent at the edges", Rule.LOST, PASS, 0, "nothing is missing; no fault bit, so this gives no bound")
@@ -323,10 +357,10 @@ def _() -> H:
     FAIL,
     1,
     _LOST_1,
-    (1, "delivered to role 5, attempt at role -1 ended interrupted, subject said retry"),
+    (1, "delivered to role 3, attempt at role -1 ended interrupted, subject said retry"),
 )
 def _() -> H:
-    builder = H().done(0, 2).ack(1).deliver(1, 20, role=1).deliver(1, 30, role=5).attempt(1, 25, outcome=TRANSIENT)
+    builder = H().done(0, 2).ack(1).deliver(1, 20, role=1).deliver(1, 30, role=3).attempt(1, 25, outcome=TRANSIENT)
     builder.attempt(1, 50, outcome=AttemptOutcome.INTERRUPTED, role=-1)
     return builder.said(1, FAILURE, 40).said(1, RETRY, 60)
 
@@ -351,81 +385,51 @@ def _() -> H:
     1,
     "1 acknowledged operation lost in submit order: 1 prefix, 0 middle, 0 postfix",
     (1, "never delivered, never attempted"),
+    others=(Rule.EVIDENCE,),
 )
 def _() -> H:
     return H().submit(0, SubmitOutcome.UNKNOWN, 0).effect(0).ack(1).done(2)
 
 
-# ---------------------------------------------------------------- stuck
-
-_BUSY = (Rule.CONVERGED, Rule.LEAK)
-
-
-@known("broker empty", Rule.STUCK, PASS, 0, "nothing is left on the broker")
-def _() -> H:
-    return H().done(0)
-
-
-@known(
-    "overdue",
-    Rule.STUCK,
-    FAIL,
-    1,
-    "1 acknowledged operation on the broker after every redelivery time-out",
-    (1, "still on the broker"),
-    others=_BUSY,
-)
-def _() -> H:
-    pending = frozenset({-1, 1, 2, 9})
-    return H().done(0).ack(1).submit(2, SubmitOutcome.UNKNOWN, 2).not_converged(pending=pending, overdue=True)
-
-
-for _name, _change in (("not overdue", {"overdue": False}), ("not quiet", {"overdue": True, "quiet": False})):
+for _name, _build, _others in (
+    ("deliveries", lambda: H().deliver(0, 5), (Rule.EVIDENCE,)),
+    ("attempts outside the plan", lambda: H().attempt(7).planned(1), (Rule.EVIDENCE, Rule.UNEXPECTED)),
+    ("effects outside the plan", lambda: H().effect(7).planned(1), (Rule.EVIDENCE, Rule.UNEXPECTED)),
+):
 
     @known(
-        f"pending, {_name}",
-        Rule.STUCK,
-        UNKNOWN,
+        f"workers wrote only {_name}",
+        Rule.LOST,
+        FAIL,
         1,
-        "still pending: 1 operation; drain for longer",
-        others=(*_BUSY, Rule.LOST),
+        "1 acknowledged operation lost in submit order: all of them",
+        (0, f"{'delivered to worker-1' if _name == 'deliveries' else 'never delivered'}, never attempted"),
+        others=_others,
     )
-    def _(change: dict[str, object] = _change) -> H:
-        return H().done(0).ack(1).not_converged(pending=frozenset({1}), **change)
+    def _(build: Callable[[], H] = _build) -> H:
+        return build().ack(0)
 
 
 @known(
-    "not converged, nothing pending",
-    Rule.STUCK,
-    UNKNOWN,
-    0,
-    "not converged, though nothing of the plan is pending: workers busy",
-    others=_BUSY,
-)
-def _() -> H:
-    return H().done(0).not_converged(overdue=True)
-
-
-@known(
-    "converged, yet pending",
-    Rule.STUCK,
-    UNKNOWN,
-    1,
-    "still pending: 1 operation; drain for longer",
-)
-def _() -> H:
-    return H().done(0).ack(1).final(pending=frozenset({1}))
-
-
-@known(
-    "stuck at the edges",
-    Rule.STUCK,
+    "workers wrote only effects",
+    Rule.LOST,
     FAIL,
-    2,
-    "2 acknowledged operations on the broker after every redelivery time-out",
-    (0, "still on the broker"),
-    (2, "still on the broker"),
-    others=_BUSY,
+    1,
+    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    (1, "never delivered, never attempted"),
 )
 def _() -> H:
-    return H().ack(0, 2).done(1).not_converged(pending=frozenset({0, 2, 3}), overdue=True)
+    return H().ack(0, 1).effect(0)
+
+
+@known(
+    "tried twice, but never acknowledged",
+    Rule.LOST,
+    PASS,
+    0,
+    "nothing is missing; no fault bit, so this gives no bound",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    builder = H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1)
+    return builder.attempt(1, 50, 60, TRANSIENT).attempt(1, 70, 80, TRANSIENT)

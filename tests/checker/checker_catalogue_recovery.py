@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from checker_histories import load, ns
 from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
-from checker_loads import BASELINE, DRAIN, HEALED, H, open_load
+from checker_loads import BASELINE, DRAIN, HEALED, PREFILL, H, open_load
 
 from harness.history import Phase
 from harness.verdict import Rule
@@ -35,6 +35,19 @@ def _() -> H:
 @known("never back", Rule.RECOVERY, FAIL, None, "not back within the 3.00 s recorded after the heal")
 def _() -> H:
     return open_load(((3000, 150),))
+
+
+@known(
+    "never back, as far as can be read",
+    Rule.RECOVERY,
+    UNKNOWN,
+    None,
+    "not back within the 3.00 s recorded after the heal, unless effects are among the 1 torn record; "
+    "see why the ledger was cut",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    return open_load(((3000, 150),)).set(torn_records=1)
 
 
 @known("back at 95 %", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s")
@@ -94,11 +107,10 @@ def _() -> H:
     None,
     "not back within the 3.00 s recorded after the heal, but the load generator was late: 0 late and 150 dropped "
     "of 600 sends",
-    others=(Rule.THROUGHPUT,),
+    others=(Rule.THROUGHPUT, Rule.EVIDENCE),
 )
 def _() -> H:
-    builder = open_load(((3000, 150),))
-    return builder.set(dropped_sends=150).planned(builder.build().planned + 150)
+    return open_load(((3000, 150),)).drop(*range(1200, 1350), due=3500)
 
 
 @known("no limit", Rule.RECOVERY, NOT_CLAIMED, 0.0, "no limit set", expression="no limit")
@@ -176,10 +188,16 @@ def _() -> H:
     return open_load(((3000, 150),), limit=3)
 
 
-@known("back although sends were dropped", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s", others=(Rule.THROUGHPUT,))
+@known(
+    "back although sends were dropped",
+    Rule.RECOVERY,
+    PASS,
+    0.0,
+    "back after 0.00 s",
+    others=(Rule.THROUGHPUT, Rule.EVIDENCE),
+)
 def _() -> H:
-    builder = open_load()
-    return builder.set(dropped_sends=50).planned(builder.build().planned + 50)
+    return open_load().drop(*range(1200, 1250), due=3500)
 
 
 @known(
@@ -192,3 +210,132 @@ def _() -> H:
 )
 def _() -> H:
     return open_load().set(faults=())
+
+
+@known(
+    "counted from the last heal, proven or not",
+    Rule.RECOVERY,
+    PASS,
+    0.25,
+    "back after 0.25 s",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return open_load(((3000, 100), (4250, 200))).fault(3100, 4000, proven=False)
+
+
+@known(
+    "a fault without evidence was never healed",
+    Rule.RECOVERY,
+    UNKNOWN,
+    None,
+    "a fault was never healed; the recovery time cannot be told",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return open_load().fault(3100, -1, proven=False)
+
+
+@known("what nothing uses is not waited for", Rule.RECOVERY, PASS, 0.75, "back after 0.75 s")
+def _() -> H:
+    return open_load(((3000, 100), (3750, 200))).fault(3100, 4000, proven=False, unused=True)
+
+
+@known(
+    "a fault that was not injected ended nothing",
+    Rule.RECOVERY,
+    PASS,
+    0.75,
+    "back after 0.75 s",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return open_load(((3000, 100), (3750, 200))).fault(-1, 4000)
+
+
+@known("exactly as many effects as needed", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s")
+def _() -> H:
+    return open_load(((3000, 188),))
+
+
+@known("three good windows and no more", Rule.RECOVERY, PASS, 0.5, "back after 0.50 s", others=(Rule.THROUGHPUT,))
+def _() -> H:
+    return open_load(((3000, 100), (3500, 200), (4250, 50)))
+
+
+@known(
+    "good windows at the end, but too late",
+    Rule.RECOVERY,
+    FAIL,
+    None,
+    "not back within the 3.00 s recorded after the heal",
+)
+def _() -> H:
+    return open_load(((3000, 150), (5500, 200)))
+
+
+@known(
+    "slow because little was offered",
+    Rule.RECOVERY,
+    UNKNOWN,
+    None,
+    "not back within the 3.00 s recorded after the heal, but the load generator was late: 0 late, 0 dropped and "
+    "150 never offered of 600 sends",
+    others=(Rule.THROUGHPUT, Rule.EVIDENCE),
+)
+def _() -> H:
+    return open_load(((3000, 150),)).planned(1350)
+
+
+@known(
+    "the last one comes late",
+    Rule.RECOVERY,
+    FAIL,
+    2.0,
+    "back after 2.00 s, when everything was done",
+)
+def _() -> H:
+    builder = open_load(((3000, 180),), ended=3250).phase(DRAIN, 3250, 9000)
+    return builder.ack(650, at=3249).attempt(650, 5000).effect(650, 5000)
+
+
+def _quiet(ended: float) -> H:
+    """A baseline until 2000, when the only fault was healed; the record ends when it is said to."""
+    builder = H().slo(None, 1).fault(1900, 2000).phase(BASELINE, 0, 2000, 400).phase(HEALED, 2000, ended)
+    load(builder, 0, 2000, 200)
+    return builder
+
+
+@known(
+    "everything was done with a window, which the record does not reach",
+    Rule.RECOVERY,
+    UNKNOWN,
+    None,
+    f"not back within the 0.90 s recorded after the heal; {_LONGER}",
+)
+def _() -> H:
+    return _quiet(2900).ack(400, at=1999).attempt(400, 3000).effect(400, 3000)
+
+
+@known("back, and everything done with the last window", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s")
+def _() -> H:
+    builder = _quiet(2750)
+    load(builder, 2000, 2750, 200, first_op=400)
+    return builder
+
+
+@known(
+    "slow after the heal, drained, though not all was offered",
+    Rule.RECOVERY,
+    FAIL,
+    None,
+    "not back within the 3.00 s recorded after the heal",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    builder = H().slo(None, 1).fault(3000, 3500).phase(PREFILL, 0, 1000).phase(BASELINE, 1000, 3000)
+    builder.phase(HEALED, 3500, 6500)
+    for op in range(1000):
+        at = 1000 + op * 2.5 if op < 800 else 3500 + (op - 800) * 20
+        builder.ack(op, at=op / 10, due=0).attempt(op, at, at + 1).effect(op, at)
+    return builder.planned(1100)

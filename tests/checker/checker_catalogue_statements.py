@@ -38,6 +38,7 @@ def _() -> H:
     "2 successes claimed without an effect",
     (1, "success claimed, no effect recorded"),
     (2, "success claimed, no effect recorded"),
+    others=(Rule.EVIDENCE,),
 )
 def _() -> H:
     builder = H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1).submit(2, SubmitOutcome.UNKNOWN, 1)
@@ -89,6 +90,7 @@ def _() -> H:
         .attempt(4, outcome=TRANSIENT)
         .said(4, FAILURE)
         .final(dead=frozenset({4}))
+        .set(permanent=frozenset({4}))
     )
 
 
@@ -199,12 +201,13 @@ def _() -> H:
     1,
     "1 success claimed without an effect",
     (0, "success claimed, no effect recorded"),
+    others=(Rule.EVIDENCE,),
 )
 def _() -> H:
     return H().submit(0, SubmitOutcome.UNKNOWN, 0).done(1).final(results={0: SUCCESS, 2: SUCCESS, -1: SUCCESS})
 
 
-@known("claims without effects are no zombies", Rule.ZOMBIE, PASS, 0, f"0 operations {_FINAL}")
+@known("claims without effects are no zombies", Rule.ZOMBIE, PASS, 0, f"0 operations {_FINAL}", others=(Rule.EVIDENCE,))
 def _() -> H:
     return H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1).said(1, FAILURE, 100)
 
@@ -224,3 +227,68 @@ def _() -> H:
 )
 def _() -> H:
     return H().done(0).said(0, FAILURE, 120).said(0, RETRY, 150).said(0, REVOKED, 160)
+
+
+@known(
+    "a failure at the very start",
+    Rule.FALSE_FAILURE,
+    FAIL,
+    1,
+    f"1 operation {_LAST}",
+    (0, "failure claimed, but it took effect"),
+)
+def _() -> H:
+    return H().ack(0, at=0).effect(0, 0).said(0, FAILURE, 0)
+
+
+@known(
+    "two final words at once, in the other order",
+    Rule.ZOMBIE,
+    FAIL,
+    1,
+    f"1 operation {_FINAL}",
+    (0, "effect 5.0 ms after failure was claimed"),
+)
+def _() -> H:
+    return H().done(0).said(0, FAILURE, 100).said(0, REVOKED, 100)
+
+
+@known(
+    "the last of three effects is the late one",
+    Rule.ZOMBIE,
+    FAIL,
+    1,
+    f"1 operation {_FINAL}",
+    (0, "effect 50.0 ms after failure was claimed"),
+)
+def _() -> H:
+    return H().done(0).effect(0, 120).effect(0, 200).said(0, FAILURE, 150)
+
+
+@known("revoked or retried is no success", Rule.FALSE_SUCCESS, PASS, 0, "every success that was claimed took effect")
+def _() -> H:
+    builder = H().done(0).ack(1, 2, 3).said(1, REVOKED).final(results={2: REVOKED, 3: RETRY})
+    return builder.final(dead=frozenset({1, 2, 3})).set(permanent=frozenset({1, 2, 3}))
+
+
+@known(
+    "only revoked, and that is a word",
+    Rule.FALSE_SUCCESS,
+    PASS,
+    0,
+    "every success that was claimed took effect",
+)
+def _() -> H:
+    return H().ack(0).attempt(0).effect(0).said(0, REVOKED)
+
+
+@known(
+    "nothing but failures, and an empty ledger",
+    Rule.FALSE_SUCCESS,
+    PASS,
+    0,
+    "every success that was claimed took effect",
+    others=(Rule.EVIDENCE, Rule.LOST),
+)
+def _() -> H:
+    return H().ack(0).said(0, FAILURE)

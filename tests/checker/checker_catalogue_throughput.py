@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from checker_histories import load
-from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
+from checker_known import FAIL, NOT_CLAIMED, PASS, PERMANENT, UNKNOWN, known
 from checker_loads import BASELINE, FAULT, NO_PACE, PREFILL, H, open_load, spans
 
 from harness.verdict import Rule
@@ -183,7 +183,7 @@ def _() -> H:
 
 @known("drained, one dead", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
 def _() -> H:
-    return _drain(until=4000, lost=1).final(dead=frozenset({0}))
+    return _drain(until=4000, lost=1).final(dead=frozenset({0})).set(permanent=frozenset({0}))
 
 
 @known("too few to drain", Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}", expression=_DRAINED)
@@ -234,4 +234,111 @@ def _() -> H:
     builder = _drain(until=4000, lost=40)
     for op in range(40):
         builder.attempt(op, 1000 + op, 1001 + op).effect(op, 1000 + op)
+    return builder
+
+
+@known(
+    "drained, one lost and one dead",
+    Rule.THROUGHPUT,
+    FAIL,
+    266.0,
+    "baseline 266.0/s < 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.LOST,),
+)
+def _() -> H:
+    return _drain(until=4000, lost=2).final(dead=frozenset({0})).set(permanent=frozenset({0}))
+
+
+@known(
+    "drained, one lost and one dead though done",
+    Rule.THROUGHPUT,
+    FAIL,
+    266.333,
+    "baseline 266.3/s < 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.LOST, Rule.FALSE_FAILURE),
+)
+def _() -> H:
+    return _drain(until=4000, lost=1).final(dead=frozenset({1})).set(permanent=frozenset({1}))
+
+
+@known("drained, all dead", Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}", expression=_DRAINED)
+def _() -> H:
+    builder = _drain(until=4000, lost=50, operations=50).deliver(0, 10).deliver(1, 10)
+    return builder.attempt(0, outcome=PERMANENT).final(dead=frozenset(range(50))).set(permanent=frozenset(range(50)))
+
+
+for _operations, _tps in ((527, 5000.0), (526, None)):
+
+    @known(
+        f"{_operations} in a blink",
+        Rule.THROUGHPUT,
+        PASS if _tps else UNKNOWN,
+        _tps,
+        "baseline 5000.0/s >= 300.0/s" if _tps else f"baseline {_TOO_LITTLE}",
+        expression=_DRAINED,
+    )
+    def _(operations: int = _operations) -> H:
+        return _drain(5000, operations=operations)
+
+
+@known("many in no time", Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}", expression=_DRAINED)
+def _() -> H:
+    return _drain(float("inf"), operations=600)
+
+
+@known("a short phase of an open load, with many effects", Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}")
+def _() -> H:
+    builder = H().slo(100).phase(BASELINE, 0, 100, 600)
+    load(builder, 0, 100, 6000)
+    return builder
+
+
+@known(
+    "drained but for a few, after a fault",
+    Rule.THROUGHPUT,
+    UNKNOWN,
+    400.0,
+    f"baseline 400.0/s >= 300.0/s; healed {_TOO_LITTLE}",
+    expression=_DRAINED,
+    others=(Rule.LOST,),
+)
+def _() -> H:
+    builder = _drain(operations=206, lost=1)
+    return builder.set(phases=(*builder.build().phases[:1], *spans((1520, 2000), (2000, 2001), (2001, 6000))))
+
+
+@known(
+    "drained, though not all was offered",
+    Rule.THROUGHPUT,
+    PASS,
+    400.0,
+    "baseline 400.0/s >= 300.0/s",
+    expression=_DRAINED,
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    return _drain(until=4000).planned(900)
+
+
+@known(
+    "drained, a phase is too short to be counted",
+    Rule.THROUGHPUT,
+    FAIL,
+    50.0,
+    f"baseline 50.0/s < 95.0/s; baseline {_TOO_LITTLE}",
+)
+def _() -> H:
+    builder = H().slo(100).phase(BASELINE, 0, 1000, 100).phase(BASELINE, 1000, 1100, 10)
+    load(builder, 1000, 1100, 100, first_op=load(builder, 0, 1000, 50))
+    return builder
+
+
+@known("warm-up is 5 % of 800", Rule.THROUGHPUT, FAIL, 299.0, "baseline 299.0/s < 300.0/s", expression=_DRAINED)
+def _() -> H:
+    builder = _drain(299, until=5000, lost=45)
+    for op in range(45):
+        at = 1500 + op * 1000 / 299 if op >= 40 else 1000 + op
+        builder.attempt(op, at, at + 1).effect(op, at)
     return builder

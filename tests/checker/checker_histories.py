@@ -15,6 +15,7 @@ from harness.history import (
     ClaimKind,
     Claims,
     Deliveries,
+    Drops,
     Effects,
     FaultInterval,
     FinalState,
@@ -29,6 +30,8 @@ AT_LEAST_ONCE = Contract(frozenset(Claim) - {Claim.EFFECTIVELY_ONCE}, max_attemp
 NO_FENCES = Contract(frozenset(Claim) - {Claim.FENCED}, max_attempts=3)
 READ_AT = 10_000
 LEASE = 100
+#: Indices into the roles of every history.
+WORKER_1, WORKER_2, PRODUCER_1 = 0, 1, 2
 
 
 def ns(ms: float) -> int:
@@ -37,20 +40,36 @@ def ns(ms: float) -> int:
 
 
 class HistoryBuilder:
-    """A history that is complete, healed and at rest unless told otherwise."""
+    """A history that is complete, healed and at rest, its producer done with its part, unless told otherwise."""
 
     def __init__(self) -> None:
         self._history = History(
-            roles=("worker-1", "worker-2"),
+            roles=("worker-1", "worker-2", "producer-1"),
+            producers=("producer-1",),
+            finished=frozenset({"producer-1"}),
             lease_ns=ns(LEASE),
             final=FinalState(reads=3, read_at_ns=ns(READ_AT), converged=True, quiet=True),
         )
         self._planned: int | None = None
 
-    def submit(self, op: int, outcome: SubmitOutcome, at: float, due: float | None = None) -> Self:
-        done = NEVER if outcome is SubmitOutcome.PENDING else at + 1
-        values = (op, ns(at if due is None else due), ns(at), ns(done), outcome)
+    def submit(
+        self,
+        op: int,
+        outcome: SubmitOutcome,
+        at: float,
+        due: float | None = None,
+        *,
+        done: float | None = None,
+        role: int = PRODUCER_1,
+    ) -> Self:
+        ended = NEVER if outcome is SubmitOutcome.PENDING else at + 1 if done is None else done
+        values = (op, ns(at if due is None else due), ns(at), ns(ended), outcome, role)
         return self._row(self._history.submits, *values)
+
+    def drop(self, *ops: int, due: float | None = None) -> Self:
+        for op in ops:
+            self._row(self._history.drops, op, ns(op if due is None else due))
+        return self
 
     def ack(self, *ops: int, at: float | None = None, due: float | None = None) -> Self:
         for op in ops:
@@ -93,14 +112,19 @@ class HistoryBuilder:
         until: float = 300,
         *,
         proven: bool = True,
+        held: bool = True,
         healed: bool = True,
+        unused: bool = False,
         kills: tuple[int, ...] = (),
         stops: tuple[int, ...] = (),
         kind: str = "worker_kill",
         target: str = "worker-1",
+        evidence: str = "",
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
-        fault = FaultInterval(kind, target, ns(at), ns(until), proven, healed, **pids)
+        fault = FaultInterval(
+            kind, target, ns(at), ns(until), proven, healed, held=held, unused=unused, evidence=evidence, **pids
+        )
         self._history.faults += (fault,)
         self._history.planned_faults += 1
         return self
@@ -129,10 +153,10 @@ class HistoryBuilder:
         return self
 
     def build(self) -> History:
-        default = max(self._history.submits.op, default=-1) + 1
+        default = max([*self._history.submits.op, *self._history.drops.op], default=-1) + 1
         return replace(self._history, planned=default if self._planned is None else self._planned)
 
-    def _row(self, table: Submits | Deliveries | Attempts | Effects | Claims, *values: int) -> Self:
+    def _row(self, table: Submits | Drops | Deliveries | Attempts | Effects | Claims, *values: int) -> Self:
         for field, value in zip(fields(table), values, strict=True):
             getattr(table, field.name).append(value)
         return self
@@ -142,7 +166,7 @@ def shuffled(history: History, seed: int) -> History:
     """The same history with the rows of every table, the faults and the deaths in another order."""
     rng = random.Random(seed)
     changes: dict[str, Any] = {}
-    for name in ("submits", "deliveries", "attempts", "effects", "claims"):
+    for name in ("submits", "drops", "deliveries", "attempts", "effects", "claims"):
         table = getattr(history, name)
         order = rng.sample(range(len(table.op)), len(table.op))
         changes[name] = type(table)(

@@ -41,12 +41,14 @@ def known(
     contract: Contract = ALL,
     others: tuple[Rule, ...] = (),
     expression: str = "",
+    found: int | None = None,
 ) -> Callable[[Callable[[], HistoryBuilder]], None]:
-    """Registers the history that the decorated function builds."""
+    """Registers the history that the decorated function builds. found: when it is more than the samples."""
 
     def register(build: Callable[[], HistoryBuilder]) -> None:
-        found = tuple(Sample(*sample) for sample in samples)
-        result = RuleResult(rule, outcome, expression or EXPRESSIONS[rule], observed, reason, found)
+        told = tuple(Sample(*sample) for sample in samples)
+        whole = len(told) if found is None else found
+        result = RuleResult(rule, outcome, expression or EXPRESSIONS[rule], observed, reason, told, whole)
         KNOWN.append(Known(name, build().build(), result, contract, frozenset(others)))
 
     return register
@@ -54,6 +56,7 @@ def known(
 
 EXPRESSIONS = {
     Rule.LOST: "lost = 0",
+    Rule.DEAD_LETTER: "undue dead letters = 0",
     Rule.STUCK: "stuck = 0",
     Rule.DUPLICATE: "effects per operation <= 1",
     Rule.OVERLAP: "overlapping attempts = 0",

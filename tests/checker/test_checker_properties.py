@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 
-from checker_histories import ALL, LEASE, READ_AT, HistoryBuilder, shuffled
+from checker_histories import ALL, AT_LEAST_ONCE, LEASE, PRODUCER_1, READ_AT, HistoryBuilder, shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.checker import check
-from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, History, SubmitOutcome
+from harness.contract import Contract
+from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
 from harness.verdict import MAX_SAMPLES, Outcome, Rule
 
 OPS = 5
@@ -54,9 +55,13 @@ def histories(draw: st.DrawFn) -> History:
     return builder.final(pending=draw(some_ops), dead=draw(some_ops)).set(permanent=draw(some_ops)).build()
 
 
+def told(history: History, *outcomes: SubmitOutcome) -> set[int]:
+    """The operations of which some submit had one of these outcomes."""
+    rows = zip(history.submits.op, history.submits.outcome, strict=True)
+    return {op for op, outcome in rows if outcome in outcomes}
+
+
 def naive_lost(history: History) -> set[int]:
-    told = list(zip(history.submits.op, history.submits.outcome, strict=True))
-    acked = {op for op, outcome in told if outcome == SubmitOutcome.ACKNOWLEDGED}
     admitted = {
         op
         for op, kind in zip(history.claims.op, history.claims.kind, strict=True)
@@ -65,7 +70,20 @@ def naive_lost(history: History) -> set[int]:
     ended = list(zip(history.attempts.op, history.attempts.outcome, strict=True))
     gave_up = {op for op, outcome in ended if outcome == AttemptOutcome.PERMANENT}
     dead = history.final.dead | (history.permanent & gave_up & admitted)
-    return acked - set(history.effects.op) - dead - history.final.pending
+    return told(history, SubmitOutcome.ACKNOWLEDGED) - set(history.effects.op) - dead - history.final.pending
+
+
+def naive_undue(history: History, contract: Contract) -> set[int]:
+    sent = told(history, SubmitOutcome.ACKNOWLEDGED, SubmitOutcome.UNKNOWN, SubmitOutcome.PENDING)
+    undue = set()
+    for op in history.final.dead & sent - set(history.effects.op) - history.permanent:
+        ends = [end for other, end in zip(history.attempts.op, history.attempts.outcome, strict=True) if other == op]
+        crashes = ends.count(AttemptOutcome.OPEN)
+        failures = len(ends) - crashes - ends.count(AttemptOutcome.OK)
+        crashed = contract.max_crashes is not None and crashes >= contract.max_crashes
+        if failures < contract.max_attempts and not crashed:
+            undue.add(op)
+    return undue
 
 
 def naive_repeated(history: History) -> set[int]:
@@ -130,8 +148,8 @@ def test_lost_duplicate_and_overlap_are_what_they_are_defined_to_be(history: His
     lost = naive_lost(history)
     result = verdict.rule(Rule.LOST)
     workers_wrote = bool(history.attempts.op or history.effects.op)
-    assert {sample.op for sample in result.samples} == (lost if workers_wrote else set())
-    assert result.observed == len(lost)
+    assert {sample.op for sample in result.samples} == lost
+    assert result.observed == result.found == len(lost)
     assert (result.outcome is Outcome.FAIL) == bool(lost and workers_wrote)
     assert result.outcome is Outcome.UNKNOWN or workers_wrote or not lost
     elsewhere = {
@@ -147,8 +165,133 @@ def test_lost_duplicate_and_overlap_are_what_they_are_defined_to_be(history: His
         assert unfenced == naive_unfenced(history)
 
 
+@settings(max_examples=100, deadline=None)
+@given(histories(), st.sampled_from((None, 0, 1, 2)), st.integers(1, 3))
+def test_a_dead_letter_is_due_as_it_is_defined(history: History, max_crashes: int | None, max_attempts: int) -> None:
+    contract = replace(ALL, max_attempts=max_attempts, max_crashes=max_crashes)
+    verdict = check(history, contract)
+    undue, result = naive_undue(history, contract), verdict.rule(Rule.DEAD_LETTER)
+    assert {sample.op for sample in result.samples} == undue
+    assert result.observed == result.found == verdict.operations.undue == len(undue)
+    workers_wrote = bool(history.attempts.op or history.effects.op)
+    expected = Outcome.PASS if not undue else Outcome.FAIL if workers_wrote else Outcome.UNKNOWN
+    assert result.outcome is expected
+    effective = told(history, *SubmitOutcome) & set(history.effects.op)
+    falsely = {sample.op for sample in verdict.rule(Rule.FALSE_FAILURE).samples}
+    assert history.final.dead & effective <= falsely | {sample.op for sample in verdict.rule(Rule.ZOMBIE).samples}
+
+
+TARGETS = ("worker-1", "worker-2", "worker-2-results", "worker-3", "producer-1", "redis")
+faults = st.lists(
+    st.tuples(st.sampled_from(TARGETS), times, st.integers(0, 15), st.booleans(), st.booleans()), max_size=3
+)
+workers = st.integers(0, 1)
+
+
+@st.composite
+def fault_histories(draw: st.DrawFn) -> History:
+    """Operations that are submitted at 0..4 and come to workers afterwards, and faults of anybody."""
+    builder = HistoryBuilder().planned(OPS)
+    for op, length in draw(st.lists(st.tuples(st.integers(0, OPS - 1), times), max_size=6)):
+        builder.submit(op, SubmitOutcome.ACKNOWLEDGED, op, done=op + length, role=PRODUCER_1)
+    for op, at, role in draw(st.lists(st.tuples(op_numbers, times, workers), max_size=4)):
+        builder.deliver(op, OPS + at, role)
+    for op, at, length, role in draw(st.lists(st.tuples(op_numbers, times, st.integers(0, 9), workers), max_size=12)):
+        builder.attempt(op, OPS + at, OPS + at + length, AttemptOutcome.TRANSIENT, role)
+    for op, at in draw(st.lists(st.tuples(op_numbers, times), max_size=8)):
+        builder.effect(op, OPS + at)
+    for target, at, length, proven, held in draw(faults):
+        builder.fault(at, at + length, target=target, proven=proven, held=held)
+    return builder.build()
+
+
+def believed(history: History) -> History:
+    return replace(history, faults=tuple(replace(fault, proven=True, held=True) for fault in history.faults))
+
+
+def naive_bitten(history: History, role: str, begun: int, ended: int) -> bool:
+    """Whether a fault of this role, or of the server, is evidence for trouble in this stretch."""
+    return any(
+        fault.proven
+        and fault.held
+        and fault.role in (role, "redis")
+        and fault.injected_ns <= ended
+        and begun <= fault.healed_ns
+        for fault in history.faults
+    )
+
+
+def naive_over(history: History) -> set[int]:
+    counts = dict.fromkeys(range(OPS), 0)
+    table = history.attempts
+    for row, op in enumerate(table.op):
+        role = history.roles[table.role[row]]
+        if op in counts and not naive_bitten(history, role, table.begun_ns[row], table.ended_ns[row]):
+            counts[op] += 1
+    return {op for op, number in counts.items() if number > AT_LEAST_ONCE.max_attempts}
+
+
+def naive_unexplained(history: History) -> set[int]:
+    return {
+        op
+        for op in naive_repeated(history) & told(history, SubmitOutcome.ACKNOWLEDGED)
+        if not naive_explained(history, op)
+    }
+
+
+def naive_explained(history: History, op: int) -> bool:
+    submits = [row for row, other in enumerate(history.submits.op) if other == op]
+    deliveries = [row for row, other in enumerate(history.deliveries.op) if other == op]
+    attempts = [row for row, other in enumerate(history.attempts.op) if other == op]
+    for row in submits:
+        if naive_bitten(history, "producer-1", history.submits.begun_ns[row], history.submits.done_ns[row]):
+            return True
+    seen = [history.deliveries.at_ns[row] for row in deliveries] or [history.submits.begun_ns[row] for row in submits]
+    seen += [history.attempts.begun_ns[row] for row in attempts]
+    last = max(at for other, at in zip(history.effects.op, history.effects.at_ns, strict=True) if other == op)
+    had = {history.roles[history.deliveries.role[row]] for row in deliveries}
+    had |= {history.roles[history.attempts.role[row]] for row in attempts}
+    if any(naive_bitten(history, role, min(seen), last) for role in had | {"redis"}):
+        return True
+    sent = min(history.submits.begun_ns[row] for row in submits)
+    return any(
+        fault.proven
+        and fault.held
+        and fault.target == history.roles[history.deliveries.role[row]]
+        and sent <= fault.healed_ns
+        and fault.injected_ns <= history.deliveries.at_ns[row] <= 2 * fault.healed_ns - fault.injected_ns
+        and history.deliveries.at_ns[row] <= last
+        for fault in history.faults
+        for row in deliveries
+    )
+
+
+def naive_flying(history: History, fault: FaultInterval) -> bool:
+    for op in told(history, SubmitOutcome.ACKNOWLEDGED):
+        begun = min(at for other, at in zip(history.submits.op, history.submits.begun_ns, strict=True) if other == op)
+        done = [at for other, at in zip(history.effects.op, history.effects.at_ns, strict=True) if other == op]
+        if begun <= fault.healed_ns and not (done and min(done) < fault.injected_ns):
+            return True
+    return False
+
+
+@settings(max_examples=200, deadline=None)
+@given(fault_histories())
+def test_faults_explain_what_they_are_defined_to_explain(history: History) -> None:
+    verdict = check(history, AT_LEAST_ONCE)
+    for rule, definition in ((Rule.RETRIES, naive_over), (Rule.DUPLICATE, naive_unexplained)):
+        found = definition(history)
+        assert {sample.op for sample in verdict.rule(rule).samples} == found
+        expected = Outcome.PASS if not found else Outcome.FAIL if definition(believed(history)) else Outcome.UNKNOWN
+        assert verdict.rule(rule).outcome is expected
+    sound = [fault for fault in history.faults if fault.proven and fault.held and naive_flying(history, fault)]
+    result = verdict.rule(Rule.FAULTS)
+    assert result.observed == len(sound)
+    assert (result.outcome is Outcome.PASS) == (len(sound) == len(history.faults))
+
+
 @settings(max_examples=60, deadline=None)
-@given(histories(), st.integers())
+@given(st.one_of(histories(), fault_histories()), st.integers())
 def test_the_order_of_rows_never_matters(history: History, seed: int) -> None:
     assert check(shuffled(history, seed), ALL) == check(history, ALL)
 
@@ -162,4 +305,4 @@ def test_counts_add_up(history: History) -> None:
     assert counts.submitted == len(set(history.submits.op))
     assert counts.recovered <= min(counts.unknown, counts.effects)
     assert len(verdict.rules) == len(Rule)
-    assert all(len(result.samples) <= MAX_SAMPLES for result in verdict.rules)
+    assert all(len(result.samples) == min(result.found, MAX_SAMPLES) for result in verdict.rules)

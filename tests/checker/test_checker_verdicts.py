@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import checker_series
 import pytest
 from checker_histories import ALL, HistoryBuilder, load
 
 from harness.checker import Window, check, series
 from harness.contract import Claim, Contract, PhaseName
-from harness.history import ClaimKind, History, SubmitOutcome
+from harness.history import AttemptOutcome, ClaimKind, History, SubmitOutcome
 from harness.verdict import MAX_SAMPLES, OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict
 
 PASS, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
@@ -21,6 +22,7 @@ def test_a_clean_case() -> None:
         PASS,
         (
             RuleResult(Rule.LOST, PASS, "lost = 0", 0, bound),
+            RuleResult(Rule.DEAD_LETTER, PASS, "undue dead letters = 0", 0, "no dead letter"),
             RuleResult(Rule.STUCK, PASS, "stuck = 0", 0, "nothing is left on the broker"),
             RuleResult(
                 Rule.DUPLICATE, PASS, "effects per operation <= 1", 0, "0 operations took effect more than once"
@@ -63,7 +65,7 @@ def test_a_clean_case() -> None:
             RuleResult(Rule.THROUGHPUT, NOT_CLAIMED, "no target", None, "no target set"),
             silent,
         ),
-        OperationCounts(submitted=2, acknowledged=2, effects=2),
+        OperationCounts(submitted=2, acknowledged=2, effects=2, planned=2),
         Throughput(),
     )
 
@@ -79,7 +81,16 @@ def test_nothing_claimed_leaves_what_is_always_judged() -> None:
     history = HistoryBuilder().done(0, 2).ack(1).attempt(0, 105).build()
     verdict = check(history, Contract(frozenset()))
     not_claimed = {result.rule for result in verdict.rules if result.outcome is NOT_CLAIMED}
-    promises = {Rule.LOST, Rule.STUCK, Rule.OVERLAP, Rule.FENCE, Rule.RETRIES, Rule.THROUGHPUT, Rule.RECOVERY}
+    promises = {
+        Rule.LOST,
+        Rule.DEAD_LETTER,
+        Rule.STUCK,
+        Rule.OVERLAP,
+        Rule.FENCE,
+        Rule.RETRIES,
+        Rule.THROUGHPUT,
+        Rule.RECOVERY,
+    }
     assert not_claimed == promises
     assert verdict.outcome is PASS
     assert verdict.rule(Rule.LOST).observed == 1
@@ -102,26 +113,29 @@ def test_a_claim_switches_its_rule_on(claim: Claim, rule: Rule) -> None:
 def test_samples_are_capped_and_counted_whole() -> None:
     history = HistoryBuilder().done(100).ack(*range(100)).build()
     result = check(history, ALL).rule(Rule.LOST)
-    assert result.observed == 100
+    assert result.observed == result.found == 100
     assert [sample.op for sample in result.samples] == list(range(MAX_SAMPLES))
 
 
 def test_counts() -> None:
     builder = HistoryBuilder().done(0, 1).effect(1, 300).ack(2, at=500, due=300).attempt(2, 510)
     builder.submit(3, SubmitOutcome.REFUSED, 3).submit(4, SubmitOutcome.UNKNOWN, 4).effect(4)
-    builder.submit(5, SubmitOutcome.PENDING, 5).said(2, ClaimKind.FAILURE, 600)
-    history = builder.final(dead=frozenset({2})).set(dropped_sends=2).planned(8).build()
+    builder.submit(5, SubmitOutcome.PENDING, 5).said(2, ClaimKind.FAILURE, 600).drop(6, 7)
+    builder.ack(9).attempt(9, outcome=AttemptOutcome.PERMANENT).said(9, ClaimKind.FAILURE).set(permanent=frozenset({9}))
+    history = builder.final(dead=frozenset({0, 2, 99})).planned(11).build()
     assert check(history, ALL).operations == OperationCounts(
-        submitted=6,
-        acknowledged=3,
+        submitted=7,
+        acknowledged=4,
         refused=1,
         unknown=2,
         effects=3,
-        dead=1,
+        dead=3,  # 9 is given up without a dead letter
         recovered=1,
         duplicates=1,
         late_sends=1,
         dropped_sends=2,
+        planned=11,
+        undue=1,  # 0 took effect: a false failure
     )
 
 
@@ -133,24 +147,48 @@ def test_figures_are_given_though_nothing_is_judged() -> None:
 
 
 def test_the_series_cuts_the_case_into_windows() -> None:
-    builder = HistoryBuilder().phase(PhaseName.BASELINE, 1000, 2100).ack(0, at=1000, due=990).effect(0, 1010)
-    builder.ack(1, at=1400).effect(1, 1500).effect(1, 1600).ack(2, at=1600).effect(2, 2050).effect(7, 1100)
-    builder.ack(3, at=900).effect(3, 950).ack(2, at=2200)
-    assert series(builder.build(), 0.5) == (
+    assert series(checker_series.cut(), 0.5) == (
         Window(0.0, 0.5, 1, 2, 2.0, 20.0, 20.0),
         Window(0.5, 1.1, 2, 1, 3.333, 100.0, 450.0),
     )
 
 
 def test_the_series_reaches_to_the_last_effect() -> None:
-    builder = HistoryBuilder().phase(PhaseName.BASELINE, 0, 1000).ack(0, at=0).effect(0, 2499)
-    windows = series(builder.build(), 1.0)
+    windows = series(checker_series.late(), 1.0)
     assert [window.effects for window in windows] == [0, 1]
     assert windows[0] == Window(0.0, 1.0, 0, 1, 0.0, None, None)
 
 
 def test_the_series_of_no_phase_is_empty() -> None:
     assert series(HistoryBuilder().done(0).build(), 1.0) == ()
+
+
+def test_the_series_leaves_out_what_was_run_again() -> None:
+    assert [window.effects for window in series(checker_series.again(), 1.0)] == [1]
+
+
+def test_the_series_takes_what_lies_on_an_edge_into_the_later_window() -> None:
+    assert series(checker_series.edges(), 0.5) == (
+        Window(0.0, 0.5, 2, 2, 4.0, 0.0, 0.0),
+        Window(0.5, 1.0, 1, 1, 2.0, 0.0, 0.0),
+        Window(1.0, 1.5, 0, 0, 0.0, None, None),
+        Window(1.5, 2.0, 1, 1, 2.0, 0.0, 0.0),
+        Window(2.0, 2.25, 2, 2, 8.0, 0.0, 0.0),
+    )
+
+
+def test_the_last_window_of_the_series_takes_a_short_rest() -> None:
+    windows = series(checker_series.rest(), 0.5)
+    assert [(window.begun_s, window.effects, window.submits) for window in windows] == [(0.0, 1, 1), (0.5, 1, 1)]
+    assert windows[-1].ended_s == pytest.approx(1.1)
+
+
+def test_the_series_has_no_window_shorter_than_a_nanosecond() -> None:
+    assert len(series(checker_series.smallest(), 4e-10)) == 3
+
+
+def test_the_series_of_a_phase_of_no_length() -> None:
+    assert series(checker_series.nothing(), 0.5) == (Window(0.0, 0.0, 0, 0, 0.0, None, None),)
 
 
 def test_the_series_refuses_a_window_of_nothing() -> None:

@@ -1,0 +1,75 @@
+"""Dead letters: which are due, by the plan or by what the contract allows, and which are a loss in disguise.
+
+Due is a dead letter of an operation that fails for good in the plan; one whose attempts failed as often as the subject
+claims to try; one whose attempts ended with their process as often as the subject claims to allow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.checker.results import counted
+from harness.checker.tally import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of, rows_in
+from harness.contract import Claim, Contract
+from harness.history import AttemptOutcome, History
+
+#: Attempts that ended with a failure; OPEN ones of a dead letter ended with their process.
+_FAILURES = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.INTERRUPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """The dead letters of a case.
+
+    due: those that the plan or the contract explains, and permanent failures that the subject admitted without a dead
+    letter. undue: the others without an effect, each with what was seen of it. all: whatever is in the dead letters.
+    """
+
+    due: frozenset[int]
+    undue: dict[int, str]
+    all: frozenset[int]
+
+
+def sort_letters(history: History, contract: Contract, found: Tally) -> Letters:
+    """Every dead letter on its pile. Those with an effect are on none: they are false failures."""
+    dead = frozenset(op for op in history.final.dead if 0 <= op < history.planned)
+    unexplained = [op for op in dead if op not in history.permanent]
+    notes = _notes(history, contract, unexplained)
+    flags = found.flags
+    undue = {op: note for op, note in notes.items() if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT}
+    return Letters(dead - notes.keys() | _admitted(history, found), undue, dead)
+
+
+def _notes(history: History, contract: Contract, dead: list[int]) -> dict[int, str]:
+    """What was seen of those that neither failures nor crashes explain."""
+    failures = dict.fromkeys(dead, 0)
+    crashes = dict.fromkeys(dead, 0)
+    attempts = history.attempts
+    for row in rows_in(attempts.op, mask_of(dead, history.planned)):
+        if attempts.outcome[row] in _FAILURES:
+            failures[attempts.op[row]] += 1
+        elif attempts.outcome[row] == AttemptOutcome.OPEN:
+            crashes[attempts.op[row]] += 1
+    tries = contract.max_attempts if contract.has(Claim.RETRIES_BOUNDED) else None
+    limit = contract.max_crashes
+    return {
+        op: f"dead after {_of(failures[op], tries, 'attempt')}, {_of(crashes[op], limit, 'crash', 'crashes')}"
+        for op in dead
+        if not _used_up(failures[op], tries) and not _used_up(crashes[op], limit)
+    }
+
+
+def _used_up(number: int, limit: int | None) -> bool:
+    return limit is not None and number >= limit
+
+
+def _of(number: int, limit: int | None, noun: str, plural: str = "") -> str:
+    return counted(number, noun, plural) if limit is None else f"{number} of {counted(limit, noun, plural)}"
+
+
+def _admitted(history: History, found: Tally) -> frozenset[int]:
+    """Operations that fail for good in the plan, did so, and of which the subject says that they failed."""
+    permanent = (op for op in history.permanent if 0 <= op < history.planned and found.said[op] & FAILED)
+    attempts = history.attempts
+    rows = rows_in(attempts.op, mask_of(permanent, history.planned))
+    return frozenset(attempts.op[row] for row in rows if attempts.outcome[row] == AttemptOutcome.PERMANENT)
