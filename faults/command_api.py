@@ -13,17 +13,31 @@ from urllib.parse import urlencode
 
 import requests
 
-from faults.toxiproxy import _NO_PROXIES, ToxiproxyClient, ToxiproxyError, Unreachable, _mapping, _member, _path
+from faults.toxiproxy import (
+    _NO_PROXIES,
+    NotFound,
+    ToxiproxyClient,
+    ToxiproxyError,
+    Unreachable,
+    _mapping,
+    _member,
+    _path,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One time that a rule acted: on the command with this index in the journal. `time_ns` is CLOCK_MONOTONIC."""
+    """One time that a rule acted: on the command with this index in the journal. `time_ns` is CLOCK_MONOTONIC.
+
+    client: the address of its connection, "host:port". captured: what the rule's `capture` found in it and its reply.
+    """
 
     index: int
     connection: int
+    client: str
     command: str
     time_ns: int
+    captured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,24 @@ class RuleState:
     held: int
     firings: tuple[Firing, ...] = ()
     members: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One connection of a proxy, and the bytes that the proxy has received on it, whatever became of them.
+
+    closed_ns: None while it is open. cut: it was the proxy that ended it. met: the bytes that have come to each toxic,
+    by its name; of a connection that has ended, to those that were there then.
+    """
+
+    number: int
+    client: str
+    opened_ns: int
+    closed_ns: int | None
+    cut: bool
+    upstream_bytes: int
+    downstream_bytes: int
+    met: Mapping[str, int] = field(default_factory=dict)
 
 
 class CommandClient(ToxiproxyClient):
@@ -65,7 +97,7 @@ class CommandClient(ToxiproxyClient):
     ) -> RuleState:
         """A new rule, in force when this returns. Raises ToxiproxyError (400) with what is wrong with it.
 
-        `members`: delay, error, mute, nth, every, first, times, scope, group, after_ms, for_ms.
+        `members`: delay, error, mute, nth, every, first, times, scope, group, after_ms, for_ms, capture.
         """
         commands = [command] if isinstance(command, str) else list(command)
         match = {"command": commands, "script": script, "key": key, "argument": argument, "connection": connection}
@@ -92,7 +124,14 @@ class CommandClient(ToxiproxyClient):
 
     def remove_rule(self, proxy: str, name: str) -> bool:
         """Whether it was there; it is not any more. What it held goes on, connections that it muted are closed."""
-        return self._delete(_path("proxies", proxy, "rules", name))
+        return self.end_rule(proxy, name) is not None
+
+    def end_rule(self, proxy: str, name: str) -> RuleState | None:
+        """The same; how the rule stood in the end, with its last firings. None if it was not there."""
+        try:
+            return _rule(self._call(self._api.delete, _path("proxies", proxy, "rules", name)))
+        except NotFound:
+            return None
 
     def release(self, proxy: str, name: str) -> int:
         """Let go of what the rule holds; how many requests and replies that was."""
@@ -110,6 +149,17 @@ class CommandClient(ToxiproxyClient):
     def journal(self, proxy: str = "", since: int = 0) -> list[dict[str, Any]]:
         """The kept entries from index `since` on, in the order of the requests; of one proxy if it is named."""
         return list(self._lines("/journal?" + urlencode({"proxy": proxy, "since": since})))
+
+    def traffic(self, proxy: str, since_ns: int = 0) -> tuple[int, tuple[Passed, ...]]:
+        """How many connections the proxy has had, and those that are open or ended at this moment or later.
+
+        Of those that have ended the last 1024 are known.
+        """
+        answer = self._call(self._api.get, _path("proxies", proxy, "traffic") + f"?since={since_ns}")
+        try:
+            return int(answer["opened"]), tuple(_passed(each) for each in answer["connections"])  # type: ignore[index]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ToxiproxyError(f"the server's traffic is none: {answer!r:.200}") from error
 
     def connections(self) -> list[dict[str, Any]]:
         """The open connections of all proxies."""
@@ -143,7 +193,7 @@ class CommandClient(ToxiproxyClient):
 def _rule(answer: object) -> RuleState:
     members = _mapping(answer)
     try:
-        firings = tuple(Firing(f["index"], f["connection"], f["command"], f["time_ns"]) for f in members["firings"])  # type: ignore[attr-defined]
+        firings = tuple(_firing(each) for each in members["firings"])  # type: ignore[attr-defined]
         return RuleState(
             name=str(members["name"]),
             state=str(members["state"]),
@@ -155,3 +205,32 @@ def _rule(answer: object) -> RuleState:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ToxiproxyError(f"the server's rule is none: {answer!r:.200}") from error
+
+
+def _firing(members: Mapping[str, Any]) -> Firing:
+    return Firing(
+        members["index"],
+        members["connection"],
+        _plain(members["client"]),
+        members["command"],
+        members["time_ns"],
+        tuple(members["captured"]),
+    )
+
+
+def _passed(members: Mapping[str, Any]) -> Passed:
+    return Passed(
+        members["connection"],
+        _plain(members["client"]),
+        members["opened_ns"],
+        members["closed_ns"],
+        members["cut"],
+        members["upstream_bytes"],
+        members["downstream_bytes"],
+        dict(members["met"]),
+    )
+
+
+def _plain(address: str) -> str:
+    """An address as IPv4 writes it, if it is one: a socket that takes both kinds puts something in front."""
+    return address.removeprefix("::ffff:")

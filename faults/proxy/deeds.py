@@ -9,6 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .capture import distinct
 from .commands import ENDS
 from .gate import Barrier, Gate
 from .journal import CUT, SWALLOWED, Exchange, outcome_of
@@ -29,6 +30,7 @@ class Deeds:
         self.then_after: dict[int, Rule] = {}  # commands that a second rule waits for, by index
         self.muted_by: Rule | None = None
         self.block: dict[Place, Rule] = {}  # what is to happen to the MULTI block that is being built
+        self._captured: list[str] = []  # of the commands that were chosen for it
         self._talk = conversation
         self._fence: Barrier | None = None
         self._fenced_by: Rule | None = None
@@ -39,13 +41,15 @@ class Deeds:
         """Let the first rule that is due act on this command, or on the EXEC of its block. All rules count it."""
         chosen = self.block if in_block or facts.name in ENDS else {}
         for rule in rules:
-            if rule.due(facts):
-                chosen.setdefault(rule.spec.at, rule)
+            if rule.due(facts) and chosen.setdefault(rule.spec.at, rule) is rule:
+                self._captured.extend(rule.captures(facts.arguments))
         if facts.name == b"DISCARD":
             chosen.clear()
+            self._captured.clear()
         if in_block or not chosen:
             return
         self.block = {}
+        exchange.captured, self._captured = distinct(self._captured), []
         before, after = chosen.get(Place.BEFORE), chosen.get(Place.AFTER)
         exchange.action = before or after
         if before is not None and after is not None and not self.prevents(before):
@@ -131,6 +135,7 @@ class Deeds:
     def reply(self, exchange: Exchange, rule: Rule, frame: bytes) -> bool:
         """Do to a reply what the rule says; whether the rest of a large one is to be dropped."""
         talk, spec = self._talk, rule.spec
+        exchange.captured = distinct((*exchange.captured, *rule.captures((frame,))))
         if not exchange.discarded:
             if spec.action in CUTS:
                 if spec.action is Action.TRUNCATE:

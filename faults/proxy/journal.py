@@ -81,6 +81,7 @@ class Exchange:
     action: "Rule | None" = None  # what is to happen to the reply
     discarded = False  # the server gets DISCARD in place of this EXEC
     journaled = False
+    captured: tuple[str, ...] = ()  # what the rule that takes it was to look for
 
     def __init__(self, index: int, who: Who, command: bytes, request_ns: int) -> None:
         self.index = index

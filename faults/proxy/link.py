@@ -46,6 +46,8 @@ class Link:
         self._stages: list[Stage] = []
         self._gate: Gate | None = None
         self._sent_bytes = 0
+        self._fed_bytes = 0  # to the chain, ever since there was one
+        self._fed_before: dict[str, int] = {}  # each toxic: when it came
         self._straight_from: int | None = None  # on the fast path: what the source had received when it began
         self._busy = False
         self._paused = False
@@ -103,6 +105,7 @@ class Link:
         if self._over:
             return
         stage = self._stages.pop(self._place(entry.name))
+        self._fed_before.pop(entry.name, None)
         stage.release()
         if entry.stage.closes_on_removal:
             stage.following.end()
@@ -180,6 +183,10 @@ class Link:
         straight = 0 if self._straight_from is None else self._source.received_bytes - self._straight_from
         return self._sent_bytes + straight
 
+    def met(self) -> dict[str, int]:
+        """The bytes that have come to each toxic since it is there, or was when the connection ended."""
+        return {name: self._fed_bytes - before for name, before in self._fed_before.items()}
+
     # What a stage may ask for (toxics.Host).
 
     def later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
@@ -213,6 +220,7 @@ class Link:
 
     def _receive(self, data: bytes) -> None:
         """The slow path: cut into chunks, stamp the time, hand to the first stage."""
+        self._fed_bytes += len(data)
         arrived_s = monotonic()
         first = self._stages[0]
         if len(data) <= CHUNK_BYTES:
@@ -223,6 +231,7 @@ class Link:
 
     def _append(self, entry: Entry) -> None:
         self._stages.append(self._stage(entry, self._connection.falls(entry), self._sink))
+        self._fed_before[entry.name] = self._fed_bytes
         self._join()
 
     def _stage(self, entry: Entry, toxic: bool, following: Outlet) -> Stage:
@@ -259,6 +268,7 @@ class Connection:
     """A client, its server, and the two links between them.
 
     `number` counts the connections of the proxy in the order of their accepts; with the seed it decides the dice.
+    `was_cut` says that it was the proxy that ended it, not one of the two sides.
     """
 
     def __init__(
@@ -271,6 +281,7 @@ class Connection:
         self._dice = dice
         self._on_closed = on_closed
         self._rngs: dict[str, Random] = {}
+        self.was_cut = False
         self.links = {
             Direction.UPSTREAM: Link(self, client, server, Direction.UPSTREAM),
             Direction.DOWNSTREAM: Link(self, server, client, Direction.DOWNSTREAM),
@@ -290,6 +301,7 @@ class Connection:
 
     def abort(self, *, reset: bool = False) -> None:
         """Close both sockets now and drop all data in between; `closed` is done when they are closed."""
+        self.was_cut = self.was_cut or not self._ending
         for link in self.links.values():
             link.abandon()
         for end in (self._client, self._server):
@@ -297,11 +309,17 @@ class Connection:
 
     def cut(self, *, reset: bool) -> None:
         """Close the client, with RST if `reset`; what has been passed on to the server still reaches it."""
+        self.was_cut = self.was_cut or not self._ending
         if reset:
             self._client.abort(reset=True)
             self.links[Direction.UPSTREAM].source_ended()
         else:
             self.links[Direction.DOWNSTREAM].finish()
+
+    @property
+    def _ending(self) -> bool:
+        """Whether one of the two sides has closed."""
+        return self._client.ended or self._server.ended
 
     def opening(self) -> bytes:
         """The first bytes of the client."""

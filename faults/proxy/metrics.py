@@ -128,7 +128,7 @@ def _runtime(longest_lag_s: float) -> Iterable[Family]:
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return  # the real server has no more than this elsewhere either
-    virtual, resident = statm.read_text().split()[:2]
+    virtual, resident = statm.read_text(encoding="ascii").split()[:2]
     page = os.sysconf("SC_PAGE_SIZE")
     yield gauge("process_open_fds", "Number of open file descriptors.", len(os.listdir("/proc/self/fd")) - 1)
     yield gauge("process_resident_memory_bytes", "Resident memory size in bytes.", int(resident) * page)

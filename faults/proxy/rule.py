@@ -7,6 +7,7 @@ from enum import StrEnum
 from fnmatch import translate
 from re import Pattern, compile
 
+from .capture import Capture
 from .commands import keys_of, text
 from .gate import Barrier, Gate
 from .hub import Tally
@@ -75,6 +76,7 @@ class RuleSpec:
     group: str = ""
     after_ms: int = 0
     for_ms: int = 0
+    capture: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,10 @@ class Firing:
     index: int
     proxy: str
     connection: int
+    client: str
     command: str
     time_ns: int
+    captured: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +161,17 @@ class Rule:
     firings: deque[Firing] = field(default_factory=lambda: deque(maxlen=KEPT_FIRINGS))
     held: list[Held] = field(default_factory=list)
     matches: Matcher = field(init=False)
+    captures: Capture = field(init=False)
     _by_connection: dict[int, Tally] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.matches = Matcher(self.spec.match)
+        self.become(self.spec)
 
     def become(self, spec: RuleSpec) -> None:
         """Work with other settings; what has been counted stays counted."""
         self.spec = spec
         self.matches = Matcher(spec.match)
+        self.captures = Capture(spec.capture)
 
     def due(self, facts: Facts) -> bool:
         """Count this command if it matches; whether it is one that the rule takes."""

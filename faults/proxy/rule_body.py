@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from . import gojson
+from .capture import wrong_with
 from .errors import ApiError
 from .gojson import Number
 from .rule import Action, Match, Place, Rule, RuleSpec, Scope
@@ -18,7 +19,7 @@ _LONGEST_MS = 30 * 86_400_000
 _MATCH = ("command", "script", "key", "argument", "connection")
 _MEMBERS = (
     *("name", "match", "at", "action", "delay", "error", "mute", "nth", "every", "first", "times"),
-    *("scope", "group", "after", "for"),
+    *("scope", "group", "after", "for", "capture"),
 )
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -65,6 +66,7 @@ def read_rule(given: Mapping[str, object], present: RuleSpec | None = None) -> R
         group=_text(given, "group", old.group),
         after_ms=_whole(given, "after", old.after_ms, _LONGEST_MS),
         for_ms=_whole(given, "for", old.for_ms, _LONGEST_MS),
+        capture=_text(given, "capture", old.capture),
     )
     if present is not None and (spec.scope, spec.group) != (present.scope, present.group):
         raise _bad("a rule keeps its scope and group; remove it and add another")
@@ -86,6 +88,8 @@ def _check(spec: RuleSpec) -> None:
         raise _bad("mute goes with the action silence only")
     if (spec.scope is Scope.GROUP) is not bool(spec.group):
         raise _bad("group goes with the scope group, and only with it")
+    if why_not := wrong_with(spec.capture):
+        raise _bad(f"capture: {why_not}")
 
 
 def _known(given: Mapping[str, object], names: tuple[str, ...], what: str) -> None:
@@ -167,6 +171,7 @@ def rule_json(rule: Rule) -> dict[str, Any]:
         "group": spec.group,
         "after": spec.after_ms,
         "for": spec.for_ms,
+        "capture": spec.capture,
         "state": "active" if rule.active else "over" if rule.over else "waiting",
         "seen": rule.tally.seen,
         "fired": rule.fired,

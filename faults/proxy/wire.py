@@ -4,6 +4,7 @@ While there is neither a rule nor a journal, nothing is followed and no byte is 
 """
 
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .link import Connection
+
+#: So many connections that have ended are remembered, with what passed on them.
+KEPT_ENDED = 1024
 
 
 def rule_not_found() -> ApiError:
@@ -31,6 +35,21 @@ class Peer:
     client: str
     opened_ns: int
     conversation: Conversation | None = None
+    closed_ns: int | None = None
+
+    def passed(self) -> dict[str, Any]:
+        """What the proxy has received on it, whatever became of that."""
+        up, down = self.connection.received_bytes()
+        return {
+            "connection": self.number,
+            "client": self.client,
+            "opened_ns": self.opened_ns,
+            "closed_ns": self.closed_ns,
+            "cut": self.connection.was_cut,
+            "upstream_bytes": up,
+            "downstream_bytes": down,
+            "met": {name: met for link in self.connection.links.values() for name, met in link.met().items()},
+        }
 
 
 class Wire:
@@ -45,6 +64,8 @@ class Wire:
         self.watches_all = False
         self.journal = hub.journal_everything
         self._peers: dict[int, Peer] = {}
+        self._opened = 0
+        self._ended: deque[dict[str, Any]] = deque(maxlen=KEPT_ENDED)
         self._schedule = Schedule()
         self._named = 0
 
@@ -53,6 +74,7 @@ class Wire:
     def opened(self, connection: "Connection", number: int, client: str) -> None:
         """A connection has been made and has not passed a byte yet."""
         peer = self._peers[number] = Peer(connection, number, client, time.monotonic_ns())
+        self._opened += 1
         self.hub.say("connection_opened", proxy=self.proxy, connection=number, client=client)
         if self._wanted:
             peer.conversation = Conversation(self, connection, number, fresh=True)
@@ -60,6 +82,8 @@ class Wire:
     def closed(self, number: int) -> None:
         """It is gone, and so is all that was held of it."""
         peer = self._peers.pop(number)
+        peer.closed_ns = time.monotonic_ns()
+        self._ended.append(peer.passed())
         talk = peer.conversation
         if talk is not None:
             talk.closed()
@@ -73,6 +97,11 @@ class Wire:
     def left(self, talk: Conversation) -> None:
         """The conversation has ended, and the connection goes on unread."""
         self._peers[talk.number].conversation = None
+
+    def traffic(self, since_ns: int) -> dict[str, Any]:
+        """The connections that are open, or were at `since_ns` or later, with what was received on each."""
+        ended = [passed for passed in self._ended if passed["closed_ns"] >= since_ns]
+        return {"opened": self._opened, "connections": [*ended, *(peer.passed() for peer in self._peers.values())]}
 
     def peers(self) -> list[dict[str, Any]]:
         """The open connections, in order of their accepts."""
@@ -166,8 +195,8 @@ class Wire:
             self._set_window(rule)
         self.hub.say("rule_changed", proxy=self.proxy, rule=spec.name)
 
-    def remove(self, name: str) -> None:
-        """What it holds goes on; connections that it has muted are closed. Raises ApiError 404."""
+    def remove(self, name: str) -> Rule:
+        """What it holds goes on; connections that it has muted are closed. Returns it. Raises ApiError 404."""
         rule = self.get(name)
         self.rules.remove(rule)
         self._schedule.cancel(name)
@@ -176,6 +205,7 @@ class Wire:
         self._retire(rule)
         self._refresh()
         self.hub.say("rule_removed", proxy=self.proxy, rule=name)
+        return rule
 
     def clear(self) -> None:
         """Remove all rules."""
@@ -193,7 +223,9 @@ class Wire:
         who, spec = exchange.who, rule.spec
         command = exchange.command.decode("utf-8", "backslashreplace")
         rule.fired += 1
-        rule.firings.append(Firing(exchange.index, self.proxy, who.number, command, now_ns))
+        peer = self._peers.get(who.number)
+        client = "" if peer is None else peer.client
+        rule.firings.append(Firing(exchange.index, self.proxy, who.number, client, command, now_ns, exchange.captured))
         facts = {"proxy": self.proxy, "rule": spec.name, "at": spec.at.value, "action": spec.action.value}
         facts |= {"name": who.name, "command": command}
         self.hub.say("rule_fired", **facts, connection=who.number, command_index=exchange.index)

@@ -30,6 +30,7 @@ class WireApi:
             Route(("proxies", "*", "rules", "*"), {**rule, "DELETE": self._remove_rule}),
             Route(("proxies", "*", "rules", "*", "release"), {"POST": self._release}),
             Route(("proxies", "*", "journal"), {"GET": self._get_journaling, "POST": self._set_journaling}),
+            Route(("proxies", "*", "traffic"), {"GET": self._traffic}),
             Route(("connections",), {"GET": self._connections}),
             Route(("journal",), {"GET": self._journal}),
             Route(("events",), {"GET": self._events}),
@@ -55,8 +56,7 @@ class WireApi:
         return _json(200, rule_json(rule))
 
     async def _remove_rule(self, request: Request, arguments: list[str]) -> Response:
-        self._collection.get(arguments[0]).wire.remove(arguments[1])
-        return Response(204)
+        return _json(200, rule_json(self._collection.get(arguments[0]).wire.remove(arguments[1])))
 
     async def _release(self, request: Request, arguments: list[str]) -> Response:
         rule = self._collection.get(arguments[0]).wire.get(arguments[1])
@@ -74,6 +74,10 @@ class WireApi:
             raise ApiError("enabled must be true or false", 400)
         wire.keep_journal(enabled)
         return _json(200, {"enabled": wire.journal})
+
+    async def _traffic(self, request: Request, arguments: list[str]) -> Response:
+        wire = self._collection.get(arguments[0]).wire
+        return _json(200, wire.traffic(_since(_query(request)) or 0))
 
     async def _connections(self, request: Request, arguments: list[str]) -> Response:
         return _json(200, [peer for proxy in self._collection.all() for peer in proxy.wire.peers()])

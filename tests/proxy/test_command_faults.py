@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 
 import pytest
 import redis
@@ -79,7 +80,7 @@ def test_by_the_nemesis(wire: Wire) -> None:
     planned = PlannedFault("error_reply", wire.name, 0.0, 0.3, {"command": "GET", "error": "BUSY now", "first": 1})
     changes: list[Change] = []
     nemesis = Nemesis(Schedule.of(planned), {wire.name: link_of(wire)}, {}, changes.append, lambda index, undo: None)
-    nemesis.start(0.0)
+    nemesis.start(time.monotonic())
     client = wire.client()
     seen = 0
     while not any(change.state is FaultState.HEALED for change in changes):
@@ -89,7 +90,12 @@ def test_by_the_nemesis(wire: Wire) -> None:
             seen += 1
     assert nemesis.heal_all()
     assert seen == 1
-    assert [change.state for change in changes] == [FaultState.INJECTED, FaultState.PROVEN, FaultState.HEALED]
+    assert [change.state for change in changes] == [
+        FaultState.INJECTED,
+        FaultState.PROVEN,
+        FaultState.HELD,
+        FaultState.HEALED,
+    ]
 
 
 def test_a_rule_that_the_server_refuses(wire: Wire) -> None:

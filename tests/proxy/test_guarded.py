@@ -55,7 +55,7 @@ class TestRealDeadlock:
         assert "3 proxies and 3 toxics set again, took " in real.told[0]
 
     @pytest.mark.parametrize("type", ["timeout", "reset_peer"])
-    def test_drained_it_does_not_hang(self, real: Owner, type: str) -> None:
+    def test_what_breaks_connections_anyway_does_not_hang(self, real: Owner, type: str) -> None:
         api = real.client()
         with streaming_server() as upstream:
             api.create("p", upstream.address)

@@ -9,7 +9,7 @@ from proxy_support import TcpServer, connect, round_trip_s
 
 from faults.base import Link
 from faults.guarded import GuardedClient
-from faults.network import BlackHole
+from faults.network import BlackHole, Reset
 from faults.toxiproxy import AlreadyExists, NotFound, Stream, ToxiproxyClient, ToxiproxyError
 
 UP, DOWN = Stream.UPSTREAM, Stream.DOWNSTREAM
@@ -63,7 +63,7 @@ class TestLostAnswers:
         """Disable, two removals, enable: whichever is lost, it ends enabled and without them."""
         api = front.client()
         proxy = api.create("p", "127.0.0.1:9")
-        fault = BlackHole(Link("p", proxy.host, proxy.port, api))
+        fault = Reset(Link("p", proxy.host, proxy.port, api))
         fault.inject()
         front.lose = [""] * answers + [lost]
         fault.heal()
@@ -101,12 +101,11 @@ class TestLostAnswers:
 
 
 class TestDrain:
-    @pytest.mark.parametrize("type", ["timeout", "reset_peer"])
-    def test_once_for_all_toxics(self, front: Front, type: str) -> None:
+    def test_once_for_all_toxics(self, front: Front) -> None:
         api = front.client()
         api.create("p", "127.0.0.1:9")
         for name in ("a", "b"):
-            api.add_toxic("p", type, stream=UP, attributes={"timeout": 0}, name=name)
+            api.add_toxic("p", "reset_peer", stream=UP, attributes={"timeout": 0}, name=name)
         front.changes.clear()
         api.remove_toxics("p", ["a", "b"])
         switch, toxic = "POST /proxies/p", "DELETE /proxies/p/toxics/"
@@ -114,6 +113,16 @@ class TestDrain:
         front.changes.clear()
         api.remove_toxics("p", ["a", "b"])
         assert switch not in front.changes, "nothing is closed for toxics that are gone"
+
+    def test_a_black_hole_is_healed_without_refusing_anybody(self, front: Front) -> None:
+        """A client that is refused once may wait for long: that would be another fault."""
+        api = front.client()
+        state = api.create("p", "127.0.0.1:9")
+        fault = BlackHole(Link("p", state.host, state.port, api))
+        fault.inject()
+        front.changes.clear()
+        fault.heal()
+        assert front.changes == [f"DELETE /proxies/p/toxics/black_hole_{stream.value}" for stream in Stream]
 
     def test_a_disabled_proxy_stays_disabled(self, owner: Owner) -> None:
         api = owner.client()
