@@ -1,8 +1,8 @@
-"""What every fault is: undo noted first, evidence that it bit, an idempotent heal, a verified heal.
+"""What every fault is: undo noted first, evidence that it bit, still there before its heal, a verified heal.
 
 A fault acts on a `Link`, a `Worker` or a `Server` and on nothing else. `inject` is called once; `prove` may be called
-until it has evidence; `heal` may be called any number of times, also when `inject` failed half-way; `verify_healed`
-looks at the world, not at what was asked for.
+until it has evidence; `holds` is called right before the heal; `heal` may be called any number of times, also when
+`inject` failed half-way; `verify_healed` looks at the world, not at what was asked for.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
 from faults.toxiproxy import ToxiproxyClient
+from faults.traffic import TrafficSource
+
+#: What the name of a worker's path to the result backend ends with: a link that nothing has to use.
+RESULTS = "-results"
 
 
 class Ability(StrEnum):
@@ -30,12 +34,28 @@ class FaultError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Hit:
+    """A fault met this operation itself: `what` is the command that carried it, and what became of that.
+
+    at_ns is CLOCK_MONOTONIC.
+    """
+
+    op: int
+    at_ns: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen that shows the fault bit. `killed_pids`: processes it ended; `stopped_pids`: those it stopped."""
+    """What was seen that shows the fault bit. `killed_pids`: processes it ended; `stopped_pids`: those it stopped.
+
+    hits: the operations that it is known to have met themselves, up to that moment.
+    """
 
     seen: str
     killed_pids: tuple[int, ...] = ()
     stopped_pids: tuple[int, ...] = ()
+    hits: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,7 @@ class PingResult(StrEnum):
     RESET = "reset"
     CLOSED = "closed"
     SILENCE = "silence"
+    UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +87,28 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One role's path to Redis through the proxy."""
+    """One role's path to Redis through the proxy.
+
+    source: where its traffic is looked at; None: in the embedded proxy. probes: the addresses of the harness's own
+    connections over it, which are no traffic of the role.
+    """
 
     name: str
     host: str
     port: int
     api: ToxiproxyClient
+    source: TrafficSource | None = field(default=None, compare=False, repr=False)
+    probes: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def role(self) -> str:
+        """Whose path it is."""
+        return self.name.removesuffix(RESULTS)
+
+    @property
+    def optional(self) -> bool:
+        """Whether nothing has to use it: a role may keep no results."""
+        return self.name.endswith(RESULTS)
 
     def url(self, database: int = 0) -> str:
         """The URL a client of this role uses."""
@@ -80,23 +117,42 @@ class Link:
     def ping(self, timeout_s: float = 1.0) -> Ping:
         """Send one inline PING over a new connection and say what came of it. Never raises."""
         began = time.monotonic()
-        result = _ping(self.host, self.port, timeout_s)
+        result = self._ping(timeout_s)
         return Ping(result, time.monotonic() - began)
 
+    def _ping(self, timeout_s: float) -> PingResult:
+        try:
+            with _bound_towards(self.host, self.port) as probe:
+                host, port = probe.getsockname()[:2]
+                self.probes.add(f"{host}:{port}")  # before anybody can see the connection
+                probe.settimeout(timeout_s)
+                probe.connect((self.host, self.port))
+                probe.sendall(b"PING\r\n")
+                answer = probe.recv(64)
+        except ConnectionRefusedError:
+            return PingResult.REFUSED
+        except (ConnectionResetError, BrokenPipeError):
+            return PingResult.RESET
+        except TimeoutError:
+            return PingResult.SILENCE
+        except OSError:
+            return PingResult.UNREACHABLE
+        return PingResult.PONG if answer.startswith(b"+PONG") else PingResult.CLOSED
 
-def _ping(host: str, port: int, timeout_s: float) -> PingResult:
+
+def _bound_towards(host: str, port: int) -> socket.socket:
+    """A socket with the address from which this machine reaches that one. Raises OSError."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as way:
+        way.connect(address)  # sends nothing
+        here = way.getsockname()[0]
+    probe = socket.socket(family, socket.SOCK_STREAM)
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as probe:
-            probe.settimeout(timeout_s)
-            probe.sendall(b"PING\r\n")
-            answer = probe.recv(64)
-    except ConnectionRefusedError:
-        return PingResult.REFUSED
-    except (ConnectionResetError, BrokenPipeError):
-        return PingResult.RESET
-    except TimeoutError:
-        return PingResult.SILENCE
-    return PingResult.PONG if answer.startswith(b"+PONG") else PingResult.CLOSED
+        probe.bind((here, 0))
+    except OSError:
+        probe.close()
+        raise
+    return probe
 
 
 class Worker(Protocol):
@@ -201,7 +257,9 @@ class Fault(ABC):
     summary: ClassVar[str]
     #: What the stack has to be able to do.
     needs: ClassVar[frozenset[Ability]] = frozenset()
-    #: How long `prove` may take to find evidence, and `verify_healed` to see the world whole again.
+    #: Whether it lasts until it is healed. What was killed is dead at once, and there is nothing to look at again.
+    lasts: ClassVar[bool] = True
+    #: How long `prove` may take to see that it is there, and `verify_healed` to see the world whole again.
     proof_deadline_s: ClassVar[float] = 2.0
     heal_deadline_s: ClassVar[float] = 10.0
 
@@ -220,7 +278,33 @@ class Fault(ABC):
 
     @abstractmethod
     def prove(self) -> Evidence | None:
-        """Evidence, taken from the world, that it bites; None if there is none."""
+        """Evidence, taken from the world, that it bites what it was meant for; None if there is none yet."""
+
+    @property
+    def in_force(self) -> bool:
+        """Whether `prove` has seen that it is there, and only waits for the traffic that it is meant for."""
+        return False
+
+    def missing(self) -> str:
+        """Why `prove` has found nothing, and what to do about it."""
+        return "no evidence that it bit"
+
+    def unused(self) -> str:
+        """Why it could not bite, if it is done to something that nothing has used and nothing has to use; else ""."""
+        return ""
+
+    @property
+    def look_s(self) -> float:
+        """How long `holds` takes: so much before the heal it is asked."""
+        return 0.02
+
+    def holds(self) -> bool:
+        """Whether it is still there, whatever it has met."""
+        return self.prove() is not None
+
+    def hits(self) -> tuple[Hit, ...]:
+        """The operations that it is known to have met themselves, up to now."""
+        return ()
 
     @abstractmethod
     def heal(self) -> None:

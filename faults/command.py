@@ -12,9 +12,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar
 
-from faults.base import Ability, Evidence, Fault, FaultError, Link, PingResult, Undo
-from faults.command_api import CommandClient
+from faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, PingResult, Undo
+from faults.command_api import CommandClient, Firing, RuleState
+from faults.network import silenced
 from faults.toxiproxy import NotFound, ToxiproxyError
+from faults.watch import Watch
+
+#: How an operation's number is found in a command or its reply: by its task id.
+OPERATION = r"op-(\d{1,18})"
+#: So many of the newest hits are told.
+MOST_HITS = 256
 
 _numbers = count(1)
 
@@ -34,10 +41,10 @@ class CommandFault(Fault):
     first: int = 0
     times: int = 0
     _rule: str = field(default="", init=False)
+    _state: RuleState | None = field(default=None, init=False)  # as the proxy last said
+    _watch: Watch | None = field(default=None, init=False)
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.COMMANDS})
-    #: A rule fires when its command comes; the schedule's hold says how long that may take.
-    proof_deadline_s: ClassVar[float] = 60.0
 
     @property
     def target(self) -> str:
@@ -52,6 +59,7 @@ class CommandFault(Fault):
         return Undo("remove the rules of the proxy", self.link.name)
 
     def inject(self) -> None:
+        self._watch = Watch(self.link, {})
         try:
             self._add()
         except ToxiproxyError as error:
@@ -61,6 +69,10 @@ class CommandFault(Fault):
     def _add(self) -> None:
         """Add the rule."""
 
+    @abstractmethod
+    def _deed(self) -> str:
+        """What becomes of a command that it meets, in words."""
+
     def _add_rule(self, at: str, action: str, **members: int | str | bool) -> None:
         self._rule = f"{self.kind}_{next(_numbers)}"  # before the call: a lost answer must not leave a rule behind
         self.api.add_rule(
@@ -68,7 +80,7 @@ class CommandFault(Fault):
             name=self._rule,
             at=at,
             action=action,
-            command=[name.strip() for name in self.command.split(",") if name.strip()],
+            command=self._commands(),
             script=self.script,
             key=self.key,
             argument=self.argument,
@@ -77,33 +89,93 @@ class CommandFault(Fault):
             every=self.every,
             first=self.first,
             times=self.times,
+            capture=OPERATION,
             **members,
         )
 
-    def prove(self) -> Evidence | None:
+    def _commands(self) -> list[str]:
+        return [name.strip() for name in self.command.split(",") if name.strip()]
+
+    # Did it fire?
+
+    def _look(self) -> RuleState | None:
+        """The rule as the proxy has it; None if it has none."""
         if not self._rule:
             return None
         try:
-            rule = self.api.rule(self.link.name, self._rule)
+            self._state = self.api.rule(self.link.name, self._rule)
         except NotFound:
             return None
-        if not rule.fired:
+        return self._state
+
+    def _firings(self) -> list[Firing]:
+        """On connections of the role: a rule without a command fires on the harness's own PINGs as well."""
+        return [f for f in self._state.firings if f.client not in self.link.probes] if self._state else []
+
+    def prove(self) -> Evidence | None:
+        if (rule := self._look()) is None or not (mine := self._firings()):
             return None
-        last = rule.firings[-1]
-        times = "once" if rule.fired == 1 else f"{rule.fired} times"
+        last, fired = mine[-1], rule.fired - len(rule.firings) + len(mine)
+        times = "once" if fired == 1 else f"{fired} times"
         return Evidence(f"fired {times}, last on {last.command} (journal {last.index}, connection {last.connection})")
+
+    @property
+    def in_force(self) -> bool:
+        return self._state is not None
+
+    def missing(self) -> str:
+        rule, role, what = self._state, self.link.role, " or ".join(self._commands()) or "command"
+        if rule is None or self._watch is None:
+            return f"{super().missing()}: the rule is not in the proxy"
+        if not rule.seen:
+            if not self._watch.met().connections:
+                return self._watch.nothing()
+            where = f" to script {self.script}" * bool(self.script) + f" with key {self.key}" * bool(self.key)
+            advice = "name the command that the subject sends in Subject.commands"
+            return f"no {what}{where} came from {role} while it was in force: {advice}"
+        if rule.fired:
+            return f"it fired {rule.fired} times, and never on a connection of {role}"
+        came = f"{what} came {'once' if rule.seen == 1 else f'{rule.seen} times'}"
+        wanted = self.nth or self.every
+        if rule.seen < wanted:
+            return f"{came}, the fault waits for the {ordinal(wanted)}: hold it for longer or aim at an earlier one"
+        return f"{came}, and no reply to the one that the fault waits for: hold it for longer"
+
+    def unused(self) -> str:
+        return self._watch.unused() if self._watch is not None and self._state is not None else ""
+
+    def holds(self) -> bool:
+        """A rule that has done all that it was to do stays in the proxy as well: its firings are evidence."""
+        rule = self._look()
+        if rule is None or rule.state != "over":
+            return rule is not None
+        limit = self.times or self.first or (1 if self.nth else 0)
+        return 0 < limit <= rule.fired
+
+    def hits(self) -> tuple[Hit, ...]:
+        met = [(firing, int(op)) for firing in self._firings() for op in firing.captured]
+        return tuple(Hit(op, firing.time_ns, f"{firing.command}, {self._deed()}") for firing, op in met[-MOST_HITS:])
+
+    # Taking it back.
 
     def heal(self) -> None:
         if not self._rule:
             return
         try:
-            self.api.remove_rule(self.link.name, self._rule)
+            self._state = self.api.end_rule(self.link.name, self._rule) or self._state
         except ToxiproxyError as error:
             raise FaultError(f"healing {self.kind} on {self.target}: {error}") from error
 
     def healed(self) -> bool:
-        there = {rule.name for rule in self.api.rules(self.link.name)}
-        return self._rule not in there and self.link.ping().result is PingResult.PONG
+        if self._rule in {rule.name for rule in self.api.rules(self.link.name)}:
+            return False
+        return self.link.ping().result is PingResult.PONG or silenced(self.link.api.proxy(self.link.name))
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th."""
+    last = 0 if number % 100 in (11, 12, 13) else number % 10
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
 
 
 @dataclass
@@ -120,6 +192,9 @@ class ReplyLost(CommandFault):
     def _add(self) -> None:
         self._add_rule("after", self.how, **({"mute": True} if self.how == "silence" else {}))
 
+    def _deed(self) -> str:
+        return f"reply lost ({self.how})"
+
 
 @dataclass
 class CutBefore(CommandFault):
@@ -131,6 +206,9 @@ class CutBefore(CommandFault):
 
     def _add(self) -> None:
         self._add_rule("before", self.how, **({"mute": True} if self.how == "silence" else {}))
+
+    def _deed(self) -> str:
+        return f"not executed ({self.how})"
 
 
 @dataclass
@@ -145,6 +223,9 @@ class ErrorReply(CommandFault):
     def _add(self) -> None:
         self._add_rule(self.at, "error", error=self.error)
 
+    def _deed(self) -> str:
+        return f"answered {self.error.split()[0]}, {'not ' if self.at == 'before' else ''}executed"
+
 
 @dataclass
 class ReplyLate(CommandFault):
@@ -157,6 +238,9 @@ class ReplyLate(CommandFault):
     def _add(self) -> None:
         self._add_rule("after", "delay", delay=self.delay_ms)
 
+    def _deed(self) -> str:
+        return f"reply {self.delay_ms} ms late"
+
 
 @dataclass
 class RequestLate(CommandFault):
@@ -168,3 +252,6 @@ class RequestLate(CommandFault):
 
     def _add(self) -> None:
         self._add_rule("before", "delay", delay=self.delay_ms)
+
+    def _deed(self) -> str:
+        return f"{self.delay_ms} ms late"

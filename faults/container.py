@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, Server, Undo, wait_for
+from faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, Server, Undo
 from faults.process import KillChild, WorkerFault
 
 CONTAINERS = frozenset({Ability.CONTAINERS})
@@ -73,10 +73,6 @@ class OutOfMemory(KillChild):
         if not (gone := super().prove()) or self.worker.oom_kills() == self._kills_before:
             return None
         return Evidence(f"{gone.seen}: the kernel says that the container's memory ran out", gone.killed_pids)
-
-    def heal(self) -> None:
-        wait_for(lambda: not any(map(self.worker.alive, self._victims)), self.proof_deadline_s)  # it was under way
-        super().heal()
 
 
 @dataclass

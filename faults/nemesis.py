@@ -5,19 +5,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker, wait_for
+from faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker
 from faults.schedule import PlannedFault, Schedule
+
+#: How soon evidence is looked for again: less and less often, because who looks takes the machine's time.
+POLL_S = 0.02
+SLOWEST_POLL_S = 0.25
 
 
 class FaultState(StrEnum):
-    """The life cycle of a fault."""
+    """The life cycle of a fault: injected; proven, unproven or unused; held or vanished; healed or heal_failed.
+
+    unused: it is there, on a link that nothing has used and nothing has to use. held: right before its heal it was
+    still there; what does not last (a kill) is neither held nor vanished.
+    """
 
     INJECTED = "injected"
     PROVEN = "proven"
     UNPROVEN = "unproven"
+    UNUSED = "unused"
+    HELD = "held"
+    VANISHED = "vanished"
     HEALED = "healed"
     HEAL_FAILED = "heal_failed"
 
@@ -37,7 +48,11 @@ UndoLog = Callable[[int, Undo], None]
 
 
 class Nemesis:
-    """Runs a schedule in a thread of its own; `heal_all` takes back whatever is still in force."""
+    """Runs a schedule, each fault in a thread of its own; `heal_all` takes back whatever is still in force.
+
+    No exception of a fault, of whatever type, ends such a thread before its fault is healed: it is told as what it
+    means for the evidence. One of the listener or the undo log makes `heal_all` fail: the record is not whole.
+    """
 
     def __init__(
         self,
@@ -53,9 +68,11 @@ class Nemesis:
         self._listener = listener
         self._undo_log = undo_log
         self._stop = threading.Event()
+        self._ended = [threading.Event() for _ in self._plan]
         self._lock = threading.Lock()
         self._active: dict[int, Fault] = {}
         self._why_not: dict[int, str] = {}
+        self._untold: dict[int, str] = {}
         self._abandoned = False
         self._threads: list[threading.Thread] = []
 
@@ -68,12 +85,17 @@ class Nemesis:
             thread.start()
             self._threads.append(thread)
 
+    @property
+    def done(self) -> bool:
+        """Whether every fault has run its course."""
+        return not any(thread.is_alive() for thread in self._threads)
+
     def join(self, timeout_s: float) -> bool:
         """Wait until every fault has run its course; False when that takes longer."""
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(t.is_alive() for t in self._threads)
+        return self.done
 
     def abandon(self) -> None:
         """End the schedule without healing: the stack is gone, and with it whatever was broken in it."""
@@ -81,68 +103,161 @@ class Nemesis:
         self._stop.set()
 
     def heal_all(self, timeout_s: float = 15.0) -> bool:
-        """End the schedule now and heal what is in force. Idempotent; True when every heal was verified."""
+        """End the schedule now and heal what is in force.
+
+        Idempotent; True when every heal was verified, and all that happened was recorded.
+        """
         self._stop.set()
         if self._abandoned:
             return False
         finished = self.join(timeout_s)
         for index in list(self._active):
-            self._heal(index, self._plan[index][0])
-        return finished and not self._active
+            self._heal(index)
+        return finished and not self._active and not self._untold
 
     @property
     def unhealed(self) -> tuple[str, ...]:
-        """What could not be healed, and why."""
-        return tuple(f"{self._plan[i][0].kind} on {self._plan[i][0].target}: {why}" for i, why in self._why_not.items())
+        """What could not be healed or recorded, and why."""
+        return tuple(
+            f"{self._plan[i][0].kind} on {self._plan[i][0].target}: {why}"
+            for reasons in (self._why_not, self._untold)
+            for i, why in reasons.items()
+        )
 
     def _live(self, index: int, planned: PlannedFault, fault: Fault, start_s: float) -> None:
-        """One fault's life: wait, note the undo, inject, prove, hold, heal, verify."""
-        if self._stop.wait(max(0.0, start_s + planned.at_s - time.monotonic())):
-            return
-        heal_at = start_s + planned.at_s + planned.hold_s
-        self._undo_log(index, fault.undo())
+        """One fault's life: wait, note the undo, inject, prove, hold, look again, heal, verify."""
+        try:
+            begin_s = start_s + planned.at_s
+            self._wait_until(begin_s)
+            if self._await_predecessors(index):
+                begin_s = time.monotonic()
+            if not self._stop.is_set() and self._note_undo(index, fault):
+                self._have_it(index, planned, fault, begin_s)
+        finally:
+            self._ended[index].set()
+
+    def _await_predecessors(self, index: int) -> bool:
+        """A fault that the plan has after one of its kind on its target waits for that one. Whether it had to."""
+        planned, waited = self._plan[index][0], False
+        for (other, _), ended in zip(self._plan[:index], self._ended, strict=False):
+            before = other.at_s + other.hold_s <= planned.at_s
+            if before and (other.kind, other.target) == (planned.kind, planned.target):
+                while not ended.is_set() and not self._stop.is_set():
+                    waited = True
+                    ended.wait(POLL_S)
+        return waited
+
+    def _have_it(self, index: int, planned: PlannedFault, fault: Fault, begin_s: float) -> None:
         with self._lock:
             self._active[index] = fault
+        heal_s = begin_s + planned.hold_s
+        try:
+            if self._inject(index, fault):
+                told = self._prove(index, fault, planned.hold_s, heal_s)
+                self._wait_until(heal_s - fault.look_s if fault.lasts else heal_s)
+                self._look_again(index, fault, told)
+        except BaseException as error:  # what should not happen must neither prove anything nor stop the heal
+            self._say(index, FaultState.VANISHED, Evidence(f"whether it was still there is not known: {_words(error)}"))
+        self._wait_until(heal_s)
+        self._heal(index)
+
+    def _wait_until(self, at_s: float) -> None:
+        self._stop.wait(max(0.0, at_s - time.monotonic()))
+
+    def _note_undo(self, index: int, fault: Fault) -> bool:
+        """Whether the undo was written down: otherwise nothing is injected."""
+        try:
+            undo = fault.undo()
+        except Exception as error:
+            self._say(index, FaultState.UNPROVEN, Evidence(f"not injected: {_words(error)}"))
+            return False
+        try:
+            self._undo_log(index, undo)
+        except Exception as error:
+            self._untold[index] = f"its undo could not be written down: {_words(error)}"
+            self._say(index, FaultState.UNPROVEN, Evidence(f"not injected: {self._untold[index]}"))
+            return False
+        return True
+
+    def _inject(self, index: int, fault: Fault) -> bool:
         try:
             fault.inject()
-            self._say(index, planned, FaultState.INJECTED, Evidence(""))
-            self._prove(index, planned, fault)
-        except FaultError as error:
-            self._say(index, planned, FaultState.UNPROVEN, Evidence(str(error)))
-        self._stop.wait(max(0.0, heal_at - time.monotonic()))
-        self._heal(index, planned)
+        except Exception as error:
+            self._say(index, FaultState.UNPROVEN, Evidence(_words(error)))
+            return False
+        self._say(index, FaultState.INJECTED)
+        return True
 
-    def _prove(self, index: int, planned: PlannedFault, fault: Fault) -> None:
-        found: list[Evidence] = []
+    def _prove(self, index: int, fault: Fault, hold_s: float, heal_s: float) -> bool:
+        """Look for evidence: that it is there until its deadline, of the traffic that it is meant for until the end.
 
-        def seen() -> bool:
-            evidence = fault.prove()
-            found.extend([evidence] if evidence else [])
-            return evidence is not None
+        Whether it was decided; what only lacks traffic is decided after the last look.
+        """
+        give_up_s = time.monotonic() + min(fault.proof_deadline_s, max(hold_s, 1.0))
+        poll_s = POLL_S
+        while not self._decide(index, fault, last=False):
+            now_s = time.monotonic()
+            left_s = (heal_s - fault.look_s if fault.in_force else give_up_s) - now_s
+            if left_s <= 0 and fault.in_force:
+                return False
+            if left_s <= 0 or self._stop.wait(min(poll_s, left_s)):
+                return self._decide(index, fault, last=True)
+            poll_s = min(1.3 * poll_s, SLOWEST_POLL_S)
+        return True
 
-        if wait_for(seen, min(fault.proof_deadline_s, max(planned.hold_s, 1.0))):
-            self._say(index, planned, FaultState.PROVEN, found[-1])
-        else:
-            self._say(index, planned, FaultState.UNPROVEN, Evidence("no evidence that it bit"))
+    def _decide(self, index: int, fault: Fault, *, last: bool) -> bool:
+        """Say what `prove` comes to, if it comes to something or this is the last chance. Whether it was said."""
+        try:
+            if (evidence := fault.prove()) is not None:
+                self._say(index, FaultState.PROVEN, evidence)
+            elif last and (why := fault.unused()):
+                self._say(index, FaultState.UNUSED, Evidence(why))
+            elif last:
+                self._say(index, FaultState.UNPROVEN, Evidence(fault.missing()))
+            else:
+                return False
+        except Exception as error:
+            self._say(index, FaultState.UNPROVEN, Evidence(_words(error)))
+        return True
 
-    def _heal(self, index: int, planned: PlannedFault) -> None:
+    def _look_again(self, index: int, fault: Fault, decided: bool) -> None:
+        """Right before the heal: whether it is still there, and the last chance of evidence."""
+        held, why_not = True, "it was not there any more right before its heal"
+        if fault.lasts:
+            try:
+                held = fault.holds()
+            except Exception as error:
+                held, why_not = False, f"it could not be looked at right before its heal: {_words(error)}"
+        if not decided:
+            self._decide(index, fault, last=True)
+        if not held:
+            self._say(index, FaultState.VANISHED, Evidence(why_not))
+        elif fault.lasts:
+            self._say(index, FaultState.HELD)
+
+    def _heal(self, index: int) -> None:
         fault = self._active[index]
         try:
             fault.heal()
             whole, why = fault.verify_healed(), "still visible after its heal"
-        except FaultError as error:
-            whole, why = False, str(error)
         except Exception as error:  # a stack that cannot start a worker again, for example: report, never hide
-            whole, why = False, f"{type(error).__name__}: {error}"
-        if whole:
-            with self._lock:
+            whole, why = False, _words(error)
+        with self._lock:
+            if whole:
                 self._active.pop(index, None)
                 self._why_not.pop(index, None)
-            self._say(index, planned, FaultState.HEALED, Evidence(""))
-        else:
-            with self._lock:
+            else:
                 self._why_not[index] = why
-            self._say(index, planned, FaultState.HEAL_FAILED, Evidence(why))
+        self._say(index, FaultState.HEALED) if whole else self._say(index, FaultState.HEAL_FAILED, Evidence(why))
 
-    def _say(self, index: int, planned: PlannedFault, state: FaultState, evidence: Evidence) -> None:
-        self._listener(Change(index, planned, state, evidence))
+    def _say(self, index: int, state: FaultState, evidence: Evidence = Evidence("")) -> None:  # noqa: B008 (immutable)
+        planned, fault = self._plan[index]
+        try:
+            self._listener(Change(index, planned, state, replace(evidence, hits=fault.hits())))
+        except Exception as error:
+            self._untold[index] = f"that it is {state} could not be recorded: {_words(error)}"
+
+
+def _words(error: BaseException) -> str:
+    """An exception for people; the name of its type where it is none that was expected."""
+    return str(error) if isinstance(error, FaultError) else f"{type(error).__name__}: {error}"

@@ -2,6 +2,10 @@
 
 "Partition" is not one fault: a refused link fails fast, a black hole hangs, and a one-way black hole executes
 commands whose replies never arrive. All are set through the Toxiproxy API, with toxicity 1 and whole numbers.
+
+Each is proven by two things: a PING of the harness meets it, and so does the traffic of the role whose link it is.
+Whether it is still there is told by its own trace in the proxy, and by a PING where that can tell: another fault of
+the same link may keep the PING from seeing this one, but an answer that this one would not let through denies it.
 """
 
 from __future__ import annotations
@@ -10,10 +14,16 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from faults.base import Evidence, Fault, FaultError, Link, PingResult, Undo
-from faults.toxiproxy import Stream, ToxiproxyError
+from faults.base import Evidence, Fault, FaultError, Link, Ping, PingResult, Undo
+from faults.toxiproxy import ProxyState, Stream, ToxiproxyError
+from faults.traffic import Met, Sight
+from faults.watch import Watch
 
 BOTH = (Stream.UPSTREAM, Stream.DOWNSTREAM)
+#: Toxics that keep a PING from being answered.
+_SILENCING = frozenset({"timeout", "reset_peer"})
+#: The proxy's timers may ring so much early, one in each direction.
+_GRAIN_MS = 2.0
 
 
 @dataclass
@@ -21,7 +31,10 @@ class LinkFault(Fault):
     """Base: a fault that is a state of the link in the proxy."""
 
     link: Link
-    _toxics: list[str] = field(default_factory=list, init=False)
+    _toxics: dict[str, Stream] = field(default_factory=dict, init=False)
+    _watch: Watch | None = field(default=None, init=False)
+    _shown: str = field(default="", init=False)  # what a PING met, when it met the fault
+    _ping: Ping | None = field(default=None, init=False)  # the last one
 
     @property
     def target(self) -> str:
@@ -31,6 +44,7 @@ class LinkFault(Fault):
         return Undo("enable the proxy and remove its toxics", self.link.name)
 
     def inject(self) -> None:
+        self._watch = Watch(self.link, self._toxics)
         try:
             self._apply()
         except ToxiproxyError as error:
@@ -42,21 +56,95 @@ class LinkFault(Fault):
 
     def _toxic(self, type: str, stream: Stream, **attributes: int) -> None:
         name = f"{self.kind}_{stream.value}"
-        self._toxics.append(name)  # before the call: a lost answer must not leave a toxic behind
+        self._toxics[name] = stream  # before the call: a lost answer must not leave a toxic behind
         self.link.api.add_toxic(self.link.name, type, stream=stream, attributes=attributes, name=name)
 
+    # Is it there?
+
+    def _traced(self, state: ProxyState) -> bool:
+        """Whether the proxy has it."""
+        return bool(self._toxics) and self._toxics.keys() <= {toxic.name for toxic in state.toxics}
+
+    def _patience_s(self, state: ProxyState) -> float:
+        """How long to wait for the answer to a PING."""
+        return 1.0
+
+    @abstractmethod
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        """What the PING met, if that shows this fault; else ""."""
+
+    def _denies(self, ping: Ping, state: ProxyState) -> bool:
+        """Whether the PING met what this fault would not let through."""
+        return ping.result is PingResult.PONG
+
+    def _bites(self, met: Met) -> bool:
+        """Whether this is traffic that the fault does something to."""
+        return met.passed(*BOTH) or (met.sight is Sight.CONNECTIONS and met.connections > 0)
+
+    def _send_ping(self, state: ProxyState) -> Ping:
+        self._ping = self.link.ping(self._patience_s(state))
+        return self._ping
+
+    def prove(self) -> Evidence | None:
+        if self._watch is None:
+            return None
+        if not self._shown:
+            state = self.link.api.proxy(self.link.name)
+            self._shown = self._shows(self._send_ping(state), state) if self._traced(state) else ""
+        if not self._shown or not self._bites(met := self._watch.met()):
+            return None
+        return Evidence(f"{self._shown}; {self._watch.told(met)}")
+
+    @property
+    def in_force(self) -> bool:
+        return bool(self._shown)
+
+    def missing(self) -> str:
+        if self._watch is not None and self._shown:
+            return f"{self._shown}, but {self._watch.nothing()}"
+        if self._ping is None:
+            return f"{super().missing()}: it is not in the proxy"
+        return f"{super().missing()}: PING met {self._ping.result} after {self._ping.took_s * 1000:.1f} ms"
+
+    def unused(self) -> str:
+        return self._watch.unused() if self._watch is not None and self._shown else ""
+
+    @property
+    def look_s(self) -> float:
+        return super().look_s + (self._ping.took_s if self._ping else 0.0)
+
+    def holds(self) -> bool:
+        state = self.link.api.proxy(self.link.name)
+        if not self._traced(state) or self._hidden(state):
+            return self._traced(state)
+        return not self._denies(self._send_ping(state), state)
+
+    def _hidden(self, state: ProxyState) -> bool:
+        """Whether another fault of the link keeps a PING from meeting this one."""
+        others = [toxic for toxic in state.toxics if toxic.name not in self._toxics]
+        return not state.enabled or any(toxic.type in _SILENCING for toxic in others)
+
+    # Taking it back.
+
     def heal(self) -> None:
+        self._shown = ""
         try:
-            self.link.api.remove_toxics(self.link.name, self._toxics)
-            if not self.link.api.proxy(self.link.name).enabled:
-                self.link.api.set_enabled(self.link.name, True)
+            self._take_back()
         except ToxiproxyError as error:
             raise FaultError(f"healing {self.kind} on {self.target}: {error}") from error
 
+    def _take_back(self) -> None:
+        self.link.api.remove_toxics(self.link.name, self._toxics)
+
     def healed(self) -> bool:
         state = self.link.api.proxy(self.link.name)
-        mine = set(self._toxics) & {t.name for t in state.toxics}
-        return state.enabled and not mine and self.link.ping().result is PingResult.PONG
+        mine = self._toxics.keys() & {toxic.name for toxic in state.toxics}
+        return not mine and (self.link.ping().result is PingResult.PONG or silenced(state))
+
+
+def silenced(state: ProxyState) -> bool:
+    """Whether a fault of the whole link keeps PINGs from being answered."""
+    return not state.enabled or any(toxic.type in _SILENCING for toxic in state.toxics)
 
 
 @dataclass
@@ -72,11 +160,20 @@ class Latency(LinkFault):
         self._toxic("latency", Stream.UPSTREAM, latency=there, jitter=0)
         self._toxic("latency", Stream.DOWNSTREAM, latency=self.round_trip_ms - there, jitter=0)
 
-    def prove(self) -> Evidence | None:
-        ping = self.link.ping(timeout_s=self.round_trip_ms / 1000 + 1)
-        if ping.result is PingResult.PONG and ping.took_s * 1000 >= self.round_trip_ms:
-            return Evidence(f"PING took {ping.took_s * 1000:.1f} ms")
-        return None
+    def _patience_s(self, state: ProxyState) -> float:
+        return _delay_ms(state) / 1000 + 1
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        took_ms = ping.took_s * 1000
+        return f"PING took {took_ms:.1f} ms" if ping.result is PingResult.PONG and took_ms >= _delay_ms(state) else ""
+
+    def _denies(self, ping: Ping, state: ProxyState) -> bool:
+        return ping.result is PingResult.PONG and ping.took_s * 1000 < _delay_ms(state) - _GRAIN_MS
+
+
+def _delay_ms(state: ProxyState) -> int:
+    """The latency of a round trip that the proxy is set to, whoever set it: Redis may be far away by itself."""
+    return sum(toxic.attributes.get("latency", 0) for toxic in state.toxics if toxic.type == "latency")
 
 
 @dataclass
@@ -85,13 +182,38 @@ class Refused(LinkFault):
 
     kind: ClassVar[str] = "refused"
     summary: ClassVar[str] = "live connections are closed and new ones refused"
+    _disabled: bool = field(default=False, init=False)
 
     def _apply(self) -> None:
+        if not self.link.api.proxy(self.link.name).enabled:
+            raise FaultError(
+                f"{self.kind} on {self.target}: it is refused already, and two at a time cannot be told apart"
+            )
+        self._disabled = True  # before the call, as for toxics
         self.link.api.set_enabled(self.link.name, False)
 
-    def prove(self) -> Evidence | None:
-        ping = self.link.ping()
-        return Evidence("connect was refused") if ping.result is PingResult.REFUSED else None
+    def _traced(self, state: ProxyState) -> bool:
+        return self._disabled and not state.enabled
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        return "connect was refused" if ping.result is PingResult.REFUSED else ""
+
+    def _denies(self, ping: Ping, state: ProxyState) -> bool:
+        return ping.result is not PingResult.REFUSED
+
+    def _bites(self, met: Met) -> bool:
+        """Who connects now is turned away by the kernel, unseen; those whom it has closed are seen."""
+        return met.cut > 0
+
+    def _hidden(self, state: ProxyState) -> bool:
+        return False
+
+    def _take_back(self) -> None:
+        if self._disabled:
+            self._disabled = not self.link.api.set_enabled(self.link.name, True).enabled
+
+    def healed(self) -> bool:
+        return not self._disabled and super().healed()
 
 
 @dataclass
@@ -107,11 +229,17 @@ class BlackHole(LinkFault):
         for stream in self.streams:
             self._toxic("timeout", stream, timeout=0)
 
-    def prove(self) -> Evidence | None:
-        ping = self.link.ping(self.probe_timeout_s)
-        if ping.result is PingResult.SILENCE:
-            return Evidence(f"PING met silence for {self.probe_timeout_s * 1000:.0f} ms")
-        return None
+    def _patience_s(self, state: ProxyState) -> float:
+        return self.probe_timeout_s
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        silent = ping.result is PingResult.SILENCE
+        return f"PING met silence for {self.probe_timeout_s * 1000:.0f} ms" if silent else ""
+
+    def _bites(self, met: Met) -> bool:
+        """What vanishes on the way to the role is not seen at the role's end: there its open connections have to do."""
+        hidden = met.sight is Sight.CONNECTIONS or (met.sight is Sight.ROLE and Stream.DOWNSTREAM in self.streams)
+        return met.passed(*self.streams) or (hidden and met.connections > 0)
 
 
 @dataclass
@@ -143,6 +271,8 @@ class Reset(LinkFault):
         for stream in BOTH:
             self._toxic("reset_peer", stream, timeout=0)
 
-    def prove(self) -> Evidence | None:
-        ping = self.link.ping()
-        return Evidence("PING was answered with a reset") if ping.result is PingResult.RESET else None
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        return "PING was answered with a reset" if ping.result is PingResult.RESET else ""
+
+    def _bites(self, met: Met) -> bool:
+        return met.cut > 0

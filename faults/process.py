@@ -30,6 +30,8 @@ class WorkerFault(Fault):
 class KillFault(WorkerFault):
     """Base: some of a worker's processes are ended. Healing starts the worker again, as a supervisor would."""
 
+    lasts: ClassVar[bool] = False
+    _parent: int = field(default=0, init=False)
     _victims: tuple[int, ...] = field(default=(), init=False)
     _had_children: int = field(default=0, init=False)
 
@@ -42,6 +44,7 @@ class KillFault(WorkerFault):
 
     def inject(self) -> None:
         wait_for(self.worker.ready, self.proof_deadline_s)  # a schedule may begin before the workers do
+        self._parent = self.worker.pid
         self._had_children = len(self.worker.children())
         self._victims = self.choose()
         if not self._victims:
@@ -59,12 +62,20 @@ class KillFault(WorkerFault):
         return "SIGKILL"
 
     def prove(self) -> Evidence | None:
-        if self._victims and wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
+        """The dead have to be of this worker, and of the life of it that the fault was done to."""
+        if not self._victims or self._parent != self.worker.pid:
+            return None
+        if wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
             return Evidence(f"{len(self._victims)} process(es) gone after {self.how()}", self._victims)
         return None
 
     def heal(self) -> None:
+        self._await_death()
         self.worker.respawn()
+
+    def _await_death(self) -> bool:
+        """What is dying still looks alive, and nobody starts again what lives."""
+        return wait_for(lambda: not any(map(self.worker.alive, self._victims)), self.proof_deadline_s)
 
     def healed(self) -> bool:
         return self.worker.ready() and not any(map(self.worker.alive, self._victims))
@@ -117,6 +128,7 @@ class KillChild(KillFault):
 
     def heal(self) -> None:
         """The parent replaces the child by itself; a parent that died over it is started again."""
+        self._await_death()
         if not self.worker.ready():
             self.worker.respawn()
 
@@ -139,14 +151,17 @@ class Pause(WorkerFault):
         self.worker.pause()
         self._tree = (self.worker.pid, *self.worker.children())
 
-    def prove(self) -> Evidence | None:
-        def stopped() -> bool:
-            stopped, of = self.worker.paused()
-            return stopped == of > 0
+    def _stopped(self) -> bool:
+        stopped, of = self.worker.paused()
+        return stopped == of > 0
 
-        if not wait_for(stopped, 1.0):
+    def prove(self) -> Evidence | None:
+        if not wait_for(self._stopped, 1.0):
             return None
         return Evidence(f"{self.worker.paused()[0]} process(es) stopped", stopped_pids=self._tree)
+
+    def holds(self) -> bool:
+        return self._stopped()
 
     def heal(self) -> None:
         self.worker.resume()

@@ -17,6 +17,7 @@ import requests
 from toxiproxy import exceptions as library
 from toxiproxy.api import APIConsumer
 
+_RECEIVED = "toxiproxy_proxy_received_bytes_total{"
 # None for both: requests would otherwise take the proxy for "all" from the environment.
 _NO_PROXIES: Mapping[str, str | None] = {"http": None, "all": None}
 
@@ -159,6 +160,17 @@ class ToxiproxyClient:
     def reset(self) -> None:
         """Enable every proxy and remove every toxic of the server. Raises ToxiproxyError if one cannot be enabled."""
         self._call(self._api.post, "/reset")
+
+    def received_bytes(self, proxy: str) -> int:
+        """What the clients of a proxy have sent, on connections that have ended (the embedded server: on all).
+
+        Raises NotFound when the server serves no metrics of its proxies.
+        """
+        of_proxy, upstream = f'proxy="{proxy}"', 'direction="upstream"'
+        for line in self._send(self._api.get, "/metrics").text.splitlines():
+            if line.startswith(_RECEIVED) and of_proxy in line and upstream in line:
+                return int(float(line.rpartition(" ")[2]))
+        return 0
 
     def _delete(self, path: str) -> bool:
         try:

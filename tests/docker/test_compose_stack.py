@@ -22,11 +22,13 @@ from faults.process import KillChild, KillParent, KillTree, Pause, Restart
 from harness.cli import main
 from harness.errors import UsageError
 from harness.history import History
-from harness.history_io import LEDGER, read_ledger
-from harness.settle import ledger_tail
+from harness.history_io import read_ledger
+from harness.ledger import LEDGER
+from harness.ledger_tail import ledger_tail
 from harness.stack import engine, images
 from harness.stack.compose import ComposeStack
 from harness.stack.options import Place, Proxy, StackOptions
+from harness.stack.proc import alive, children_of
 from harness.stack.subject_code import Code, code_of
 from harness.workload import LoadModel, Workload
 
@@ -133,7 +135,7 @@ def test_a_proxy_whose_api_hangs_is_restarted_and_set_right(stack: ComposeStack)
     assert len(said) == 1 and "restarted" in said[0]
     assert stack.repairs() == []
     stack.check()
-    assert fault.prove() is not None, "the toxic is there again"
+    assert fault.holds(), "the toxic is there again"
     assert stack.links["worker-2"].ping().result is PingResult.REFUSED
     stack.links["worker-2"].api.set_enabled("worker-2", True)
     fault.heal()
@@ -170,16 +172,21 @@ def test_what_a_killed_harness_leaves_is_removed_by_label_and_nothing_else(
     process = _run(tmp_path / "run", "transient_error", "-s", "locked_retry", "-n", "1")
     try:
         mine: list[engine.Found] = []
+        child: list[int] = []
 
         def whole() -> bool:
-            mine[:] = [s for s in engine.stacks() if s.owner == engine.owner_of(process.pid) and len(s.containers) == 4]
+            """The stack belongs to the child that the command's guard has the cases run in."""
+            owners = {engine.owner_of(pid): pid for pid in children_of(process.pid)}
+            mine[:] = [s for s in engine.stacks() if s.owner in owners and len(s.containers) == 4]
+            child[:] = [owners[s.owner] for s in mine]
             return bool(mine)
 
         until(whole, "the stack is whole", 60.0)
-        assert mine[0].state == f"in use by process {process.pid}"
+        assert mine[0].state == f"in use by process {child[0]}"
         assert mine[0] not in engine.heal(engine.stacks()), "a stack in use is nobody's orphan"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        until(lambda: not alive(child[0]), "the child has ended with its guard")
         everything = engine.stacks
         project = mine[0].stack
         monkeypatch.setattr(engine, "stacks", lambda: tuple(s for s in everything() if s.stack == project))

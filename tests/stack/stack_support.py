@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from harness.settle import LedgerTail, ledger_tail
+from course import Course
+
+from faults.base import Link
+from faults.nemesis import Change, Nemesis
+from faults.schedule import PlannedFault, Schedule
+from harness.ledger_tail import LedgerTail, ledger_tail
 from harness.stack.local import LocalStack
 
 
@@ -33,3 +39,28 @@ def marked(token: str) -> list[int]:
             if f"TASKCHAOS_OWNER={token}".encode() in environment and state != "Z":
                 found.append(int(entry))
     return found
+
+
+def add_link(stack: LocalStack, name: str) -> Link:
+    """One more link to the stack's Redis, for a role that is played by the test."""
+    api = stack.links["producer-1"].api
+    state = api.create(name, f"127.0.0.1:{stack.redis.port}")
+    return Link(name, state.host, state.port, api)
+
+
+def started(stack: LocalStack, *faults: PlannedFault, links: Iterable[Link] = (), begin: bool = True) -> Course:
+    """A nemesis that has begun with these faults, on these links beside those of the stack."""
+    changes: list[Change] = []
+    there = {**stack.links, **{link.name: link for link in links}}
+    nemesis = Nemesis(Schedule.of(*faults), there, stack.workers, changes.append, lambda index, undo: None)
+    course = Course(changes, nemesis)
+    if begin:
+        course.begin()
+    return course
+
+
+def ran(stack: LocalStack, *faults: PlannedFault, links: Iterable[Link] = ()) -> Course:
+    """A nemesis that has run its course."""
+    course = started(stack, *faults, links=links)
+    assert course.nemesis.join(20.0), "it hangs"
+    return course

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis as redis_py
+from talking import talking
 from waiting import until
 
 from faults.base import Evidence, FaultError, PingResult, Undo
@@ -50,16 +52,18 @@ def test_a_link_fault_bites_and_heals(stack: LocalStack, kind: str) -> None:
     planned = PlannedFault(kind, "producer-1", parameters=PARAMETERS.get(kind, {}))
     fault = planned.make(stack.links, stack.workers)
     link = stack.links["producer-1"]
-    assert fault.prove() is None, "no evidence before it is injected"
-    fault.inject()
-    try:
-        assert link.ping(0.3).result is EXPECTED[kind]
-        assert fault.prove() is not None
-        assert not fault.healed()
-    finally:
-        fault.heal()
-    assert fault.verify_healed()
-    assert fault.prove() is None, "no evidence after it was healed"
+    with talking(link):
+        assert fault.prove() is None, "no evidence before it is injected"
+        fault.inject()
+        try:
+            assert link.ping(0.3).result is EXPECTED[kind]
+            assert "of producer-1" in until(fault.prove).seen
+            assert fault.holds()
+            assert not fault.healed()
+        finally:
+            fault.heal()
+        assert fault.verify_healed()
+        assert fault.prove() is None and not fault.holds(), "no evidence after it was healed"
     fault.heal()
     assert fault.verify_healed()
     assert stack.links["worker-1"].ping().result is PingResult.PONG
@@ -204,13 +208,39 @@ def test_a_schedule_runs_its_course(stack: LocalStack) -> None:
         PlannedFault("refused", "worker-1-results", 0.1, 0.2),
     )
     nemesis, changes, undo = _nemesis(stack, schedule)
-    nemesis.start(time.monotonic())
-    assert nemesis.join(10.0)
+    with talking(stack.links["producer-1"], stack.links["worker-1-results"]):
+        nemesis.start(time.monotonic())
+        assert nemesis.join(10.0)
     assert nemesis.heal_all()
     for index in (0, 1):
         states = [c.state for c in changes if c.index == index]
-        assert states == [FaultState.INJECTED, FaultState.PROVEN, FaultState.HEALED]
+        assert states == [FaultState.INJECTED, FaultState.PROVEN, FaultState.HELD, FaultState.HEALED]
     assert [i for i, _ in undo] == [0, 1]
+
+
+def test_a_fault_waits_for_one_of_its_kind_on_its_target_that_has_become_late(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a proof or a heal takes longer than planned; the next cut then was refused by the proxy."""
+    schedule = Schedule.of(*(PlannedFault("black_hole_replies", "worker-1", at_s, 0.2) for at_s in (0.0, 0.3)))
+    nemesis, changes, _ = _nemesis(stack, schedule)
+    may_heal, heal = threading.Event(), LinkFault.heal
+
+    def late(fault: LinkFault) -> None:
+        may_heal.wait(10.0)
+        heal(fault)
+
+    monkeypatch.setattr(LinkFault, "heal", late)
+    with talking(stack.links["worker-1"]):
+        begun_s = time.monotonic()
+        nemesis.start(begun_s)
+        until(lambda: time.monotonic() > begun_s + 0.5)
+        assert not any(change.index == 1 for change in changes), "the second has to wait"
+        may_heal.set()
+        assert nemesis.join(10.0)
+    assert nemesis.done and nemesis.heal_all()
+    course = [FaultState.INJECTED, FaultState.PROVEN, FaultState.HELD, FaultState.HEALED]
+    assert [(c.index, c.state) for c in changes] == [(index, state) for index in (0, 1) for state in course]
 
 
 def test_heal_all_ends_a_schedule_in_the_middle(stack: LocalStack) -> None:

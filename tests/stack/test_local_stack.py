@@ -17,7 +17,8 @@ from faults.base import PingResult
 from faults.toxiproxy import Stream
 from harness.errors import StackError, UsageError
 from harness.history import History
-from harness.history_io import LEDGER, read_ledger
+from harness.history_io import read_ledger
+from harness.ledger import LEDGER
 from harness.stack import redis_server, spawn
 from harness.stack.local import LocalStack
 from harness.stack.options import Pool, WorkerStart
