@@ -2,54 +2,122 @@
 
 `Terminal` (harness.report.terminal) shows a run while it goes on. `write_all` turns a run folder into verdict.json,
 junit.xml, summary.md and report.html, at the end of a run, after a crash, or for `taskchaos judge DIR`.
-All of them take their words from `wording`, so they cannot contradict each other.
+All of them take their words from `wording` and `overall`, so they cannot contradict each other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harness import codec, events
-from harness.errors import UsageError
+from harness.errors import TaskchaosError, UsageError
+from harness.history_io import FINAL
+from harness.manifest import CASES, MANIFEST, DamagedError, run_differences
 from harness.report import json_file, junit, markdown
+from harness.report.files import replace_text
 from harness.report.run import Collector
-from harness.result import CaseDetail, CaseResult, RunResult
+from harness.result import CaseDetail, CaseResult, RunProblem, RunResult
 
-__all__ = ["write_all"]
+__all__ = ["NotWrittenError", "write_all"]
+
+_Details = Mapping[str, CaseDetail]
+
+
+class NotWrittenError(TaskchaosError):
+    """A report could not be written. `result` is that of the run, which stands all the same."""
+
+    def __init__(self, message: str, result: RunResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def _page(result: RunResult, details: _Details) -> str:
+    from harness.report import html  # late: a live terminal view must not wait for jinja2
+
+    return html.render(result, details)
+
+
+#: Every file that is written from a run, the one that automation reads first.
+_WRITERS: Mapping[str, Callable[[RunResult, _Details], str]] = {
+    "verdict.json": lambda result, _: json_file.dumps(result),
+    "junit.xml": lambda result, _: junit.dumps(result),
+    "summary.md": lambda result, _: markdown.dumps(result),
+    "report.html": _page,
+}
 
 
 def write_all(out: Path) -> RunResult:
-    """Write every report of the run folder `out` and return the result; a cut-off stream counts as far as it goes."""
-    stream = out / "events.jsonl"
-    if not stream.is_file():
-        raise UsageError(f"{out} is no run folder: it has no events.jsonl")
-    collector = Collector()
-    for event in events.read(stream):
-        collector.handle(event)
+    """Write every report of the run folder `out` and return the result; a cut-off stream counts as far as it goes.
+
+    Raises UsageError when the folder cannot be read, and NotWrittenError when some of the files could not be written;
+    the others are there.
+    """
+    collector = _collected(out)
+    for doubt in doubts_about_run(out, collector.result().cases):
+        collector.doubt(doubt)
     result = collector.result()
     details, unreadable = _details(out, result)
-    json_file.write(result, out / "verdict.json")
-    junit.write(result, out / "junit.xml")
-    markdown.write(result, out / "summary.md")
-    from harness.report import html  # late: a live terminal view must not wait for jinja2
-
-    html.write(result, details, out / "report.html", problems=[*collector.problems, *unreadable])
+    result = replace(result, problems=(*result.problems, *unreadable))
+    lost: list[str] = []
+    for name, text in _WRITERS.items():
+        try:
+            replace_text(out / name, text(result, details))
+        except TaskchaosError as error:
+            lost.append(str(error))
+    if lost:
+        raise NotWrittenError("; ".join(lost), result)
     return result
 
 
-def _details(out: Path, result: RunResult) -> tuple[Mapping[str, CaseDetail], list[str]]:
+def doubts_about_run(out: Path, cases: Iterable[CaseResult]) -> Iterator[str]:
+    """How the run folder differs from what was sealed when the run ended, a line each."""
+    if not (out / MANIFEST).is_file():
+        yield f"{MANIFEST} is missing: the run was never closed, or its folder is not whole"
+        return
+    try:
+        yield from run_differences(out)
+    except DamagedError as error:
+        yield str(error)
+    for case in cases:
+        folder = out / CASES / case.folder.removeprefix(f"{CASES}/")
+        if case.rules and not _is_file(folder / FINAL):
+            yield f"{case.id} has a verdict and no evidence: {CASES}/{folder.name}/{FINAL} is missing"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False  # a name that no file can have
+
+
+def _collected(out: Path) -> Collector:
+    stream = out / "events.jsonl"
+    collector = Collector(out)
+    try:
+        if not stream.is_file():
+            raise UsageError(f"{out} is no run folder: it has no events.jsonl")
+        for event in events.read(stream):
+            collector.handle(event)
+    except OSError as error:
+        raise UsageError(f"{stream} cannot be read: {error.strerror or error}") from error
+    return collector
+
+
+def _details(out: Path, result: RunResult) -> tuple[_Details, list[RunProblem]]:
     """What there is to draw of each case, and what could not be read. Cases without a detail are normal."""
     details, unreadable = {}, []
     for case in result.cases:
-        path = _detail_path(out, case)
-        if path is None:
-            continue
         try:
-            details[case.id] = codec.decode(CaseDetail, json.loads(path.read_bytes()))
-        except (OSError, ValueError) as error:
-            unreadable.append(f"{path.name} of {case.id} cannot be read, so its charts are missing: {error}")
+            path = _detail_path(out, case)
+            if path is not None:
+                details[case.id] = codec.decode(CaseDetail, json.loads(path.read_bytes()))
+        except (OSError, ValueError, RecursionError) as error:
+            text = f"detail.json of {case.id} cannot be read, so its charts are missing: {error}"
+            unreadable.append(RunProblem(text))
     return details, unreadable
 
 

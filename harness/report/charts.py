@@ -5,17 +5,46 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
 from harness.report import svg
-from harness.report.wording import figure, rate
+from harness.report.wording import figure, one_line, rate
 from harness.result import Band, CaseDetail, WindowRow
 from harness.verdict import Throughput
 
 MAX_POINTS = 180  # more are merged: a chart is at most about 1000 pixels wide
 MAX_FAULT_BANDS = 60
 SPARK_POINTS = 40
+#: What lies beyond, in seconds, per second or in ms, is no measurement but damage.
+_LARGEST, _SMALLEST = 1e12, 1e-6
+
+
+def drawable(detail: CaseDetail) -> CaseDetail:
+    """The detail without figures that nothing can have measured: a damaged file costs no more than its charts."""
+    return replace(
+        detail,
+        phases=_bands(detail.phases),
+        faults=_bands(detail.faults),
+        windows=tuple(
+            replace(row, p50_ms=_latency(row.p50_ms), p99_ms=_latency(row.p99_ms))
+            for row in detail.windows
+            if _sound(row.begun_s, row.ended_s, row.effects_per_s, row.effects, row.submits)
+        ),
+    )
+
+
+def _bands(bands: Sequence[Band]) -> tuple[Band, ...]:
+    return tuple(replace(b, label=one_line(b.label)) for b in bands if _sound(b.begun_s, b.ended_s))
+
+
+def _sound(*values: float) -> bool:
+    return all(math.isfinite(value) and abs(value) < _LARGEST for value in values)
+
+
+def _latency(value: float | None) -> float | None:
+    return value if value is not None and _sound(value) and value > _SMALLEST else None
 
 
 def throughput(detail: CaseDetail, speed: Throughput, ident: str) -> Markup:
@@ -24,9 +53,9 @@ def throughput(detail: CaseDetail, speed: Throughput, ident: str) -> Markup:
     if not rows:
         return Markup("")
     levels = []
-    if speed.target_tps is not None:
+    if speed.target_tps is not None and _sound(speed.target_tps):
         levels.append(svg.Level(f"target {rate(speed.target_tps)}", "l-target", speed.target_tps))
-    if speed.baseline_tps is not None:
+    if speed.baseline_tps is not None and _sound(speed.baseline_tps):
         levels.append(svg.Level(f"baseline {rate(speed.baseline_tps)}", "l-baseline", speed.baseline_tps))
     peak = max(row.effects_per_s for row in rows)
     stretch = f"{figure(rows[0].begun_s)} to {figure(rows[-1].ended_s)} s"

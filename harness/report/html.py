@@ -7,7 +7,6 @@ first and open; expected failures of controls stand apart, so that red means "lo
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +14,27 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import charts
-from harness.report.files import replace_text
-from harness.report.run import case_parts
-from harness.report.story import EFFECT, FAULT, FINAL, PRODUCER, SUBJECT
+from harness.report import charts, overall
+from harness.report.story import EFFECT, FAULT, FINAL, HARNESS, PRODUCER, SUBJECT
 from harness.report.wording import (
+    MARKS,
     Standing,
+    alike,
     cell,
-    counts_sentence,
     demand,
-    exit_phrase,
     explain,
     figure,
-    incomplete_phrase,
-    outcome_phrase,
+    head_phrase,
     plural,
     rate,
+    remark,
+    samples_phrase,
     seconds,
     standing,
     surprises,
 )
-from harness.result import CaseDetail, CaseResult, RunResult, Story, StoryLine
-from harness.verdict import Outcome, Rule
+from harness.result import CaseDetail, CaseResult, FaultSummary, RunResult, Story, StoryLine
+from harness.verdict import Outcome, Rule, RuleResult
 
 MAX_OPEN = 3  # cases that are open from the start
 MAX_COLUMNS = 5  # suites side by side
@@ -47,19 +45,18 @@ LINES_SHOWN = 40
 STORY_BUDGET = 1_200_000  # characters of all stories together
 _LINE_COST = 110  # characters of markup around a line
 
-MARKS = {
-    Standing.FAILED: "✗",
-    Standing.MISSED: "✗",
-    Standing.STACK: "!",
-    Standing.UNKNOWN: "?",
-    Standing.TOLERATED: "✓",
-    Standing.CAUGHT: "✓",
-    Standing.PASSED: "✓",
-}
 RULE_MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?", Outcome.NOT_CLAIMED: "·"}
-_KINDS = {EFFECT: "effect", FAULT: "fault", FINAL: "final", PRODUCER: "producer", SUBJECT: "subject"}
-_GROUPS: Sequence[tuple[str, str, frozenset[Standing]]] = (
+_KINDS = {
+    EFFECT: "effect",
+    FAULT: "fault",
+    FINAL: "final",
+    HARNESS: "harness",
+    PRODUCER: "producer",
+    SUBJECT: "subject",
+}
+GROUPS: Sequence[tuple[str, str, frozenset[Standing]]] = (
     ("surprises", "Surprises", frozenset(s for s in Standing if s.surprise)),
+    ("interrupted", "Not judged: the run was interrupted", frozenset({Standing.INTERRUPTED})),
     ("controls", "Controls that failed as they must", frozenset({Standing.CAUGHT})),
     ("passed", "Passed as expected", frozenset({Standing.PASSED, Standing.TOLERATED})),
 )
@@ -75,6 +72,7 @@ class CaseView:
     mark: str
     phrase: str
     sentence: str
+    rules: Sequence[RuleView]
     open: bool
     spark: Markup
     throughput: Markup
@@ -83,6 +81,16 @@ class CaseView:
     caption: str
     stories: Sequence[StoryView]
     stories_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """One rule, or several that are unknown for one reason. found: some of its findings."""
+
+    name: str
+    rule: RuleResult
+    found: str
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +114,14 @@ class CellView:
     cases: Sequence[CaseView]
 
 
-def render(result: RunResult, details: Mapping[str, CaseDetail], problems: Sequence[str] = ()) -> str:
-    """The text of report.html."""
+def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
+    """The text of report.html. Cases without a detail are shown without charts and stories."""
     views = _case_views(result, details)
-    groups = [(ident, title, [v for v in views if v.kind in kinds]) for ident, title, kinds in _GROUPS]
+    groups = [(ident, title, [v for v in views if v.kind in kinds]) for ident, title, kinds in GROUPS]
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -120,52 +129,30 @@ def render(result: RunResult, details: Mapping[str, CaseDetail], problems: Seque
     environment.filters.update(figure=figure, rate=rate, seconds=seconds, demand=demand, words=words, who=_kind_of)
     return environment.get_template("page.html.j2").render(
         result=result,
-        headline=headline(result),
-        sentence=counts_sentence(result),
-        meaning=exit_phrase(result.exit_code),
-        again=run_again(result),
+        word=overall.word(result),
+        headline=overall.headline(result),
+        sentence=overall.counts_sentence(result),
+        meaning=overall.meaning(result),
+        again=overall.run_again(result) if result.cases or result.selection else "",
         facts=_facts(result),
-        problems=problems,
-        lacks=incomplete_phrase(result),
+        remarks=overall.remarks(result),
+        lacks=overall.incomplete_phrase(result),
         surprises=[v for case in surprises(result.cases) for v in views if v.case is case],
         matrix=_matrix(views),
         groups=[g for g in groups if g[2]],
         rule_marks=RULE_MARKS,
         marks=MARKS,
         plural=plural,
+        proven=_proven,
+        healed=_healed,
     )
 
 
-def write(result: RunResult, details: Mapping[str, CaseDetail], path: Path, *, problems: Sequence[str] = ()) -> None:
-    """Write report.html. Cases without a detail are shown without charts and stories."""
-    replace_text(path, render(result, details, problems))
-
-
-def headline(result: RunResult) -> str:
-    """The verdict in a few words."""
-    found = surprises(result.cases)
-    if result.interrupted:
-        return f"Interrupted: {plural(len(result.cases), 'case')} known"
-    if not result.cases:
-        return f"Shard {result.shard} has no case" if result.shard and not result.exit_code else "Nothing was run"
-    if not found:
-        return f"All {plural(len(result.cases), 'verdict')} as expected" if not result.exit_code else "Incomplete"
-    return f"{plural(len(found), 'surprise')} in {plural(len(result.cases), 'case')}"
-
-
-def run_again(result: RunResult) -> str:
-    """The command that runs the same cases."""
-    # A shard of the same selection is the same: what the other shards ran has to be selected too.
-    others = [case_parts(name) for name in result.selection]
-    specs = {c.subject: c.spec or c.subject for c in result.cases}
-    suites = dict.fromkeys([*(c.suite for c in result.cases), *(suite for suite, _, _ in others)])
-    subjects = dict.fromkeys([*specs.values(), *(specs.get(subject, subject) for _, _, subject in others)])
-    words = ["taskchaos", "run", *suites]
-    for subject in subjects:
-        words += ["--subject", subject]
-    words += ["--stack", result.stack] if result.stack else []
-    words += ["--profile", result.profile] if result.profile else []
-    return shlex.join([*words, "--seed", str(result.seed), *result.chosen])
+def _printable(value: object) -> object:
+    """Text without what would steer a browser's text rather than be shown: control characters, changes of direction."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in value)
 
 
 def _facts(result: RunResult) -> list[tuple[str, str]]:
@@ -190,7 +177,7 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
     views: dict[str, CaseView] = {}
     # Surprises first: their stories get the space.
     for case in sorted(result.cases, key=lambda c: not standing(c).surprise):
-        detail = details.get(case.id, CaseDetail())
+        detail = charts.drawable(details.get(case.id, CaseDetail()))
         kind = standing(case)
         stories = _story_views(case, detail.stories, kind, budget)
         budget -= sum(_cost(story.lines) for story in stories)
@@ -204,6 +191,7 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
             mark=MARKS[kind],
             phrase=_phrase(case, kind),
             sentence=explain(case),
+            rules=[RuleView(n, r, samples_phrase(r), remark(case, r)) for n, r in alike(case.rules)],
             open=is_open,
             spark=charts.spark(detail),
             throughput=charts.throughput(detail, case.throughput, anchor),
@@ -218,10 +206,26 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
 
 def _phrase(case: CaseResult, kind: Standing) -> str:
     """Outcome in the case's head line; the long reasons stand below."""
-    short = {Standing.UNKNOWN: "unknown", Standing.STACK: "stack error"}
     if kind is Standing.CAUGHT:
         return f"fail: {', '.join(case.failed_rules)} (expected)"
-    return short.get(kind) or outcome_phrase(case)
+    return head_phrase(case)
+
+
+def _proven(fault: FaultSummary) -> tuple[str, bool]:
+    """How many faults of a kind were proven, and whether that is too few."""
+    wanted = fault.injected - fault.unused
+    parts = [f"{fault.proven} of {wanted}" if wanted or not fault.unused else ""]
+    parts += ["no evidence"] if fault.proven < wanted else []
+    parts += [f"{fault.unused} on a link that nothing used"] if fault.unused else []
+    return ", ".join(p for p in parts if p), fault.proven < wanted
+
+
+def _healed(fault: FaultSummary) -> tuple[str, bool]:
+    """How many faults of a kind were verified to be healed, and whether something is wrong with that."""
+    parts = [f"{fault.healed} of {fault.injected}"]
+    parts += ["not verified"] if fault.healed < fault.injected else []
+    parts += [f"{fault.vanished} vanished before the heal"] if fault.vanished else []
+    return ", ".join(parts), len(parts) > 1
 
 
 def _story_views(case: CaseResult, stories: Iterable[Story], kind: Standing, budget: int) -> list[StoryView]:
@@ -280,7 +284,7 @@ def _kind_of(who: str) -> str:
 
 def words(command: str) -> Markup:
     """A command that wraps between words only, never at a hyphen."""
-    return Markup(" ").join(Markup("<span>{}</span>").format(word) for word in command.split(" "))
+    return Markup(" ").join(Markup("<span>{}</span>").format(_printable(word)) for word in command.split(" "))
 
 
 def slug(text: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from harness import codec
 from harness.errors import UsageError
-from harness.report.files import replace_text
 from harness.result import SCHEMA, RunResult
 
 
@@ -18,11 +17,6 @@ def dumps(result: RunResult) -> str:
     data = _finite(codec.encode(result))
     data["versions"] = dict(sorted(data["versions"].items()))
     return json.dumps({"schema": data.pop("schema"), **data}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write(result: RunResult, path: Path) -> None:
-    """Write verdict.json."""
-    replace_text(path, dumps(result))
 
 
 def read(path: Path) -> RunResult:

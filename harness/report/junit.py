@@ -1,90 +1,103 @@
 """junit.xml: one testsuite per suite, one testcase per case, numbers and the replay line as properties.
 
-An expected failure of a control is a passed testcase: CI marks red only what somebody has to look at.
+An expected failure of a control is a passed testcase: CI marks red only what somebody has to look at. Red are
+findings (`failure`) and what has no verdict (`error`), each with a `type` by which CI tools group them; a case that an
+interrupted run did not come to is skipped. What no case tells is in the testsuite `taskchaos`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree as ET
 
-from harness.report.files import replace_text
-from harness.report.wording import (
-    Standing,
-    exit_phrase,
-    explain,
-    incomplete_phrase,
-    samples_phrase,
-    standing,
-    surprises,
-)
-from harness.result import CaseResult, RunResult
+from harness.report import overall
+from harness.report.wording import Standing, complaints, explain, standing
+from harness.result import CaseResult, FailedTest, RunResult
 from harness.verdict import Outcome
 
 #: Attributes of Throughput that become properties.
 _RATES = ("baseline_tps", "fault_tps", "healed_tps", "recovery_s", "target_tps")
+#: How a standing is told; what is not here is a passed testcase.
+_TAGS: Mapping[Standing, str] = {
+    Standing.FAILED: "failure",
+    Standing.MISSED: "failure",
+    Standing.STACK: "error",
+    Standing.SUBJECT: "error",
+    Standing.SUITE: "error",
+    Standing.UNKNOWN: "error",
+    Standing.INTERRUPTED: "skipped",
+}
+_RUN = "taskchaos"  # the testsuite of what no case tells
 
 
 def dumps(result: RunResult) -> str:
     """The text of junit.xml."""
-    suites: dict[str, list[CaseResult]] = {}
+    suites: dict[str, list[ET.Element]] = {}
     for case in result.cases:
-        suites.setdefault(case.suite, []).append(case)
-    root = ET.Element("testsuites", name="taskchaos")
-    for name, cases in suites.items():
-        root.append(_suite(name, cases, result))
+        suites.setdefault(case.suite, []).append(_case(case))
+    testsuites = [_suite(name, cases, result.started) for name, cases in suites.items()]
     if result.left_out:
-        root.append(_left_out(result))
-    if result.incomplete or (result.exit_code and not surprises(result.cases)):
-        root.append(_run_suite(result))
+        testsuites.append(_suite("left out", [_left_out(one.id, one.reason) for one in result.left_out]))
+    red = any(suite.get(key) != "0" for suite in testsuites for key in ("failures", "errors"))
+    whole = [_failed_test(test) for test in result.failed_tests]
+    whole += _whole_run(result, red=red or bool(whole))
+    if whole:
+        testsuites.append(_suite(_RUN, whole))
+    root = ET.Element("testsuites", name="taskchaos")
+    root.extend(testsuites)
     for key in ("tests", "failures", "errors"):
-        root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
-    root.set("time", f"{result.wall_s:.3f}")
+        root.set(key, str(sum(int(suite.get(key, "0")) for suite in testsuites)))
+    root.set("time", _time(result.wall_s))
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def write(result: RunResult, path: Path) -> None:
-    """Write junit.xml."""
-    replace_text(path, dumps(result))
-
-
-def _suite(name: str, cases: list[CaseResult], result: RunResult) -> ET.Element:
-    kinds = [standing(c) for c in cases]
+def _suite(name: str, testcases: list[ET.Element], started: str = "") -> ET.Element:
+    counts = {tag: sum(case.find(tag) is not None for case in testcases) for tag in ("failure", "error", "skipped")}
     suite = ET.Element(
         "testsuite",
         name=_legal(name),
-        tests=str(len(cases)),
-        failures=str(sum(k in (Standing.FAILED, Standing.MISSED) for k in kinds)),
-        errors=str(sum(k in (Standing.UNKNOWN, Standing.STACK) for k in kinds)),
-        skipped="0",
-        time=f"{sum(c.wall_s for c in cases):.3f}",
+        tests=str(len(testcases)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+        time=_time(sum(float(case.get("time", "0")) for case in testcases)),
     )
-    if result.started:
-        suite.set("timestamp", _legal(result.started))
-    for case in cases:
-        suite.append(_case(case))
+    if started:
+        suite.set("timestamp", _legal(started))
+    suite.extend(testcases)
     return suite
 
 
+def _testcase(classname: str, name: str, wall_s: float = 0.0) -> ET.Element:
+    return ET.Element("testcase", classname=_legal(classname), name=_legal(name), time=_time(wall_s))
+
+
+def _time(value: float) -> str:
+    return f"{value if math.isfinite(value) else 0.0:.3f}"
+
+
 def _case(case: CaseResult) -> ET.Element:
-    name = case.id.removeprefix(f"{case.suite}.")
-    element = ET.Element("testcase", classname=_legal(case.suite), name=_legal(name), time=f"{case.wall_s:.3f}")
+    element = _testcase(case.suite, case.id.removeprefix(f"{case.suite}."), case.wall_s)
     _properties(element, case)
-    kind = standing(case)
-    if kind in (Standing.FAILED, Standing.MISSED):
-        element.append(_finding("failure", failure_type(case), case))
-    elif kind is Standing.UNKNOWN:
-        element.append(_finding("error", "unknown", case))
-    elif kind is Standing.STACK:
-        element.append(_finding("error", "stack", case))
-    else:
+    tag = _TAGS.get(standing(case))
+    if tag is None:
         ET.SubElement(element, "system-out").text = _legal(explain(case))
+    elif tag == "skipped":
+        ET.SubElement(element, tag, message=_legal(explain(case)))
+    else:
+        element.append(_finding(tag, case))
     return element
 
 
-def failure_type(case: CaseResult) -> str:
-    """A short name of what went wrong, by which CI tools group failures."""
+def finding_type(case: CaseResult) -> str:
+    """A short name of what went wrong, by which CI tools group failures and errors."""
+    kind = standing(case)
+    if kind not in (Standing.FAILED, Standing.MISSED):
+        return kind.value
+    if case.assertion:
+        return "assertion"
     if case.outcome is Outcome.PASS:
         return "control_passed"
     return ",".join(r.value for r in case.failed_rules) or "unexpected"
@@ -96,7 +109,7 @@ def _properties(element: ET.Element, case: CaseResult) -> None:
         "subject": case.subject,
         "outcome": case.outcome.value,
         "expected": case.expected,
-        "replay": case.replay,
+        **({"replay": case.replay} if case.replay else {}),
     }
     facts.update({name: value for name in _RATES if (value := getattr(case.throughput, name)) is not None})
     facts.update({name: getattr(case.operations, name) for name in ("submitted", "acknowledged", "effects", "dead")})
@@ -105,40 +118,54 @@ def _properties(element: ET.Element, case: CaseResult) -> None:
         ET.SubElement(properties, "property", name=name, value=_legal(str(value)))
 
 
-def _finding(tag: str, kind: str, case: CaseResult) -> ET.Element:
-    element = ET.Element(tag, type=kind, message=_legal(explain(case)))
+def _finding(tag: str, case: CaseResult) -> ET.Element:
     lines = [explain(case), f"expected: {case.expected}, outcome: {case.outcome}"]
-    for rule in case.rules:
-        if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN):
-            lines.append(f"{rule.outcome} {rule.expression}, observed {rule.observed}: {rule.reason}")
-            if rule.samples:
-                lines.append(f"  {samples_phrase(rule.samples, limit=8)}")
-    lines.append(f"again: {case.replay}")
+    for one in complaints(case, limit=8):
+        observed = "" if one.observed is None else f", observed {one.observed}"
+        lines.append(f"{one.outcome} {one.what}{observed}: {one.reason}")
+        lines += [f"  {text}" for text in (one.findings, one.remark) if text]
+    lines += [f"again: {case.replay}"] if case.replay else []
+    return _red(tag, finding_type(case), explain(case), lines)
+
+
+def _red(tag: str, kind: str, message: str, lines: Iterable[str]) -> ET.Element:
+    element = ET.Element(tag, type=kind, message=_legal(message))
     element.text = _legal("\n".join(lines))
     return element
 
 
-def _run_suite(result: RunResult) -> ET.Element:
-    """Says what no case says (usage error, interrupted, incomplete): a run that is not green needs a red testcase."""
-    message = f"exit code {result.exit_code}: {exit_phrase(result.exit_code)}"
-    if result.incomplete:
-        message = f"incomplete, {incomplete_phrase(result)} missing"
-    suite = ET.Element("testsuite", name="taskchaos", tests="1", failures="0", errors="1", skipped="0", time="0.000")
-    case = ET.SubElement(suite, "testcase", classname="taskchaos", name="run", time="0.000")
-    error = ET.SubElement(case, "error", type="run", message=message)
-    if result.incomplete:
-        error.text = _legal("\n".join(f"{m.id}: {m.reason}" for m in result.incomplete))
-    return suite
+def _failed_test(test: FailedTest) -> ET.Element:
+    """A test without a case, or a file that could not be collected."""
+    file, _, name = test.test.partition("::")
+    element = _testcase(file, name or "collection")
+    tag, kind = ("failure", "assertion") if test.assertion else ("error", "test" if test.collected else "collection")
+    element.append(_red(tag, kind, overall.about_test(test).sentence, [test.reason]))
+    return element
 
 
-def _left_out(result: RunResult) -> ET.Element:
-    count = str(len(result.left_out))
-    suite = ET.Element("testsuite", name="left out", tests=count, failures="0", errors="0", skipped=count, time="0.000")
-    for one in result.left_out:
-        suite_name, _, name = one.id.partition(".")
-        case = ET.SubElement(suite, "testcase", classname=_legal(suite_name), name=_legal(name), time="0.000")
-        ET.SubElement(case, "skipped", message=_legal(one.reason))
-    return suite
+def _whole_run(result: RunResult, *, red: bool) -> list[ET.Element]:
+    """The testcase of the run itself, if there is something to say: a run that is not green needs a red testcase."""
+    said = [one for one in overall.remarks(result) if not one.about]
+    grave = [one.sentence for one in said if one.kind]
+    lacks = [f"{m.id}: {m.reason}" for m in result.incomplete]
+    element = _testcase(_RUN, "run", 0.0)
+    if grave or lacks or result.interrupted or (result.exit_code and not red):
+        message = grave[0] if grave else f"exit code {result.exit_code}: {overall.meaning(result)}"
+        if lacks:
+            message = f"incomplete, {overall.incomplete_phrase(result)} missing"
+        element.append(_red("error", "run", message, [*lacks, *grave]))
+    elif not said:
+        return []
+    if notes := [one.sentence for one in said if not one.kind]:
+        ET.SubElement(element, "system-out").text = _legal("\n".join(notes))
+    return [element]
+
+
+def _left_out(name: str, reason: str) -> ET.Element:
+    suite, _, rest = name.partition(".")
+    element = _testcase(suite, rest)
+    ET.SubElement(element, "skipped", message=_legal(reason))
+    return element
 
 
 def _legal(text: str) -> str:

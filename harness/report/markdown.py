@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from harness.report.files import replace_text
+from harness.report import overall
 from harness.report.wording import (
     Standing,
     cell,
-    counts_sentence,
-    exit_phrase,
+    complaints,
+    cut,
     explain,
     figure,
-    incomplete_phrase,
     one_line,
-    samples_phrase,
     seconds,
     standing,
     surprises,
 )
 from harness.result import CaseResult, RunResult
-from harness.verdict import Outcome
 
 MAX_BYTES = 900_000
 _MAX_TEXT = 2_000  # of one reason or note
-_ICONS = {
+ICONS = {
     Standing.FAILED: "❌",
     Standing.MISSED: "❌",
     Standing.STACK: "⚠️",
+    Standing.SUBJECT: "⚠️",
+    Standing.SUITE: "⚠️",
     Standing.UNKNOWN: "❔",
+    Standing.INTERRUPTED: "⏹️",
     Standing.TOLERATED: "☑️",
     Standing.CAUGHT: "☑️",
     Standing.PASSED: "✅",
 }
-_RUN_ICONS = {Outcome.PASS: "✅", Outcome.FAIL: "❌"}
+_RUN_ICONS = {"pass": "✅", "fail": "❌", "interrupted": "⏹️"}
 #: What Markdown may read as markup. Hyphens and dots only matter where a line begins, which no escaped text does.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
 
@@ -44,10 +43,12 @@ def dumps(result: RunResult) -> str:
     """The text of summary.md."""
     parts = [
         _head(result),
-        _incomplete(result),
+        *_incomplete(result),
+        *_whole(result),
         _matrix(result.cases),
         *_findings(result.cases),
         _throughput(result.cases),
+        *_notes(result),
     ]
     kept: list[str] = []
     used = left_out = 0
@@ -64,29 +65,43 @@ def dumps(result: RunResult) -> str:
     return text
 
 
-def write(result: RunResult, path: Path) -> None:
-    """Write summary.md."""
-    replace_text(path, dumps(result))
-
-
 def _head(result: RunResult) -> str:
-    icon = _RUN_ICONS.get(result.outcome, "❔")
+    icon = _RUN_ICONS.get(overall.word(result), "❔")
     server = f"{result.server.name} {result.server.version}".strip()
     facts = [f"seed {result.seed}", result.profile, result.stack, server, f"{seconds(result.wall_s)}"]
     facts += [f"{name} {version}" for name, version in sorted(result.versions.items())]
     return (
-        f"## {icon} taskchaos: {result.outcome}\n\n"
-        f"{escape(counts_sentence(result))}\n"
-        f"Exit code {result.exit_code}: {escape(exit_phrase(result.exit_code))}.\n\n"
+        f"## {icon} taskchaos: {overall.word(result)}\n\n"
+        f"{escape(overall.counts_sentence(result))}\n"
+        f"Exit code {result.exit_code}: {escape(overall.meaning(result))}.\n\n"
         f"{' · '.join(escape(f) for f in facts if f)}\n"
     )
 
 
-def _incomplete(result: RunResult) -> str:
-    if not result.incomplete:
-        return ""
-    lines = [f"- **{escape(m.id)}**: {escape(m.reason)}\n" for m in result.incomplete]
-    return f"\n### Incomplete: {incomplete_phrase(result)} missing\n\n{''.join(lines)}"
+def _incomplete(result: RunResult) -> Iterator[str]:
+    if result.incomplete:
+        yield f"\n### Incomplete: {overall.incomplete_phrase(result)} missing\n\n"
+    for one in result.incomplete:
+        yield f"- **{escape(one.id)}**: {escape(one.reason)}\n"
+
+
+def _whole(result: RunResult) -> Iterator[str]:
+    """What no case tells."""
+    told = [one for one in overall.remarks(result) if one.kind]
+    if told:
+        yield "\n### The run as a whole\n\n"
+    for one in told:
+        about = f"**{escape(one.about)}** " if one.about else ""
+        yield f"- {ICONS[one.kind] if one.kind else ''} {about}{escape(one.text)}\n"
+
+
+def _notes(result: RunResult) -> Iterator[str]:
+    """What is to be known, no more."""
+    told = [one for one in overall.remarks(result) if not one.kind]
+    if told:
+        yield "\n### Notes\n\n"
+    for one in told:
+        yield f"- {escape(one.sentence)}\n"
 
 
 def _matrix(cases: Sequence[CaseResult]) -> str:
@@ -100,7 +115,7 @@ def _matrix(cases: Sequence[CaseResult]) -> str:
         for suite in suites:
             group = [c for c in cases if c.subject == subject and c.suite == suite]
             kind, text = cell(group) if group else (None, "")
-            row.append(f"{_ICONS[kind]} {escape(text)}" if kind else "")
+            row.append(f"{ICONS[kind]} {escape(text)}" if kind else "")
         rows.append(row)
     return "\n" + _table(["subject", *map(escape, suites)], rows)
 
@@ -111,17 +126,16 @@ def _findings(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def _finding(case: CaseResult) -> str:
-    lines = [f"\n{_ICONS[standing(case)]} **{escape(case.id)}**: {escape(explain(case))}", ""]
+    lines = [f"\n{ICONS[standing(case)]} **{escape(case.id)}**: {escape(explain(case))}", ""]
     before = len(lines)
-    for rule in case.rules:
-        if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN):
-            sample = samples_phrase(rule.samples)
-            observed = f", observed {figure(rule.observed)}" if rule.observed is not None else ""
-            text = f"- {rule.outcome} `{_code(rule.expression)}`{escape(observed)}: {escape(rule.reason)}"
-            lines.append(text + (f" ({escape(sample)})" if sample else ""))
+    for one in complaints(case):
+        observed = f", observed {figure(one.observed)}" if one.observed is not None else ""
+        text = f"- {one.outcome} `{_code(one.what)}`{escape(observed)}: {escape(one.reason)}"
+        text += f" ({escape(one.findings)})" if one.findings else ""
+        lines.append(text + (f"; {escape(one.remark)}" if one.remark else ""))
     if len(lines) > before:
         lines.append("")
-    lines += ["```sh", _code(case.replay), "```", ""]
+    lines += ["```sh", _code(case.replay), "```", ""] if case.replay else []
     return "\n".join(lines)
 
 
@@ -146,13 +160,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool 
 
 def escape(text: str) -> str:
     """The text as Markdown that shows it literally, on one line; also inside a table."""
-    return _SPECIAL.sub(r"\\\1", _cut(one_line(text)))
+    return _SPECIAL.sub(r"\\\1", cut(one_line(text), _MAX_TEXT))
 
 
 def _code(text: str) -> str:
     """The text for a code span or block: on one line, no back ticks that could end it."""
-    return _cut(one_line(text)).replace("`", "'")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+    return cut(one_line(text), _MAX_TEXT).replace("`", "'")

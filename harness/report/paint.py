@@ -11,24 +11,33 @@ from typing import TextIO
 
 import click
 
-from harness.report.wording import Standing, one_line
+from harness.report.wording import MARKS, Standing, one_line
 from harness.verdict import Outcome
 
 _ASCII = str.maketrans(
     {"✓": "+", "✗": "x", "·": "-", "≥": ">=", "≤": "<=", "…": "...", "–": "-", "—": "-", "×": "x", "−": "-", "→": "->"}
 )
 #: Keyed by value: a standing and an outcome that share their word ("unknown") share their mark.
-_MARKS: Mapping[str, tuple[str, str]] = {
-    Standing.PASSED: ("✓", "green"),
-    Standing.CAUGHT: ("✓", "green"),
-    Standing.TOLERATED: ("✓", "yellow"),
-    Standing.FAILED: ("✗", "red"),
-    Standing.MISSED: ("✗", "red"),
-    Standing.UNKNOWN: ("?", "yellow"),
-    Standing.STACK: ("!", "magenta"),
-    Outcome.PASS: ("✓", "green"),
-    Outcome.FAIL: ("✗", "red"),
-    Outcome.NOT_CLAIMED: ("·", "bright_black"),
+_MARKS: Mapping[str, str] = {
+    **{standing.value: mark for standing, mark in MARKS.items()},
+    Outcome.PASS: "✓",
+    Outcome.FAIL: "✗",
+    Outcome.NOT_CLAIMED: "·",
+}
+_COLOURS: Mapping[str, str] = {
+    Standing.PASSED: "green",
+    Standing.CAUGHT: "green",
+    Standing.TOLERATED: "yellow",
+    Standing.FAILED: "red",
+    Standing.MISSED: "red",
+    Standing.UNKNOWN: "yellow",
+    Standing.SUITE: "yellow",
+    Standing.SUBJECT: "yellow",
+    Standing.STACK: "magenta",
+    Standing.INTERRUPTED: "bright_black",
+    Outcome.PASS: "green",
+    Outcome.FAIL: "red",
+    Outcome.NOT_CLAIMED: "bright_black",
 }
 
 
@@ -38,6 +47,23 @@ class Paint:
 
     colour: bool = False
     typographic: bool = True
+    encoding: str = "utf-8"
+
+    @classmethod
+    def on(cls, stream: TextIO, colour: bool | None = None) -> Paint:
+        """What a stream can show. colour None: find out from the stream and the environment."""
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        return cls(wants_colour(stream) if colour is None else colour, can_encode(stream), encoding)
+
+    def encodable(self, text: str) -> str:
+        """The text with `?` for what the stream's encoding does not have."""
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:
+            return text.encode(self.encoding, "replace").decode(self.encoding)
+        except LookupError:
+            return text.encode("ascii", "replace").decode()
+        return text
 
     def bold(self, text: str) -> str:
         """Emphasis."""
@@ -49,11 +75,11 @@ class Paint:
 
     def tone(self, key: Standing | Outcome, text: str) -> str:
         """The text in the colour of a standing or an outcome."""
-        return click.style(text, fg=_MARKS[key][1]) if self.colour else text
+        return click.style(text, fg=_COLOURS[key]) if self.colour else text
 
     def mark(self, key: Standing | Outcome) -> str:
         """One character for a standing or an outcome."""
-        return self.tone(key, self.safe(_MARKS[key][0]))
+        return self.tone(key, self.safe(_MARKS[key]))
 
     def safe(self, text: str) -> str:
         """Text on one line, without control characters, that the stream's encoding can carry."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from harness.contract import PhaseName
 from harness.errors import ExitCode
@@ -14,14 +15,32 @@ from harness.events import (
     CaseStarted,
     Event,
     FaultChanged,
+    NotCollected,
     PhaseEnded,
     Problem,
     RunEnded,
     RunStarted,
     ShardsMerged,
     StackReady,
+    TestFailed,
+    Unreadable,
 )
-from harness.result import CaseResult, FaultSummary, LeftOut, Missing, RunResult, ServerInfo, exit_code, run_outcome
+from harness.history_io import EVENTS
+from harness.report.wording import plural
+from harness.result import (
+    CaseResult,
+    FailedTest,
+    FaultSummary,
+    LeftOut,
+    Missing,
+    RunProblem,
+    RunResult,
+    ServerInfo,
+    Trouble,
+    exit_code,
+    run_outcome,
+)
+from harness.run import replay_command
 from harness.verdict import OperationCounts, Outcome, Throughput
 
 NOT_JUDGED = "ended before it was judged"
@@ -36,6 +55,7 @@ class _Case:
     started: CaseStarted | None = None
     judged: CaseResult | None = None
     left_out: str = ""
+    failed: list[TestFailed] = field(default_factory=list)  # its test, for another reason than the verdict
     first_ns: int = 0
     last_ns: int = 0
     faults: dict[int, tuple[str, str, set[str]]] = field(default_factory=dict)
@@ -48,13 +68,33 @@ class _Case:
     def restart(self, event: CaseStarted) -> None:
         """A case that starts again (a re-run) begins afresh: an older verdict no longer counts."""
         self.started, self.judged, self.first_ns = event, None, 0
+        self.failed.clear()
         self.faults.clear()
         self.rates.clear()
 
-    def result(self, seed: int) -> CaseResult:
-        """The verdict, or a result that says why there is none."""
-        if self.judged is not None:
-            return self.judged
+    def result(self, run: RunStarted | None, place: Path | None, *, interrupted: bool) -> CaseResult:
+        """The verdict with what became of the test, or a result that says why there is none.
+
+        An unexpected verdict stays one whatever else failed: that is then in `besides`.
+        """
+        result = _sound(self.judged) if self.judged else self._not_judged(run, place, interrupted=interrupted)
+        if not self.failed:
+            return result
+        why = "; ".join(f"{f.reason} ({f.when} of {f.test})" for f in self.failed)
+        if result.trouble not in (None, Trouble.MISSING):
+            return replace(result, error=f"{result.error}; besides, {why}")
+        if result.trouble is None and any(f.assertion for f in self.failed):
+            return replace(result, as_expected=False, assertion=why)
+        if _unexpected(result):
+            return result
+        return replace(result, as_expected=False, outcome=Outcome.UNKNOWN, error=why, trouble=Trouble.SUITE)
+
+    def besides(self, result: CaseResult | None) -> Iterator[FailedTest]:
+        """The failures of its test that its result does not tell. None: the case has no place in the run."""
+        if result is None or (_unexpected(result) and not result.assertion):
+            yield from map(_failed_test, self.failed)
+
+    def _not_judged(self, run: RunStarted | None, place: Path | None, *, interrupted: bool) -> CaseResult:
         about = self.started
         suite, scenario, subject = (about.suite, about.scenario, about.subject) if about else case_parts(self.id)
         return CaseResult(
@@ -62,7 +102,7 @@ class _Case:
             suite=suite,
             scenario=scenario,
             subject=subject,
-            seed=seed,
+            seed=run.seed if run else 0,
             expected=about.expected if about else "pass",
             outcome=Outcome.UNKNOWN,
             as_expected=False,
@@ -77,38 +117,67 @@ class _Case:
                 healed_tps=self.rates.get(PhaseName.HEALED),
             ),
             wall_s=(self.last_ns - self.first_ns) / 1e9,
-            replay=f"taskchaos replay {self.id}",
+            replay=self._replay(run, place),
             folder=about.folder if about else "",
             error=NOT_JUDGED if about else NOT_STARTED,
+            trouble=Trouble.INTERRUPTED if interrupted else Trouble.MISSING,
         )
+
+    def _replay(self, run: RunStarted | None, place: Path | None) -> str:
+        """What runs it again; nothing does if it was never started, because its plan was never stored."""
+        if self.started is None:
+            return ""
+        if place is not None:
+            return replay_command(place, self.id)
+        return f"taskchaos replay {run.run}/{self.id}" if run else f"taskchaos replay {self.id}"
+
+
+def _sound(result: CaseResult) -> CaseResult:
+    """A stored verdict that does not contradict itself. An error of before there were troubles was the stack's."""
+    trouble = result.trouble or (Trouble.STACK if result.error else None)
+    proven = not trouble and not result.assertion and result.outcome is not Outcome.UNKNOWN
+    return replace(result, trouble=trouble, as_expected=result.as_expected and proven)
+
+
+def _unexpected(result: CaseResult) -> bool:
+    """Whether there is a verdict, and another one than was expected."""
+    return not (result.trouble or result.as_expected or result.outcome is Outcome.UNKNOWN)
+
+
+def _failed_test(event: TestFailed) -> FailedTest:
+    during = "" if event.when == "call" else f" (in its {event.when})"
+    return FailedTest(event.test, event.assertion, event.reason + during)
 
 
 class Collector:
-    """A handler that keeps what the result of the run needs."""
+    """A handler that keeps what the result of the run needs. folder: that of the run, if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._run: RunStarted | None = None
         self._server = ServerInfo()
         self._cases: dict[str, _Case] = {}
-        self._collected = 0
+        self._collected: int | None = None
         self._ended: RunEnded | None = None
         self._span_ns: tuple[int, int] | None = None
-        self._usage = False
+        self._doubts: list[str] = []
+        self._problems: list[RunProblem] = []
+        self._failed: list[FailedTest] = []
         self._dealt: tuple[tuple[str, ...], ...] = ()
         self._missing: tuple[Missing, ...] = ()
-        self.problems: list[str] = []
 
     def handle(self, event: Event) -> None:
         """Take one event, in order."""
-        first, _ = self._span_ns or (event.at_ns, 0)
-        self._span_ns = (min(first, event.at_ns), event.at_ns)
+        if not isinstance(event, CaseJudged):  # which `taskchaos judge` may have added long after the run
+            first, _ = self._span_ns or (event.at_ns, 0)
+            self._span_ns = (min(first, event.at_ns), event.at_ns)
         match event:
             case RunStarted():
                 self._run = self._run or event
             case CasesCollected():
                 # Every xdist worker may say so; the count is the same for all.
-                self._collected = max(self._collected, event.count)
-                self._dealt = event.dealt
+                self._collected = max(self._collected or 0, event.count)
+                self._dealt = event.dealt or self._dealt
                 for planned in event.cases:
                     self._case(planned)
             case ShardsMerged():
@@ -116,10 +185,25 @@ class Collector:
             case RunEnded():
                 self._ended = event
             case Problem():
-                self.problems.append(event.text)
-                self._usage = self._usage or event.usage
+                self._problem(event)
+            case Unreadable():
+                self._doubts.append(f"{plural(event.lines, 'line')} of {EVENTS} cannot be read")
+            case NotCollected():
+                self._failed.append(FailedTest(event.where, False, event.reason, collected=False))
+            case TestFailed() if not event.case:
+                self._failed.append(_failed_test(event))
             case _:
                 self._handle_case(event)
+
+    def doubt(self, text: str) -> None:
+        """The run proves nothing, for this reason."""
+        self._doubts.append(text)
+
+    def _problem(self, event: Problem) -> None:
+        if event.doubt:
+            self._doubts.append(event.text)
+        if event.usage or event.stack or not event.doubt:
+            self._problems.append(RunProblem(event.text, event.usage, event.stack))
 
     def _handle_case(self, event: Event) -> None:
         name = getattr(event, "case", None)
@@ -139,6 +223,8 @@ class Collector:
                 case.judged = event.result
             case CaseLeftOut():
                 case.left_out = event.reason
+            case TestFailed():
+                case.failed.append(event)
             case _:
                 pass
         case.see(event)
@@ -149,53 +235,94 @@ class Collector:
     def result(self) -> RunResult:
         """The run as far as it is known."""
         run, ended = self._run, self._ended
-        seed = run.seed if run else 0
         incomplete = tuple(m for m in self._missing if not self._known(m.id))
-        missing = {m.id for m in incomplete}
-        cases = tuple(c.result(seed) for c in self._cases.values() if not c.left_out and c.id not in missing)
-        left_out = tuple(LeftOut(c.id, c.left_out) for c in self._cases.values() if c.left_out)
         interrupted = ended is not None and ended.interrupted
-        code = self._exit_code(cases, interrupted, whole=not incomplete and self._complete(cases))
+        cases, failed_tests = self._judgements({m.id for m in incomplete}, interrupted=interrupted)
+        doubts = tuple(dict.fromkeys((*self._doubts, *self._gaps(cases, failed_tests))))
+        code = self._exit_code(cases, failed_tests, interrupted, whole=not incomplete and not doubts)
         first, last = self._span_ns or (0, 0)
         return RunResult(
             run=run.run if run else "",
-            seed=seed,
+            seed=run.seed if run else 0,
             stack=run.stack if run else "",
             profile=run.profile if run else "",
             server=self._server,
             versions=dict(run.versions) if run else {},
             outcome=run_outcome(code),
             exit_code=int(code),
-            wall_s=ended.wall_s if ended else (last - first) / 1e9,
+            wall_s=(ended.wall_s if ended else 0.0) or (last - first) / 1e9,
             cases=cases,
             started=run.started if run else "",
             interrupted=interrupted,
-            left_out=left_out,
+            left_out=tuple(LeftOut(c.id, c.left_out) for c in self._cases.values() if c.left_out),
             shard=run.shard if run else None,
             selection=tuple(case for hand in self._dealt for case in hand),
             incomplete=incomplete,
+            suites=run.suites if run else (),
+            subjects=run.subjects if run else (),
             chosen=run.chosen if run else (),
+            failed_tests=failed_tests,
+            doubts=doubts,
+            problems=tuple(dict.fromkeys(self._problems)),
         )
 
-    def _exit_code(self, cases: tuple[CaseResult, ...], interrupted: bool, *, whole: bool) -> ExitCode:
-        if self._usage:
+    def _judgements(
+        self, missing: set[str], *, interrupted: bool
+    ) -> tuple[tuple[CaseResult, ...], tuple[FailedTest, ...]]:
+        """What is known of each case, and every failure of a test that no case tells; each once."""
+        cases: list[CaseResult] = []
+        failed = list(self._failed)  # each shard, and each of its processes, cannot collect the same file
+        for case in self._cases.values():
+            result = None
+            if not case.left_out and case.id not in missing:
+                result = case.result(self._run, self._folder, interrupted=interrupted)
+                cases.append(result)
+            failed += case.besides(result)
+        return tuple(cases), tuple(dict.fromkeys(failed))
+
+    def _exit_code(
+        self, cases: tuple[CaseResult, ...], failed_tests: tuple[FailedTest, ...], interrupted: bool, *, whole: bool
+    ) -> ExitCode:
+        started = any(case.started is not None for case in self._cases.values())
+        not_collected = any(not test.collected for test in failed_tests)
+        if any(p.usage for p in self._problems) or (not_collected and not started and not interrupted):
             return ExitCode.USAGE
-        code = exit_code(cases, interrupted=interrupted)
+        code = exit_code(cases, failed_tests, interrupted=interrupted)
+        if any(p.stack for p in self._problems) and code in (ExitCode.PASS, ExitCode.UNKNOWN):
+            return ExitCode.STACK
         if code is ExitCode.PASS and not whole:
             return ExitCode.UNKNOWN  # what is missing might have failed
-        if not cases and not interrupted and any(self._dealt) and whole:
+        if not cases and not failed_tests and not interrupted and any(self._dealt) and whole:
             return ExitCode.PASS  # nothing fell to this shard, or nothing that applies: the other shards prove the run
         return code
+
+    def _gaps(self, cases: tuple[CaseResult, ...], failed_tests: tuple[FailedTest, ...]) -> Iterator[str]:
+        """What the stream lacks for being the record of a whole run."""
+        ended = self._ended
+        if self._run is None:
+            yield "the record of the run has no beginning"
+        if ended is None:
+            yield "the run was cut off: its end is not recorded"
+        elif ended.interrupted:
+            return  # which says why the rest is not there
+        if self._collected is None and not self._missing and self._span_ns is not None:
+            yield "which cases were to run is not recorded"
+        there = set(self._cases) | {m.id for m in self._missing if not m.id.startswith("shard ")}
+        short = (self._collected or 0) - len(there)
+        if short > 0:
+            yield f"{short} of the cases that were collected are not in the record"
+        if ended is not None and ended.status not in (None, 0, 5) and not self._explained(cases, failed_tests):
+            yield f"pytest ended with exit code {ended.status}, which no case and no test explains"
+
+    def _explained(self, cases: tuple[CaseResult, ...], failed_tests: tuple[FailedTest, ...]) -> bool:
+        """Whether something that pytest saw fail is in the record."""
+        grave = any(p.usage or p.stack for p in self._problems)
+        return bool(failed_tests) or grave or any(not case.as_expected for case in cases)
 
     def _known(self, name: str) -> bool:
         """Whether a case has a verdict, or a reason for having none."""
         case = self._cases.get(name)
         return case is not None and (case.judged is not None or bool(case.left_out))
-
-    def _complete(self, cases: tuple[CaseResult, ...]) -> bool:
-        """Whether every case that was to run is there. A stream without an end and without a plan cannot show it."""
-        left_out = sum(bool(case.left_out) for case in self._cases.values())
-        return len(cases) + left_out >= self._collected and (self._ended is not None or self._collected > 0)
 
 
 def collect(events: Iterable[Event]) -> RunResult:
@@ -206,11 +333,15 @@ def collect(events: Iterable[Event]) -> RunResult:
     return collector.result()
 
 
+#: The states that a summary counts, in the order of its fields.
+_COUNTED = ("injected", "proven", "healed", "vanished", "unused")
+
+
 def _summaries(faults: Iterable[tuple[str, str, set[str]]]) -> tuple[FaultSummary, ...]:
     sums: dict[tuple[str, str], list[int]] = {}
     for kind, target, states in faults:
-        row = sums.setdefault((kind, target), [0, 0, 0])
-        for i, state in enumerate(("injected", "proven", "healed")):
+        row = sums.setdefault((kind, target), [0] * len(_COUNTED))
+        for i, state in enumerate(_COUNTED):
             row[i] += state in states
     return tuple(FaultSummary(kind, target, *row) for (kind, target), row in sums.items())
 

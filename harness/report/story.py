@@ -7,11 +7,20 @@ nobody should have to grep for a task id in five logs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
+from harness.history import (
+    NEVER,
+    UNFENCED,
+    AttemptOutcome,
+    ClaimKind,
+    FaultInterval,
+    FinalState,
+    History,
+    SubmitOutcome,
+)
 from harness.result import Band, CaseDetail, Story, StoryLine, WindowRow
 from harness.verdict import MAX_SAMPLES, Outcome, Rule, Verdict
 
@@ -21,16 +30,16 @@ MAX_FAULTS = 12  # fault lines per story
 MAX_EVIDENCE = 160
 #: Who says a line that no role says.
 PRODUCER, SUBJECT, EFFECT, FAULT, FINAL = "producer", "subject", "effect", "fault", "final state"
+HARNESS = "harness"
 
-_CLAIMS = {
-    ClaimKind.SUCCESS: "says: success",
-    ClaimKind.FAILURE: "says: failure",
-    ClaimKind.RETRY: "says: will be retried",
-    ClaimKind.REJECTED: "says: rejected",
-    ClaimKind.REVOKED: "says: revoked",
+_CLAIMS: Mapping[int, str] = {
+    ClaimKind.SUCCESS: "success",
+    ClaimKind.FAILURE: "failure",
+    ClaimKind.RETRY: "will be retried",
+    ClaimKind.REJECTED: "rejected",
+    ClaimKind.REVOKED: "revoked",
 }
-_RESULTS = {kind: text.removeprefix("says: ") for kind, text in _CLAIMS.items()}
-_ENDS = {
+_ENDS: Mapping[int, str] = {
     AttemptOutcome.OK: "ends: ok",
     AttemptOutcome.TRANSIENT: "ends: transient error",
     AttemptOutcome.PERMANENT: "ends: permanent error",
@@ -80,43 +89,63 @@ def _stories(
     if not sampled:
         return ()
     lines: dict[int, list[_Line]] = {op: [] for op in sampled}
-    effects = dict.fromkeys(sampled, 0)
-    for op, line in _own_lines(history, effects):
-        lines[op].append(line)
+    for op, line in _own_lines(history, frozenset(sampled)):
+        if not _redriven(history.final, op, line[0]):
+            lines[op].append(line)
     stories = []
     for op, rules in sampled.items():
         own = sorted(lines[op], key=itemgetter(0, 1))
-        told = own + _fault_lines(history.faults, own, bool(effects[op]), end)
+        effective = any(who == EFFECT for _, _, who, _ in own)
+        told = own + _fault_lines(history.faults, own, effective, end)
         told.sort(key=itemgetter(0, 1))
         told = _shorten(told)
-        told.append(_final_line(history, op, bool(effects[op]), max(end, told[-1][0] if told else end)))
+        told += _last_lines(history, op, effective, max(end, told[-1][0] if told else end))
         stories.append(Story(op, rules, tuple(StoryLine(at_s(at), who, what) for at, _, who, what in told)))
     return tuple(stories)
 
 
-def _own_lines(history: History, effects: dict[int, int]) -> Iterator[tuple[int, _Line]]:
-    """The lines of the operations in `effects`, table by table; counts their effects there on the way."""
-    wanted = frozenset(effects)
+def _redriven(final: FinalState, op: int, at_ns: int) -> bool:
+    """Whether a record is of the dead letter's new run, which is no part of the case."""
+    redrive = final.redrive
+    return redrive is not None and redrive.op == op and NEVER != redrive.begun_ns <= at_ns
+
+
+def _own_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
+    """The lines of the operations that are wanted, table by table."""
     yield from _submit_lines(history, wanted)
     deliveries = history.deliveries
     for i, op in enumerate(deliveries.op):
         if op in wanted:
             yield op, (deliveries.at_ns[i], 3, _role(history, deliveries.role[i]), "receives it")
     yield from _attempt_lines(history, wanted)
-    for i, op in enumerate(history.effects.op):
-        if op in wanted:
-            effects[op] += 1
-            again = "takes effect" if effects[op] == 1 else f"takes effect again (no. {effects[op]})"
-            yield op, (history.effects.at_ns[i], 5, EFFECT, again)
+    yield from _effect_lines(history, wanted)
     claims = history.claims
     for i, op in enumerate(claims.op):
         if op in wanted:
-            yield op, (claims.at_ns[i], 7, SUBJECT, _CLAIMS[ClaimKind(claims.kind[i])])
+            yield op, (claims.at_ns[i], 7, SUBJECT, f"says: {_claim(claims.kind[i])}")
+    for fault in history.faults:
+        for hit in fault.hits:
+            if hit.op in wanted:
+                yield hit.op, (hit.at_ns, 8, FAULT, f"{fault.kind} on {fault.target} hits it: {hit.what}")
+
+
+def _effect_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
+    table = history.effects
+    numbers: dict[int, int] = {}
+    for i in _in_time(table.op, table.at_ns, wanted):
+        op = table.op[i]
+        numbers[op] = number = numbers.get(op, 0) + 1
+        yield op, (table.at_ns[i], 5, EFFECT, "takes effect" if number == 1 else f"takes effect again (no. {number})")
+
+
+def _in_time(ops: Sequence[int], times: Sequence[int], wanted: frozenset[int]) -> list[int]:
+    """The rows of the operations that are wanted, in order of time: each process has a file of its own."""
+    return sorted((i for i, op in enumerate(ops) if op in wanted), key=times.__getitem__)
 
 
 def _submit_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
     table = history.submits
-    answers = {
+    answers: Mapping[int, str] = {
         SubmitOutcome.ACKNOWLEDGED: "submit acknowledged",
         SubmitOutcome.REFUSED: "submit refused: certainly not sent",
         SubmitOutcome.UNKNOWN: "submit failed: unknown whether it was sent",
@@ -124,14 +153,14 @@ def _submit_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[in
     for i, op in enumerate(table.op):
         if op not in wanted:
             continue
-        begun, done, outcome = table.begun_ns[i], table.done_ns[i], SubmitOutcome(table.outcome[i])
+        begun, done, answer = table.begun_ns[i], table.done_ns[i], answers.get(table.outcome[i])
         late_ms = (begun - table.due_ns[i]) / 1e6
         text = "submit begins" + (f", {_ms(late_ms)} after it was due" if late_ms >= 1 else "")
-        if outcome is SubmitOutcome.PENDING or done == NEVER:
+        if answer is None or done == NEVER:
             yield op, (begun, 0, PRODUCER, f"{text}; no answer was recorded")
             continue
         yield op, (begun, 0, PRODUCER, text)
-        yield op, (done, 1, PRODUCER, f"{answers[outcome]} after {_ms((done - begun) / 1e6)}")
+        yield op, (done, 1, PRODUCER, f"{answer} after {_ms((done - begun) / 1e6)}")
 
 
 @dataclass(slots=True)
@@ -155,17 +184,16 @@ def _kills(history: History) -> _Kills:
 def _attempt_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
     table, kills = history.attempts, _kills(history)
     numbers: dict[int, int] = {}
-    rows = sorted((i for i, op in enumerate(table.op) if op in wanted), key=table.begun_ns.__getitem__)
-    for i in rows:  # in order of time: each process has a file of its own
+    for i in _in_time(table.op, table.begun_ns, wanted):
         op = table.op[i]
         numbers[op] = number = numbers.get(op, 0) + 1
         begun, ended, pid = table.begun_ns[i], table.ended_ns[i], table.pid[i]
-        role, outcome = _role(history, table.role[i]), AttemptOutcome(table.outcome[i])
+        role, how = _role(history, table.role[i]), _ENDS.get(table.outcome[i])
         fence = "" if table.fence[i] == UNFENCED else f", fence {table.fence[i]}"
         text = f"attempt {number} begins (pid {pid}{fence})"
-        if outcome is not AttemptOutcome.OPEN and ended != NEVER:
+        if how is not None and ended != NEVER:
             yield op, (begun, 4, role, text)
-            yield op, (ended, 6, role, f"attempt {number} {_ENDS[outcome]} after {_ms((ended - begun) / 1e6)}")
+            yield op, (ended, 6, role, f"attempt {number} {how} after {_ms((ended - begun) / 1e6)}")
             continue
         killed = kills.after(pid, begun)
         if killed is None:
@@ -185,21 +213,40 @@ def _fault_lines(faults: tuple[FaultInterval, ...], own: list[_Line], effective:
     active = [f for f in faults if f.injected_ns <= last and (f.healed_ns == NEVER or f.healed_ns >= first)]
     lines: list[_Line] = []
     for fault in sorted(active, key=lambda f: f.injected_ns)[:MAX_FAULTS]:
-        proof = fault.evidence[:MAX_EVIDENCE] or ("proven" if fault.proven else "no evidence that it bit")
-        lines.append((fault.injected_ns, 8, FAULT, f"{_label(fault)} injected: {proof}"))
+        lines.append((fault.injected_ns, 8, FAULT, f"{_label(fault)} injected: {_proof(fault)}"))
         if fault.healed_ns != NEVER:
             healed = "healed" if fault.healed else "undone, but not verified to be healed"
-            lines.append((fault.healed_ns, 8, FAULT, f"{_label(fault)} {healed}"))
+            vanished = "" if fault.held else "; it had vanished before its heal"
+            lines.append((fault.healed_ns, 8, FAULT, f"{_label(fault)} {healed}{vanished}"))
     if len(active) > MAX_FAULTS:
         lines.append((lines[-1][0], 10, FAULT, f"{len(active) - MAX_FAULTS} more faults are left out here"))
     return lines
 
 
-def _final_line(history: History, op: int, effective: bool, end: int) -> _Line:
+def _proof(fault: FaultInterval) -> str:
+    """What is known of whether a fault bit."""
+    seen = fault.evidence[:MAX_EVIDENCE]
+    if fault.proven:
+        return seen or "proven"
+    why = "nothing used this link" if fault.unused else "no evidence that it bit"
+    return f"{why}: {seen}" if seen and seen != why else why
+
+
+def _last_lines(history: History, op: int, effective: bool, end: int) -> Iterator[_Line]:
+    """Where the operation was found at the end, and what came of running it again if it was dead."""
     final = history.final
     at = max(end, final.read_at_ns)
+    yield at, 0, FINAL, _found(final, op, effective)
+    redrive = final.redrive
+    if redrive is not None and redrive.op == op:
+        effect = "took effect" if redrive.effect else "did not take effect"
+        came = f"could not be asked for: {redrive.error}" if redrive.error else effect
+        yield max(at, redrive.begun_ns), 0, HARNESS, f"run again from its dead letter: {came}"
+
+
+def _found(final: FinalState, op: int, effective: bool) -> str:
     if not final.reads:
-        return at, 0, FINAL, "never read" + (f": {final.reason}" if final.reason else "")
+        return "never read" + (f": {final.reason}" if final.reason else "")
     found = []
     if op in final.pending:
         found.append("still on the broker")
@@ -207,9 +254,11 @@ def _final_line(history: History, op: int, effective: bool, end: int) -> _Line:
         found.append("in the dead letters")
     if not found:
         found.append("done, nothing is left" if effective else "nowhere: no effect, no dead letter, not on the broker")
+    if final.stalled_since_ns != NEVER and (op in final.pending or not effective):
+        found.append(f"got no further for the last {(final.read_at_ns - final.stalled_since_ns) / 1e9:.0f} s")
     if op in final.results:
-        found.append(f"result backend: {_RESULTS[ClaimKind(final.results[op])]}")
-    return at, 0, FINAL, "; ".join(found)
+        found.append(f"result backend: {_claim(final.results[op])}")
+    return "; ".join(found)
 
 
 def _shorten(lines: list[_Line]) -> list[_Line]:
@@ -232,6 +281,10 @@ def _end(history: History, start: int) -> int:
     ends = [p.ended_ns for p in history.phases]
     ends += [max(f.injected_ns, f.healed_ns) for f in history.faults]
     return max([*ends, history.final.read_at_ns, start])
+
+
+def _claim(kind: int) -> str:
+    return _CLAIMS.get(kind, f"something unknown ({kind})")
 
 
 def _label(fault: FaultInterval) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import ExitCode
+from harness.report import overall
 from harness.report.paint import Paint, wrap
 from harness.report.wording import (
     Standing,
+    alike,
+    below,
     cell,
-    counts_sentence,
+    cut,
     demand,
-    exit_phrase,
     explain,
     figure,
-    incomplete_phrase,
-    outcome_phrase,
+    head_phrase,
     rate,
+    remark,
     samples_phrase,
     seconds,
     standing,
@@ -29,17 +32,14 @@ from harness.verdict import SLO_RULES, Outcome, RuleResult
 FEW_CASES = 2
 #: Most missing shards and cases that are named.
 MISSING_NAMED = 20
+#: Most characters of one text: the report has all of it.
+MAX_TEXT = 600
+MAX_NAME = 40  # of a column
 _MIN_REASON = 30  # narrower than this, a reason goes on lines of its own
 
 
 def summary_lines(
-    result: RunResult,
-    report_path: Path | None,
-    paint: Paint,
-    width: int,
-    *,
-    verbose: bool = False,
-    problems: Sequence[str] = (),
+    result: RunResult, report_path: Path | None, paint: Paint, width: int, *, verbose: bool = False
 ) -> list[str]:
     """All lines of the summary, without line ends."""
     lines: list[str] = []
@@ -49,57 +49,58 @@ def summary_lines(
     for case in sorted(told, key=lambda c: standing(c).surprise):
         lines += [*case_block(case, paint, width), ""]
     lines += verdict_table(result.cases, paint, width)
-    lines += [*wrap(counts_sentence(result), width, 0)]
-    found = surprises(result.cases)
-    for case in found:
-        first, *rest = wrap(paint.safe(explain(case)), width, 2)
-        lines += [f"{paint.mark(standing(case))} {first}", *(f"  {line}" for line in rest)]
+    lines += wrap(paint.safe(overall.counts_sentence(result)), width, 0)
+    for case in surprises(result.cases):
+        lines += _marked(paint.mark(standing(case)), explain(case), paint, width)
     lines += _incomplete(result, paint)
-    for problem in problems:
-        first, *rest = wrap(paint.safe(problem), width, 2)
-        lines += [f"! {first}", *(f"  {line}" for line in rest)]
+    for one in overall.remarks(result):
+        lines += _marked(paint.mark(one.kind) if one.kind else "!", one.sentence, paint, width)
     lines.append("")
     if report_path is not None:
         lines.append(f"Report:  {paint.safe(str(report_path))}")
-    again = found or list(result.cases if len(result.cases) == 1 else ())
-    lines += [f"Again:   {paint.safe(case.replay)}" for case in again if case.replay]
+    lines += [f"Again:   {paint.safe(command)}" for command in overall.again(result)]
     lines.append(outcome_line(result, paint))
     return lines
+
+
+def _marked(mark: str, text: str, paint: Paint, width: int) -> list[str]:
+    first, *rest = wrap(paint.safe(cut(text, MAX_TEXT)), width, 2)
+    return [f"{mark} {first}", *(f"  {line}" for line in rest)]
 
 
 def _incomplete(result: RunResult, paint: Paint) -> list[str]:
     """What a merged run lacks; in a line each, however wide the terminal is, so that a search finds them."""
     if not result.incomplete:
         return []
-    lines = [f"! {paint.bold(f'Incomplete: {incomplete_phrase(result)} missing')}"]
-    lines += [f"  {paint.safe(m.id)}: {paint.safe(m.reason)}" for m in result.incomplete[:MISSING_NAMED]]
+    lines = [f"! {paint.bold(f'Incomplete: {overall.incomplete_phrase(result)} missing')}"]
+    named = (f"{m.id}: {m.reason}" for m in result.incomplete[:MISSING_NAMED])
+    lines += [f"  {paint.safe(cut(text, MAX_TEXT))}" for text in named]
     more = len(result.incomplete) - MISSING_NAMED
     return lines + ([f"  and {more} more, see verdict.json"] if more > 0 else [])
 
 
 def outcome_line(result: RunResult, paint: Paint) -> str:
     """The outcome and what the exit code means."""
-    word = paint.bold(paint.tone(result.outcome, result.outcome.value.upper()))
-    meaning = exit_phrase(result.exit_code)
-    return f"{word} in {seconds(result.wall_s)}: {meaning} (exit code {result.exit_code})"
+    interrupted = result.exit_code == ExitCode.INTERRUPTED
+    word = paint.bold(paint.tone(result.outcome, overall.word(result).upper()))
+    when = f"{'after' if interrupted else 'in'} {seconds(result.wall_s)}"
+    said = overall.judged_phrase(result) if interrupted else overall.meaning(result)
+    return f"{word} {when}: {said} (exit code {result.exit_code})"
 
 
 def case_block(case: CaseResult, paint: Paint, width: int) -> list[str]:
     """Every rule of one case, invariants first."""
     kind = standing(case)
-    # What is long stands below: an unknown rule's reason in the table, a stack error on a line of its own.
-    short = {Standing.UNKNOWN: "unknown", Standing.STACK: "stack error"}
-    phrase = short.get(kind) or paint.safe(outcome_phrase(case))
-    head = f"{paint.mark(kind)} {paint.bold(paint.safe(case.id))}  {phrase}"
-    lines = [f"{head}  {seconds(case.wall_s)}", *_figures(case, paint)]
-    if case.error:
-        lines += [f"  {line}" for line in wrap(paint.safe(case.error), width, 2)]
+    name, phrase = (paint.safe(cut(text, MAX_TEXT)) for text in (case.id, head_phrase(case)))
+    lines = [f"{paint.mark(kind)} {paint.bold(name)}  {phrase}  {seconds(case.wall_s)}", *_figures(case, paint)]
+    if text := below(case):
+        lines += [f"  {line}" for line in wrap(paint.safe(cut(text, MAX_TEXT)), width, 2)]
     for title, rules in (
         ("INVARIANTS", [r for r in case.rules if r.rule not in SLO_RULES]),
         ("SLO", [r for r in case.rules if r.rule in SLO_RULES]),
     ):
         if rules:
-            lines += _rule_table(title, rules, paint, width)
+            lines += _rule_table(title, case, rules, paint, width)
     return lines
 
 
@@ -119,22 +120,23 @@ def _figures(case: CaseResult, paint: Paint) -> list[str]:
     return [paint.dim(line) for line in lines]
 
 
-def _rule_table(title: str, rules: Sequence[RuleResult], paint: Paint, width: int) -> list[str]:
-    names = max(len(title) - 2, *(len(r.rule.value) for r in rules))
-    demands = max(len("demanded"), *(len(paint.safe(demand(r))) for r in rules))
-    seen = max(len("observed"), *(len(_observed(r)) for r in rules))
+def _rule_table(title: str, case: CaseResult, rules: Sequence[RuleResult], paint: Paint, width: int) -> list[str]:
+    named = [(name, paint.safe(cut(demand(rule), MAX_NAME)), rule) for name, rule in alike(rules)]
+    names = max(len(title) - 2, *(len(name) for name, _, _ in named))
+    demands = max(len("demanded"), *(len(wanted) for _, wanted, _ in named))
+    seen = max(len("observed"), *(len(_observed(rule)) for _, _, rule in named))
     start = 4 + 2 + names + 2 + demands + 2 + seen + 2
     indent = start if width - start >= _MIN_REASON else 8
     lines = [
         f"  {paint.bold(title)}{' ' * (names + 4 - len(title))}  " + paint.dim(f"{'demanded':<{demands}}  observed")
     ]
-    for rule in rules:
+    for name, wanted, rule in named:
         if rule.outcome is Outcome.NOT_CLAIMED:
-            lines.append(f"    {paint.mark(rule.outcome)} " + paint.dim(f"{rule.rule.value:<{names}}  not claimed"))
+            lines.append(f"    {paint.mark(rule.outcome)} " + paint.dim(f"{name:<{names}}  not claimed"))
             continue
-        columns = f"{rule.rule.value:<{names}}  {paint.safe(demand(rule)):<{demands}}  {_observed(rule):>{seen}}"
-        text = "; ".join(filter(None, (paint.safe(rule.reason), paint.safe(samples_phrase(rule.samples)))))
-        reason = wrap(text, width, indent)
+        columns = f"{name:<{names}}  {wanted:<{demands}}  {_observed(rule):>{seen}}"
+        told = (rule.reason, samples_phrase(rule), remark(case, rule))
+        reason = wrap("; ".join(paint.safe(cut(text, MAX_TEXT)) for text in told if text), width, indent)
         beside = reason.pop(0) if indent == start else ""
         lines.append(f"    {paint.mark(rule.outcome)} {columns}  {beside}".rstrip())
         lines += [" " * indent + line for line in reason if line]
@@ -160,19 +162,20 @@ def verdict_table(cases: Sequence[CaseResult], paint: Paint, width: int) -> list
         for suite in suites
         if (group := [c for c in cases if c.subject == subject and c.suite == suite])
     }
-    first = max(len("subject"), *(len(paint.safe(s)) for s in subjects))
+    names = {name: paint.safe(cut(name, MAX_NAME)) for name in (*subjects, *suites)}
+    first = max(len("subject"), *(len(names[s]) for s in subjects))
     widths = {
-        suite: max(len(paint.safe(suite)), *(len(cells[s, suite][1]) for s in subjects if (s, suite) in cells))
+        suite: max(len(names[suite]), *(len(paint.safe(cells[s, suite][1])) for s in subjects if (s, suite) in cells))
         for suite in suites
     }
     lines = [paint.bold("VERDICTS")]
     for columns in _chunks(suites, widths, width - first - 2):
-        header = "  ".join([f"{'subject':<{first}}", *(f"{paint.safe(s):<{widths[s]}}" for s in columns)])
+        header = "  ".join([f"{'subject':<{first}}", *(f"{names[s]:<{widths[s]}}" for s in columns)])
         lines.append("  " + paint.dim(header.rstrip()))
         for subject in subjects:
             if not any((subject, suite) in cells for suite in columns):
                 continue
-            row = [f"{paint.safe(subject):<{first}}"]
+            row = [f"{names[subject]:<{first}}"]
             for suite in columns:
                 kind, text = cells.get((subject, suite), (Standing.PASSED, "-"))
                 padded = f"{paint.safe(text):<{widths[suite]}}"

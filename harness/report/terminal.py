@@ -15,6 +15,7 @@ from typing import TextIO
 
 from harness.clock import now_ns
 from harness.contract import PhaseName
+from harness.errors import TaskchaosError
 from harness.events import (
     CaseJudged,
     CaseLeftOut,
@@ -22,6 +23,7 @@ from harness.events import (
     CaseStarted,
     Event,
     FaultChanged,
+    NotCollected,
     PhaseBegan,
     PhaseEnded,
     Problem,
@@ -29,15 +31,18 @@ from harness.events import (
     RunStarted,
     StackReady,
     StackRepaired,
+    TestFailed,
     WorkerDied,
 )
-from harness.report.paint import Paint, can_encode, is_terminal, wants_colour
+from harness.report.paint import Paint, is_terminal
 from harness.report.summary import summary_lines
-from harness.report.wording import Standing, figure, outcome_phrase, plural, rate, seconds, standing
+from harness.report.wording import MARKS, Standing, cut, figure, outcome_phrase, plural, rate, seconds, standing
 from harness.result import RunResult
 
 PLAIN_WIDTH = 100
 MAX_ID_WIDTH = 48
+MAX_TEXT = 2_000  # characters of what is said in one line
+MAX_NAME = 200
 _PHASE_WIDTH = max(len(p.value) for p in PhaseName)
 
 
@@ -53,6 +58,10 @@ class _Live:
     def healed(self) -> bool:
         """Whether every fault reached its end."""
         return all(states & {"healed", "heal_failed"} for states in self.faults.values())
+
+    def count(self, state: str) -> int:
+        """How many faults have been in a state."""
+        return sum(state in states for states in self.faults.values())
 
 
 class Terminal:
@@ -71,11 +80,10 @@ class Terminal:
         self._stream = stream
         self._verbose = verbose
         self._live = is_terminal(stream) if live is None else live
-        self._paint = Paint(wants_colour(stream) if colour is None else colour, can_encode(stream))
+        self._paint = Paint.on(stream, colour)
         fallback = (PLAIN_WIDTH, 24)
         self._width = width or (shutil.get_terminal_size(fallback).columns if self._live else PLAIN_WIDTH)
         self._cases: dict[str, _Live] = {}
-        self._problems: list[str] = []
         self._planned = 0
         self._judged: set[str] = set()
         self._id_width = 0
@@ -84,6 +92,8 @@ class Terminal:
         self._announced = False
         self._status = ""
         self._server_known = False
+        self._said: set[str] = set()
+        self._lost: OSError | None = None  # why the stream cannot be written to any more
 
     def handle(self, event: Event) -> None:
         """Take one event, in order."""
@@ -112,10 +122,19 @@ class Terminal:
                 self._case_judged(event)
             case CaseLeftOut():
                 self._judged.add(event.case)
-                self._print([self._paint.dim(self._paint.safe(f"- {event.case}  left out: {event.reason}"))])
+                said = f"- {self._name(event.case)}  left out: {cut(event.reason, MAX_TEXT)}"
+                self._print([self._paint.dim(self._paint.safe(said))])
             case Problem():
-                self._problems.append(event.text)
-                self._print([self._paint.tone(Standing.STACK, self._paint.safe(f"! {event.text}"))])
+                self._say(Standing.UNKNOWN if event.doubt and not event.stack else Standing.STACK, event.text)
+            case NotCollected():
+                self._say(Standing.SUITE, f"{event.where} could not be collected: {event.reason}")
+            case TestFailed():
+                what = "an assertion of the test" if event.assertion else "the test"
+                during = "" if event.when == "call" else f" in its {event.when}"
+                kind = Standing.FAILED if event.assertion else Standing.SUITE
+                self._say(kind, f"{event.case or event.test}: {what} failed{during}: {event.reason}")
+            case RunEnded():
+                self._unfinished(Standing.INTERRUPTED if event.interrupted else Standing.UNKNOWN)
             case _:
                 pass
         self._draw_status(event.at_ns if not isinstance(event, RunEnded) else None)
@@ -125,12 +144,15 @@ class Terminal:
         self._draw_status(now_ns())
 
     def summary(self, result: RunResult, report_path: Path | None) -> None:
-        """Print what a person reads at the end: defects, verdicts, the outcome and how to run it again."""
-        lines = summary_lines(
-            result, report_path, self._paint, self._width, verbose=self._verbose, problems=self._problems
-        )
+        """Print what a person reads at the end: defects, verdicts, the outcome and how to run it again.
+
+        Raises TaskchaosError if the output could not be written; that its reader has gone is no error.
+        """
+        lines = summary_lines(result, report_path, self._paint, self._width, verbose=self._verbose)
         self._erase_status()
         self._write("\n".join(["", *lines]) + "\n")
+        if self._lost is not None and not isinstance(self._lost, BrokenPipeError):
+            raise TaskchaosError(f"the output could not be written: {self._lost.strerror}") from self._lost
 
     def _run_started(self, event: RunStarted) -> None:
         self._began_ns, self._workers = event.at_ns, event.workers
@@ -140,8 +162,9 @@ class Terminal:
         facts = [f"seed {event.seed}", f"profile {event.profile}", f"stack {event.stack}", target]
         facts += [f"shard {event.shard}"] if event.shard else []
         with_ = "  ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-        head = self._paint.bold(f"taskchaos {own}".strip()) + "  " + self._paint.safe_columns("  ".join(facts))
-        self._print([head, *([self._paint.dim(self._paint.safe_columns(with_))] if with_ else [])])
+        shown, below = (self._paint.safe_columns(cut(text, MAX_TEXT)) for text in ("  ".join(facts), with_))
+        head = self._paint.bold(self._paint.safe(cut(f"taskchaos {own}".strip(), MAX_NAME)))
+        self._print([f"{head}  {shown}", *([self._paint.dim(below)] if below else [])])
 
     def _cases_collected(self, event: CasesCollected) -> None:
         self._planned = max(self._planned, event.count)
@@ -157,7 +180,7 @@ class Terminal:
         if not self._server_known:
             self._server_known = True
             server = f"{event.server.name} {event.server.version}".strip() or "unknown"
-            self._print([self._paint.safe(f"server {server}, booted in {seconds(event.boot_s)}")])
+            self._print([self._paint.safe(f"server {cut(server, MAX_NAME)}, booted in {seconds(event.boot_s)}")])
 
     def _phase_ended(self, event: PhaseEnded) -> None:
         case = self._case(event.case)
@@ -189,10 +212,8 @@ class Terminal:
         case = self._case(event.case)
         case.faults.setdefault(event.fault, set()).add(event.state)
         about = f"fault {event.fault} {event.kind} {event.target}".rstrip()
-        if event.state == "unproven":
-            self._case_line(event.case, f"{about}: no evidence that it bit. {event.evidence}".rstrip(), alarm=True)
-        elif event.state == "heal_failed":
-            self._case_line(event.case, f"{about}: could not be healed. {event.evidence}".rstrip(), alarm=True)
+        if alarm := _ALARMS.get(event.state):
+            self._case_line(event.case, f"{about}: {alarm}. {event.evidence}".rstrip(), alarm=True)
         if case.held is not None and case.healed():
             self._flush_fault_phase(event.case)
 
@@ -201,23 +222,41 @@ class Terminal:
         case, result = self._cases.pop(event.case), event.result
         kind = standing(result)
         self._judged.add(event.case)  # a set: a case that is run again counts once
-        phrase = self._paint.tone(kind, self._paint.safe(outcome_phrase(result)))
-        name = f"{self._paint.safe(event.case):<{self._id_width}}"
+        phrase = self._paint.tone(kind, self._paint.safe(cut(outcome_phrase(result), MAX_TEXT)))
+        name = f"{self._name(event.case):<{self._id_width}}"
         head = f"{self._paint.mark(kind)} {name}  {phrase}  {self._paint.dim(seconds(result.wall_s))}"
         self._print([head, *case.lines])
+
+    def _unfinished(self, kind: Standing) -> None:
+        """What was seen of cases that have no verdict, which nothing else would show."""
+        for name, case in self._cases.items():
+            if case.lines:
+                mark = self._paint.mark(kind)
+                self._print([f"{mark} {self._name(name)}  not judged; {case.phase} when the run ended", *case.lines])
+        self._cases.clear()
+
+    def _say(self, kind: Standing, text: str) -> None:
+        """A line about the run; once, although several processes may have the same to say."""
+        line = self._paint.tone(kind, self._paint.safe(cut(f"{MARKS[kind]} {text}", MAX_TEXT)))
+        if line not in self._said:
+            self._said.add(line)
+            self._print([line])
+
+    def _name(self, case: str) -> str:
+        return self._paint.safe(cut(case, MAX_NAME))
 
     def _case(self, name: str) -> _Live:
         return self._cases.setdefault(name, _Live())
 
     def _case_line(self, case: str, text: str, *, alarm: bool = False) -> None:
         """A line about a case: at once in a log, together with the case's verdict on a terminal."""
-        text = self._paint.safe_columns(text)
+        text = self._paint.safe_columns(cut(text, MAX_TEXT))
         if alarm:
             text = self._paint.tone(Standing.UNKNOWN, text)
         if self._live:
             self._case(case).lines.append(f"    {text if alarm else self._paint.dim(text)}")
         else:
-            self._print([f"  {self._paint.safe(case):<{self._id_width}}  {text}"])
+            self._print([f"  {self._name(case):<{self._id_width}}  {text}"])
 
     def _print(self, lines: Iterable[str]) -> None:
         self._erase_status()
@@ -244,16 +283,31 @@ class Terminal:
             self._status = ""
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        """Write as far as the stream takes it; the run goes on and is judged without a reader."""
+        if self._lost is not None:
+            return
+        try:
+            self._stream.write(self._paint.encodable(text))
+            self._stream.flush()
+        except OSError as error:
+            self._lost = error
 
 
 def _fault_counts(case: _Live) -> str:
     total = len(case.faults)
     if not total:
         return "no fault was injected"
-    counts = [f"{sum(s in states for states in case.faults.values())}/{total} {s}" for s in _SHOWN_STATES]
+    unused = case.count("unused")
+    counts = [f"{case.count(state)}/{total - (unused if state == 'proven' else 0)} {state}" for state in _SHOWN_STATES]
+    if unused:
+        counts.append(f"{unused} on {'a link' if unused == 1 else 'links'} that nothing used")
     return ", ".join(counts)
 
 
 _SHOWN_STATES = ("injected", "proven", "healed")
+#: States of a fault that somebody has to know of at once.
+_ALARMS = {
+    "unproven": "no evidence that it bit",
+    "vanished": "vanished before its heal",
+    "heal_failed": "could not be healed",
+}

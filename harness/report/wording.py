@@ -1,31 +1,37 @@
 """The words and figures that all views share, so that terminal, Markdown, JUnit and HTML never disagree.
 
 A case's *standing* sorts its verdict by what it means to the reader: a control that was caught looks like a failure
-in the figures but is good news, and a control that passed is the reverse.
+in the figures but is good news, and a control that passed is the reverse. Without a verdict it says whose trouble it
+was. What is said about a run as a whole is in `overall`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from harness.errors import ExitCode
-from harness.result import CaseResult, RunResult
-from harness.verdict import Outcome, RuleResult, Sample
+from harness.result import CaseResult, Trouble
+from harness.verdict import Outcome, Rule, RuleResult
 
 #: Most samples that one line names.
 SAMPLES_NAMED = 3
+#: From so many rules on that are unknown for one and the same reason, they are told as one.
+_ALIKE = 4
 
 
 class Standing(StrEnum):
     """What a verdict means, worst first."""
 
-    FAILED = "failed"  # was expected to pass
+    FAILED = "failed"  # was expected to pass, or an assertion of the suite failed after the verdict
     MISSED = "missed"  # a control that did not fail as it must
     STACK = "stack"  # no verdict: the stack failed
-    UNKNOWN = "unknown"  # no verdict: evidence is missing
+    SUBJECT = "subject"  # no verdict: code of the subject that the harness calls failed
+    SUITE = "suite"  # no verdict that counts: the test's own code failed
+    UNKNOWN = "unknown"  # no verdict: evidence is missing, or all of the case is
+    INTERRUPTED = "interrupted"  # no verdict: the user ended the run
     TOLERATED = "tolerated"  # failed only what the expectation allows
     CAUGHT = "caught"  # a control that failed as it must
     PASSED = "passed"
@@ -33,13 +39,46 @@ class Standing(StrEnum):
     @property
     def surprise(self) -> bool:
         """Whether somebody has to look at it."""
-        return self in (Standing.FAILED, Standing.MISSED, Standing.STACK, Standing.UNKNOWN)
+        return self not in (Standing.INTERRUPTED, Standing.TOLERATED, Standing.CAUGHT, Standing.PASSED)
+
+
+#: One character for each standing.
+MARKS: Mapping[Standing, str] = {
+    Standing.FAILED: "✗",
+    Standing.MISSED: "✗",
+    Standing.STACK: "!",
+    Standing.SUBJECT: "!",
+    Standing.SUITE: "!",
+    Standing.UNKNOWN: "?",
+    Standing.INTERRUPTED: "·",
+    Standing.TOLERATED: "✓",
+    Standing.CAUGHT: "✓",
+    Standing.PASSED: "✓",
+}
+_TROUBLES: Mapping[Trouble, Standing] = {
+    Trouble.STACK: Standing.STACK,
+    Trouble.SUBJECT: Standing.SUBJECT,
+    Trouble.SUITE: Standing.SUITE,
+    Trouble.INTERRUPTED: Standing.INTERRUPTED,
+    Trouble.MISSING: Standing.UNKNOWN,
+}
+#: What the outcome is called where the reasons stand below it.
+_WITHOUT_VERDICT: Mapping[Standing, str] = {
+    Standing.STACK: "stack error",
+    Standing.SUBJECT: "subject error",
+    Standing.SUITE: "suite error",
+    Standing.UNKNOWN: "unknown",
+    Standing.INTERRUPTED: "interrupted",
+}
+_ASSERTION = "an assertion of the suite failed"
 
 
 def standing(case: CaseResult) -> Standing:
     """What the case's verdict means."""
-    if case.error:
-        return Standing.STACK
+    if case.trouble is not None:
+        return _TROUBLES[case.trouble]
+    if case.assertion:
+        return Standing.FAILED
     if case.outcome is Outcome.UNKNOWN:
         return Standing.UNKNOWN
     if not case.as_expected:
@@ -80,16 +119,18 @@ def where(case: CaseResult) -> str:
 
 
 def why_unknown(case: CaseResult) -> str:
-    """The first reason for an unknown outcome."""
-    for rule in case.rules:
-        if rule.outcome is Outcome.UNKNOWN:
-            return f"{rule.rule}: {rule.reason}"
-    return case.error or "no rule could be judged"
+    """The first reason for an unknown outcome, and how many rules there are besides."""
+    unknown = [(name, rule) for name, rule in alike(case.rules) if rule.outcome is Outcome.UNKNOWN]
+    if case.error or not unknown:
+        return case.error or "no rule could be judged"
+    name, rule = unknown[0]
+    more = f" (and {plural(len(unknown) - 1, 'more rule')})" if len(unknown) > 1 else ""
+    return f"{name}: {rule.reason}{more}"
 
 
 def outcome_phrase(case: CaseResult) -> str:
     """Outcome against expectation, in a few words; says so when it took more than one try."""
-    again = f", at try {case.tries} (the first was disturbed)" if case.tries > 1 else ""
+    again = f", at try {case.tries} (the first was disturbed, or its defect met no chance)" if case.tries > 1 else ""
     repaired = "; " + "; ".join(case.repairs) if case.repairs else ""
     return _outcome_phrase(case) + again + repaired
 
@@ -102,35 +143,68 @@ def _outcome_phrase(case: CaseResult) -> str:
             return f"as expected: fail: {failed_names(case)} (known-bad control caught)"
         case Standing.TOLERATED:
             return f"fail: {failed_names(case)} (allowed: expected {case.expected})"
-        case Standing.FAILED:
-            return f"FAIL: {failed_names(case)} (expected {case.expected})"
+        case Standing.FAILED if case.assertion:
+            return f"FAIL: {after_verdict(case)}"
         case Standing.MISSED if case.outcome is Outcome.PASS:
             return f"PASS (expected {case.expected})"
-        case Standing.MISSED:
+        case Standing.FAILED | Standing.MISSED:
             return f"FAIL: {failed_names(case)} (expected {case.expected})"
-        case Standing.UNKNOWN:
-            return f"unknown: {why_unknown(case)}"
-        case Standing.STACK:
-            return f"stack error: {case.error}"
+        case without:
+            return f"{_WITHOUT_VERDICT[without]}: {why_unknown(case)}"
+
+
+def head_phrase(case: CaseResult) -> str:
+    """The outcome where its reasons stand below: see `below`."""
+    if case.assertion and standing(case) is Standing.FAILED:
+        return f"FAIL: {_ASSERTION}"
+    return _WITHOUT_VERDICT.get(standing(case)) or outcome_phrase(case)
+
+
+def below(case: CaseResult) -> str:
+    """What has to stand below `head_phrase`, besides the rules; empty if they say all."""
+    if case.error and case.trouble in (Trouble.MISSING, Trouble.INTERRUPTED):
+        return f"The case {case.error}."
+    return case.error or (after_verdict(case) if case.assertion else "")
+
+
+def after_verdict(case: CaseResult) -> str:
+    """The verdict and the assertion that failed after it."""
+    names = {Outcome.FAIL: failed_names(case), Outcome.UNKNOWN: why_unknown(case)}.get(case.outcome)
+    verdict = f"{case.outcome}: {names}" if names else str(case.outcome)
+    if verdict == case.expected:
+        return f"the verdict was {verdict}, but {_ASSERTION}: {case.assertion}"
+    return f"the verdict was {verdict} (expected {case.expected}), and {_ASSERTION}: {case.assertion}"
 
 
 def explain(case: CaseResult) -> str:
     """One sentence that says what happened and why it matters."""
-    kind = standing(case)
-    if kind is Standing.MISSED:
-        return _explain_missed(case)
-    if kind is Standing.FAILED:
-        only = f" (or to fail only {', '.join(may_fail(case))})" if may_fail(case) else ""
-        return f"{case.subject} was expected to pass {where(case)}{only} but failed: {failed_names(case)}"
-    if kind is Standing.STACK:
-        return f"{case.subject} has no verdict in {where(case)}, the stack failed: {case.error}"
-    if kind is Standing.UNKNOWN:
-        return f"{case.subject} is neither proven nor refuted in {where(case)}: {why_unknown(case)}"
-    if kind is Standing.CAUGHT:
-        return f"control {case.subject} failed {where(case)} as it must: {failed_names(case)}"
-    if kind is Standing.TOLERATED:
-        return f"{case.subject} failed only what {where(case)} allows it to fail: {failed_names(case)}"
-    return f"{case.subject} passed {where(case)}"
+    none = f"{case.subject} has no verdict in {where(case)}"
+    match standing(case):
+        case Standing.MISSED:
+            return _explain_missed(case)
+        case Standing.FAILED if case.assertion:
+            return f"{case.subject} in {where(case)}: {after_verdict(case)}"
+        case Standing.FAILED:
+            only = f" (or to fail only {', '.join(may_fail(case))})" if may_fail(case) else ""
+            return f"{case.subject} was expected to pass {where(case)}{only} but failed: {failed_names(case)}"
+        case Standing.STACK:
+            return f"{none}, the stack failed: {case.error}"
+        case Standing.SUBJECT:
+            return f"{none}, the subject's own code failed: {case.error}"
+        case Standing.SUITE:
+            return f"{none}, the test's own code failed: {case.error}"
+        case Standing.UNKNOWN if case.error:
+            return f"{none}: the case {case.error}"
+        case Standing.UNKNOWN:
+            return f"{case.subject} is neither proven nor refuted in {where(case)}: {why_unknown(case)}"
+        case Standing.INTERRUPTED:
+            return f"{none}: the run was interrupted, the case {case.error}"
+        case Standing.CAUGHT:
+            return f"control {case.subject} failed {where(case)} as it must: {failed_names(case)}"
+        case Standing.TOLERATED:
+            return f"{case.subject} failed only what {where(case)} allows it to fail: {failed_names(case)}"
+        case Standing.PASSED:
+            return f"{case.subject} passed {where(case)}"
 
 
 def _explain_missed(case: CaseResult) -> str:
@@ -154,7 +228,10 @@ def cell(cases: Sequence[CaseResult]) -> tuple[Standing, str]:
         Standing.FAILED: f"FAIL {_short_rules(group)}{share}",
         Standing.MISSED: _missed_cell(group, share),
         Standing.STACK: f"STACK ERROR{share}",
+        Standing.SUBJECT: f"SUBJECT ERROR{share}",
+        Standing.SUITE: f"SUITE ERROR{share}",
         Standing.UNKNOWN: f"UNKNOWN{share}",
+        Standing.INTERRUPTED: f"interrupted{share}",
         Standing.TOLERATED: f"fail {_short_rules(group)}{share} (allowed)",
         Standing.CAUGHT: f"fail {_short_rules(group)}{share} (expected)",
         Standing.PASSED: f"pass{share}",
@@ -169,70 +246,17 @@ def _missed_cell(group: Sequence[CaseResult], share: str) -> str:
 
 
 def _short_rules(cases: Sequence[CaseResult]) -> str:
-    counts = Counter(rule.value for case in cases for rule in case.failed_rules)
+    found = (("assertion",) if case.assertion else case.failed_rules for case in cases)
+    counts = Counter(str(name) for names in found for name in names)
     if not counts:
         return ""
     most = counts.most_common(1)[0][0]
     return most if len(counts) == 1 else f"{most} +{len(counts) - 1}"
 
 
-def counts_sentence(result: RunResult) -> str:
-    """The run in one sentence."""
-    if not result.cases:
-        if result.shard and not result.exit_code:
-            return f"Shard {result.shard} has no case to run; the whole run has {len(result.selection):,}."
-        return "No case was run, so nothing is proven."
-    controls = [c for c in result.cases if must_fail(c)]
-    others = [c for c in result.cases if not must_fail(c)]
-    caught = sum(standing(c) is Standing.CAUGHT for c in controls)
-    passed = sum(standing(c) in (Standing.PASSED, Standing.TOLERATED) for c in others)
-    bad = _share(caught, len(controls), "control case", "failed as it must", "failed as they must")
-    parts = [
-        bad or "no control was run",
-        _share(passed, len(others), "subject case", "passed", "passed"),
-        plural(len(surprises(result.cases)), "surprise"),
-        f"{plural(len(result.left_out), 'case')} left out" if result.left_out else "",
-        f"{incomplete_phrase(result)} missing" if result.incomplete else "",
-    ]
-    text = ", ".join(p for p in parts if p)
-    return text[0].upper() + text[1:] + "."
-
-
-def incomplete_phrase(result: RunResult) -> str:
-    """What a merged run lacks, counted: `1 shard and 12 cases`."""
-    shards = sum(m.id.startswith("shard ") for m in result.incomplete)
-    counts = [(shards, "shard"), (len(result.incomplete) - shards, "case")]
-    return " and ".join(plural(n, noun) for n, noun in counts if n)
-
-
-def _share(got: int, total: int, noun: str, one: str, many: str) -> str:
-    if not total:
-        return ""
-    count = plural(total, noun) if got == total else f"{got} of {plural(total, noun)}"
-    return f"{count} {one if total == got == 1 else many}"
-
-
 def plural(count: int, noun: str) -> str:
     """`1 case`, `2 cases`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-EXIT_MEANING = {
-    ExitCode.PASS: "every case got its expected verdict",
-    ExitCode.FAIL: "a verdict is not the expected one",
-    ExitCode.UNKNOWN: "evidence is missing, so the run proves nothing",
-    ExitCode.STACK: "the stack failed or could not be healed, so a case has no verdict",
-    ExitCode.USAGE: "what was given cannot be used",
-    ExitCode.INTERRUPTED: "interrupted; what had finished was judged",
-}
-
-
-def exit_phrase(code: int) -> str:
-    """What the exit code means."""
-    try:
-        return EXIT_MEANING[ExitCode(code)]
-    except ValueError:
-        return "not one of taskchaos's exit codes"
 
 
 def seconds(value: float | None) -> str:
@@ -268,18 +292,70 @@ def demand(rule: RuleResult) -> str:
     return rule.expression.removeprefix(f"{rule.rule} ")
 
 
-def samples_phrase(samples: Sequence[Sample], limit: int = SAMPLES_NAMED) -> str:
-    """A few examples: operation numbers, or the notes of those that are about no operation."""
-    if not samples:
-        return ""
-    named = samples[:limit]
-    ops = [str(s.op) for s in named if s.op is not None]
-    parts = [f"{'op' if len(ops) == 1 else 'ops'} {', '.join(ops)}"] if ops else []
-    parts += [s.note for s in named if s.op is None]
-    more = len(samples) - len(named)
-    return "; ".join(parts) + (f" (+{more})" if more else "")
+def alike(rules: Sequence[RuleResult]) -> list[tuple[str, RuleResult]]:
+    """The rules with their names. Many that are unknown for one and the same reason are one, named by their number."""
+    same = Counter(r.reason for r in rules if r.outcome is Outcome.UNKNOWN and not r.samples)
+    named: list[tuple[str, RuleResult]] = []
+    seen: set[str] = set()
+    for rule in rules:
+        many = same[rule.reason] if rule.outcome is Outcome.UNKNOWN and not rule.samples else 0
+        if many < _ALIKE:
+            named.append((rule.rule.value, rule))
+        elif rule.reason not in seen:
+            seen.add(rule.reason)
+            name = "all rules" if many == len(rules) else f"{many} rules"
+            named.append((name, replace(rule, expression="", observed=None)))
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A rule that failed or is unknown, for views that list only those. what: what is demanded, or the rule's name."""
+
+    outcome: Outcome
+    what: str
+    observed: float | int | None
+    reason: str
+    findings: str
+    remark: str
+
+
+def complaints(case: CaseResult, limit: int = SAMPLES_NAMED) -> list[Complaint]:
+    """What the case's rules complain about; each names up to `limit` of its findings."""
+    return [
+        Complaint(
+            rule.outcome,
+            rule.expression or name,
+            rule.observed,
+            rule.reason,
+            samples_phrase(rule, limit),
+            remark(case, rule),
+        )
+        for name, rule in alike(case.rules)
+        if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN)
+    ]
+
+
+def remark(case: CaseResult, rule: RuleResult) -> str:
+    """What is to be said beside a rule that failed: that stock Celery comes to the same; empty otherwise."""
+    told = Rule.LOST if Rule.LOST in case.failed_rules else next(iter(case.failed_rules), None)
+    return case.baseline if rule.rule is told else ""
+
+
+def samples_phrase(rule: RuleResult, limit: int = SAMPLES_NAMED) -> str:
+    """A few of a rule's findings: operation numbers, or the notes of those that are about no operation."""
+    named = rule.samples[:limit]
+    ops = ", ".join(f"op {s.op}" for s in named if s.op is not None)
+    text = "; ".join(filter(None, [ops, *(s.note for s in named if s.op is None)]))
+    more = max(rule.found, len(rule.samples)) - len(named)
+    return f"{text} (and {more:,} more)" if text and more > 0 else text
 
 
 def one_line(text: str) -> str:
     """The text with white space collapsed and control characters shown as `?`: safe for terminals and tables."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or its beginning if it is longer."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -65,6 +65,7 @@ def shard_folder(
         ledger.write_text("S 1 1 1 0\n")
     (out / "logs").mkdir()
     (out / "logs" / "pytest.log").write_text(f"shard {shard}\n")
+    samples.seal(out, list(found))
     return out
 
 

@@ -6,10 +6,13 @@ import json
 import random
 from pathlib import Path
 
+from plans import plan
+
 from harness import codec, events
 from harness.contract import PhaseName
 from harness.events import (
     CaseJudged,
+    CaseLeftOut,
     CasesCollected,
     CaseStarted,
     Event,
@@ -33,8 +36,11 @@ from harness.history import (
     Phase,
     SubmitOutcome,
 )
+from harness.manifest import seal_case, seal_run
 from harness.report import story
-from harness.result import CaseDetail, CaseResult, Expectation, FaultSummary, ServerInfo, WindowRow
+from harness.report.run import collect
+from harness.report.wording import Standing, standing
+from harness.result import CaseDetail, CaseResult, Expectation, FaultSummary, ServerInfo, Trouble, WindowRow
 from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict, merge
 
 MS = 1_000_000
@@ -92,6 +98,9 @@ def case(
     changed: tuple[RuleResult, ...] = (),
     control: bool = False,
     error: str = "",
+    trouble: Trouble | None = None,
+    assertion: str = "",
+    baseline: str = "",
     faults: tuple[FaultSummary, ...] = (FaultSummary("process.kill_tree", "worker-1", 1, 1, 1),),
     throughput: Throughput | None = None,
     wall_s: float = 21.4,
@@ -113,7 +122,7 @@ def case(
         seed=7,
         expected=str(expectation),
         outcome=outcome,
-        as_expected=not error and expectation.met(outcome, failed),
+        as_expected=not error and not assertion and expectation.met(outcome, failed),
         control=control,
         failed_rules=tuple(r for r in Rule if r in failed),
         rules=ordered,
@@ -125,6 +134,9 @@ def case(
         folder=f"cases/{name}",
         nodeid=f"suites/test_{suite}.py::test_{scenario}[{subject}]",
         error=error,
+        trouble=trouble,
+        assertion=assertion,
+        baseline=baseline,
     )
 
 
@@ -155,7 +167,10 @@ STUCK = RuleResult(
     41,
     "41 operations are still on the broker although every redelivery time-out has passed",
     tuple(Sample(600 + i, "on the broker: unacked") for i in range(32)),
+    found=41,
 )
+#: What is said beside a loss that stock Celery has too.
+BASELINE = "stock Celery at its best also loses here: this may be kombu's loss, not yours"
 UNPROVEN = RuleResult(
     Rule.FAULTS,
     Outcome.UNKNOWN,
@@ -194,7 +209,11 @@ def cases() -> tuple[CaseResult, ...]:
             control=True,
             faults=(FaultSummary("network.black_hole", "worker-2", 1, 1, 1),),
         ),
-        case("redis_restart.lost_tail.locked_retry", error="valkey did not answer PING within 20 s after its restart"),
+        case(
+            "redis_restart.lost_tail.locked_retry",
+            error="valkey did not answer PING within 20 s after its restart",
+            trouble=Trouble.STACK,
+        ),
         case(
             "redis_restart.everysec.stock_best",
             expected=Expectation(may=frozenset({Rule.DUPLICATE})),
@@ -214,7 +233,58 @@ def cases() -> tuple[CaseResult, ...]:
             faults=latency,
             throughput=Throughput(4.9, 4.9, 4.8, None, 95.0),
         ),
+        case(
+            "partition.replies_lost.my_queue",
+            changed=(LOST,),
+            baseline=BASELINE,
+            faults=(
+                FaultSummary("network.black_hole_replies", "worker-1", 1, 1, 1),
+                FaultSummary("network.black_hole_replies", "worker-1-results", 1, 0, 1, unused=1),
+                FaultSummary("network.refused", "worker-2", 1, 1, 1, vanished=1),
+            ),
+        ),
+        case(
+            "partition.refused.my_queue",
+            error="pending() of my_queue.py:41 returned a set, not a Pending",
+            trouble=Trouble.SUBJECT,
+        ),
+        case(
+            "throughput.burst.my_queue",
+            error="NameError: name 'burts' is not defined (call of suites/test_throughput.py::test_burst[my_queue])",
+            trouble=Trouble.SUITE,
+        ),
+        case(
+            "throughput.plain.my_queue",
+            assertion="assert 480 <= 300 (call of suites/test_throughput.py::test_plain[my_queue])",
+        ),
     )
+
+
+def frame(*found: Event, collected: CasesCollected | None = None) -> list[Event]:
+    """A whole run made of these events: its start, its plan, them, and its end."""
+    start, plan, *_, end = stream(())
+    ids = tuple(dict.fromkeys(e.case for e in found if isinstance(e, CaseJudged | CaseLeftOut)))
+    plan = collected or CasesCollected(at_ns=plan.at_ns, count=len(ids), cases=ids)
+    return [start, plan, *found, end]
+
+
+def judged(*results: CaseResult) -> list[Event]:
+    """A whole run of which no more than the verdicts is known."""
+    return frame(*(CaseJudged(at_ns=T0, case=c.id, result=c) for c in results))
+
+
+def interrupted() -> list[Event]:
+    """The events of a run that the user ended while its third of five cases ran."""
+    known = tuple(c for c in cases() if c.as_expected)[:5]
+    found = stream(known)
+    third = next(i for i, e in enumerate(found) if isinstance(e, CaseJudged) and e.case == known[2].id)
+    return [*found[:third], RunEnded(at_ns=T0 + 12_300 * MS, wall_s=12.3, interrupted=True, status=2)]
+
+
+def by_standing() -> dict[Standing, CaseResult]:
+    """A case of every standing."""
+    known = (*cases(), *collect(interrupted()).cases)
+    return {standing(c): c for c in known}
 
 
 def windows(result: CaseResult, *, step_s: float = 0.25) -> tuple[WindowRow, ...]:
@@ -338,6 +408,8 @@ def stream(results: tuple[CaseResult, ...] | None = None) -> list[Event]:
             versions={"taskchaos": "0.1.0", "celery": "5.7.0", "redis-py": "7.1.0", "python": "3.11.7"},
             started="2026-11-23T02:31:00+00:00",
             workers=2,
+            suites=tuple(dict.fromkeys(c.suite for c in results)),
+            subjects=tuple(dict.fromkeys(c.subject for c in results)),
         ),
         CasesCollected(at_ns=at, count=len(results), cases=tuple(c.id for c in results)),
     ]
@@ -400,7 +472,8 @@ def fault_events(result: CaseResult, at: int) -> list[Event]:
     found: list[Event] = []
     for i, fault in enumerate(result.faults):
         found.append(_fault(result, i, "injected", at))
-        found.append(_fault(result, i, "proven" if fault.proven else "unproven", at))
+        found.append(_fault(result, i, "unused" if fault.unused else "proven" if fault.proven else "unproven", at))
+        found.append(_fault(result, i, "vanished" if fault.vanished else "held", at))
     return found
 
 
@@ -410,14 +483,27 @@ def _fault(result: CaseResult, index: int, state: str, at: int) -> FaultChanged:
 
 
 def run_folder(out: Path, found: list[Event] | None = None, told: dict[str, CaseDetail] | None = None) -> Path:
-    """Write the run's events and details the way the plugin does."""
+    """Write the run's events and details the way the plugin does, sealed, with no evidence but the plans."""
     out.mkdir(parents=True, exist_ok=True)
+    told_events = stream() if found is None else found
     log = events.Log(out / "events.jsonl")
-    for event in stream() if found is None else found:
+    for event in told_events:
         log.emit(event)
     log.close()
     for name, one in (details() if told is None else told).items():
         folder = out / "cases" / name
         folder.mkdir(parents=True)
         (folder / "detail.json").write_text(json.dumps(codec.encode(one)))
+    seal(out, told_events)
     return out
+
+
+def seal(out: Path, found: list[Event]) -> None:
+    """Plan and seal of every case that was judged, and the seal of the run."""
+    for result in {e.case: e.result for e in found if isinstance(e, CaseJudged)}.values():
+        if not result.error and result.id == Path(result.id).name:
+            folder = out / "cases" / result.id
+            names = {"suite": result.suite, "scenario": result.scenario, "subject_name": result.subject}
+            plan(subject=result.subject, **names).save(folder)
+            seal_case(folder, FinalState())
+    seal_run(out)

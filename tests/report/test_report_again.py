@@ -9,8 +9,10 @@ import report_samples as samples
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.report.html import run_again
+from harness.report.overall import again, run_again
 from harness.report.run import collect
+from harness.report.wording import surprises
+from harness.result import FailedTest
 from harness.run import RunOptions
 from harness.shard import Shard
 from harness.stack.options import Pool, WorkerStart
@@ -41,3 +43,28 @@ def test_the_same_shard_is_one_of_the_same_selection() -> None:
     named = shlex.split(run_again(whole))
     assert {w for w in words if w not in ("--shard", "2/4")} == set(named)
     assert words[-2:] == ["--shard", "2/4"]
+
+
+def test_your_own_suite_is_named_by_its_path() -> None:
+    asked = replace(collect(samples.stream()), suites=("/home/me/test_mine.py",), subjects=("/home/me/s.py:S",))
+    words = shlex.split(run_again(asked))
+    assert words[2:5] == ["/home/me/test_mine.py", "--subject", "/home/me/s.py:S"]
+
+
+def test_all_suites_are_asked_for_by_naming_none() -> None:
+    """Cases that were never started have no test to go by: what was asked for is on record."""
+    asked = replace(collect(samples.stream()), suites=(), cases=())
+    assert shlex.split(run_again(asked))[:4] == ["taskchaos", "run", "--subject", "locked_retry"]
+
+
+def test_what_is_no_case_is_run_again_with_the_whole_run() -> None:
+    green = replace(collect(samples.judged(samples.cases()[0])), exit_code=0)
+    assert again(green) == ["taskchaos replay worker_kill.tree.locked_retry --seed 7"]
+    failed = replace(green, exit_code=1, failed_tests=(FailedTest("t.py::test_x", True, "assert 0"),))
+    assert again(failed) == [*again(green), run_again(failed)]
+    gone = replace(failed, failed_tests=(FailedTest("suites/test_partition.py", False, "no module", collected=False),))
+    assert again(gone)[-1] == run_again(failed), "the whole run, whichever file of it cannot be collected"
+    lost = replace(collect(samples.stream()), failed_tests=())
+    assert again(lost) == [c.replay for c in surprises(lost.cases)]
+    nothing = replace(failed, cases=())
+    assert again(nothing) == [], "which cases it had is not known"

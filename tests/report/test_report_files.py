@@ -14,6 +14,7 @@ import report_samples as samples
 from harness.errors import UsageError
 from harness.events import CaseJudged, Problem
 from harness.report import json_file, junit, markdown, write_all
+from harness.report.files import replace_text
 from harness.report.run import collect
 from harness.result import RunResult
 from harness.verdict import Outcome, Throughput
@@ -50,7 +51,7 @@ def test_verdict_json_has_the_promised_keys(result: RunResult) -> None:
 
 def test_verdict_json_round_trip(result: RunResult, tmp_path: Path) -> None:
     path = tmp_path / "verdict.json"
-    json_file.write(result, path)
+    replace_text(path, json_file.dumps(result))
     assert path.read_bytes().endswith(b"}\n")
     assert json_file.read(path) == result
     assert json_file.dumps(result) == path.read_text(encoding="utf-8")
@@ -85,22 +86,30 @@ def test_a_bad_verdict_json_is_named(tmp_path: Path, text: str, message: str) ->
 def test_junit_counts_only_surprises(result: RunResult) -> None:
     root = ET.fromstring(junit.dumps(result).encode())
     assert root.tag == "testsuites"
-    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("10", "2", "2")
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("15", "4", "4")
     assert [(s.get("name"), s.get("tests"), s.get("failures"), s.get("errors")) for s in root] == [
         ("worker_kill", "4", "1", "0"),
-        ("partition", "2", "1", "1"),
+        ("partition", "4", "2", "2"),
         ("redis_restart", "2", "0", "1"),
-        ("throughput", "2", "0", "0"),
+        ("throughput", "4", "1", "1"),
+        ("taskchaos", "1", "0", "0"),
     ]
     by_name = {f"{c.get('classname')}.{c.get('name')}": c for c in root.iter("testcase")}
-    assert list(by_name) == [c.id for c in result.cases]
+    assert set(by_name) == {*(c.id for c in result.cases), "taskchaos.run"}
     failure = by_name["worker_kill.tree.stock_best"].find("failure")
     assert failure is not None and failure.get("type") == "lost,duplicate"
     assert "again: taskchaos replay worker_kill.tree.stock_best --seed 7" in (failure.text or "")
     missed = by_name["partition.black_hole.interview_inside"].find("failure")
     assert missed is not None and missed.get("type") == "control_passed"
     types = {n: e.get("type") for n, c in by_name.items() if (e := c.find("error")) is not None}
-    assert types == {"partition.black_hole.locked_retry": "unknown", "redis_restart.lost_tail.locked_retry": "stack"}
+    assert types == {
+        "partition.black_hole.locked_retry": "unknown",
+        "redis_restart.lost_tail.locked_retry": "stack",
+        "partition.refused.my_queue": "subject",
+        "throughput.burst.my_queue": "suite",
+    }
+    asserted = by_name["throughput.plain.my_queue"].find("failure")
+    assert asserted is not None and asserted.get("type") == "assertion"
     caught = by_name["worker_kill.tree.interview_inside"]
     assert [e.tag for e in caught] == ["properties", "system-out"]
 
@@ -131,7 +140,8 @@ def test_junit_of_a_run_that_is_not_green_is_not_green() -> None:
     usage = collect([Problem(text="no such subject", usage=True)])
     root = ET.fromstring(junit.dumps(usage).encode())
     assert root.get("errors") == "1"
-    assert next(root.iter("error")).get("message") == "exit code 4: what was given cannot be used"
+    assert next(root.iter("error")).get("message") == "no such subject"
+    assert junit.dumps(replace(usage, problems=(), doubts=())).count("exit code 4: what was given cannot be used") == 1
 
 
 def test_junit_holds_no_character_that_xml_cannot(result: RunResult) -> None:
@@ -166,7 +176,8 @@ def test_write_all_writes_every_report(tmp_path: Path, result: RunResult) -> Non
     assert write_all(out) == result
     assert json_file.read(out / "verdict.json") == result
     names = {p.name for p in out.iterdir()}
-    assert names == {"cases", "events.jsonl", "verdict.json", "junit.xml", "summary.md", "report.html"}
+    sealed = {"cases", "events.jsonl", "manifest.json"}
+    assert names == {*sealed, "verdict.json", "junit.xml", "summary.md", "report.html"}
     before = {name: (out / name).read_bytes() for name in names - {"cases"}}
     write_all(out)
     assert before == {name: (out / name).read_bytes() for name in names - {"cases"}}

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import report_samples as samples
 from report_samples import MS, attempt, claim, deliver, effect, ns, submit
 
 from harness.contract import PhaseName
-from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, FinalState, History, Phase, SubmitOutcome
+from harness.history import (
+    NEVER,
+    AttemptOutcome,
+    ClaimKind,
+    FaultInterval,
+    FinalState,
+    History,
+    Hit,
+    Phase,
+    Redrive,
+    SubmitOutcome,
+)
 from harness.report import story
 from harness.result import Band, CaseDetail, Story, StoryLine, WindowRow
 from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict
@@ -115,6 +127,117 @@ def test_where_an_operation_was_found_at_the_end() -> None:
         "final state",
         "never read: the server did not answer",
     )
+
+
+def test_effects_are_numbered_in_the_order_of_time() -> None:
+    """Each process has a file of its own, and the files are read in the order of their names."""
+    table = new_history()
+    submit(table, 1, 0.5, 0.51)
+    for at in (3.0, 4.0, 1.0, 2.0):
+        effect(table, 1, at)
+    lines = told(story.detail(table, verdict(failing(Rule.DUPLICATE, 1)), ()))[1]
+    assert [(at, what) for at, who, what in lines if who == "effect"] == [
+        (1.0, "takes effect"),
+        (2.0, "takes effect again (no. 2)"),
+        (3.0, "takes effect again (no. 3)"),
+        (4.0, "takes effect again (no. 4)"),
+    ]
+
+
+def test_a_fault_that_hit_the_operation_itself_is_a_line_of_its_story() -> None:
+    table = new_history()
+    hits = (Hit(1, ns(2.5), "BRPOP, reply lost (reset)"), Hit(2, ns(2.6), "BRPOP, reply lost (reset)"))
+    table.faults = (FaultInterval("reply_lost", "worker-1", ns(2.4), ns(3.0), True, True, "2 hits", hits=hits),)
+    submit(table, 1, 1.0, 1.001)
+    detail = story.detail(table, verdict(failing(Rule.LOST, 1)), ())
+    assert told(detail)[1][2:5] == [
+        (2.4, "fault", "reply_lost worker-1 injected: 2 hits"),
+        (2.5, "fault", "reply_lost on worker-1 hits it: BRPOP, reply lost (reset)"),
+        (3.0, "fault", "reply_lost worker-1 healed"),
+    ]
+    nothing_else = story.detail(table, verdict(failing(Rule.LOST, 2)), ())
+    assert (2.6, "fault", "reply_lost on worker-1 hits it: BRPOP, reply lost (reset)") in told(nothing_else)[2]
+
+
+def test_a_fault_that_vanished_and_one_on_a_link_that_nothing_used() -> None:
+    table = new_history()
+    table.faults = (
+        FaultInterval("latency", "worker-1", ns(1), ns(2), True, True, "17 ms", held=False),
+        FaultInterval("refused", "worker-2-results", ns(1.5), ns(2), False, True, unused=True),
+        FaultInterval("pause", "worker-2", ns(1.6), ns(2), False, False, "it ran on"),
+    )
+    submit(table, 1, 0.5, 0.501)
+    lines = told(story.detail(table, verdict(failing(Rule.LOST, 1)), ()))[1]
+    assert [what for _, who, what in lines if who == "fault"] == [
+        "latency worker-1 injected: 17 ms",
+        "refused worker-2-results injected: nothing used this link",
+        "pause worker-2 injected: no evidence that it bit: it ran on",
+        "latency worker-1 healed; it had vanished before its heal",
+        "refused worker-2-results healed",
+        "pause worker-2 undone, but not verified to be healed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("redrive", "came"),
+    [
+        (Redrive(1, ns(7), effect=True), "took effect"),
+        (Redrive(1, ns(7), effect=False), "did not take effect"),
+        (Redrive(1, NEVER, effect=False, error="it has no payload"), "could not be asked for: it has no payload"),
+    ],
+)
+def test_a_dead_letter_that_was_run_again(redrive: Redrive, came: str) -> None:
+    table = new_history()
+    submit(table, 1, 1.0, 1.001)
+    attempt(table, 1, 1.1, 1.2, role=1, pid=11, outcome=AttemptOutcome.PERMANENT)
+    if redrive.begun_ns != NEVER:  # its records are no part of the case
+        deliver(table, 1, 7.1, role=2)
+        attempt(table, 1, 7.1, 7.2, role=2, pid=12)
+        claim(table, 1, 7.2, ClaimKind.SUCCESS)
+        if redrive.effect:
+            effect(table, 1, 7.15)
+    table.final = FinalState(reads=3, read_at_ns=ns(6), dead=frozenset({1, 2}), redrive=redrive)
+    submit(table, 2, 1.0, 1.001)
+    stories = told(story.detail(table, verdict(failing(Rule.DEAD_LETTER, 1, 2)), ()))
+    assert stories[1][2:] == [
+        (1.1, "worker-1", "attempt 1 begins (pid 11)"),
+        (1.2, "worker-1", "attempt 1 ends: permanent error after 100 ms"),
+        (6.0, "final state", "in the dead letters"),
+        (6.0 if redrive.error else 7.0, "harness", f"run again from its dead letter: {came}"),
+    ]
+    assert stories[2][-1] == (6.0, "final state", "in the dead letters")
+
+
+def test_a_case_that_got_no_further() -> None:
+    table = new_history()
+    for op in (1, 2, 3):
+        submit(table, op, 1.0, 1.001)
+    effect(table, 3, 1.5)
+    stalled = FinalState(reads=3, read_at_ns=ns(60), pending=frozenset({1}), stalled_since_ns=ns(12))
+    table.final = stalled
+    lines = told(story.detail(table, verdict(failing(Rule.STUCK, 1, 2, 3)), ()))
+    assert [lines[op][-1][2] for op in (1, 2, 3)] == [
+        "still on the broker; got no further for the last 48 s",
+        "nowhere: no effect, no dead letter, not on the broker; got no further for the last 48 s",
+        "done, nothing is left",
+    ]
+
+
+def test_records_of_unknown_kinds_are_no_reason_to_tell_nothing() -> None:
+    table = new_history()
+    submit(table, 1, 1.0, 1.001)
+    submit(table, 1, 1.0, 1.001)
+    table.submits.outcome[1] = 77
+    attempt(table, 1, 1.1, 1.2, role=99, pid=11)
+    table.attempts.outcome[0] = 77
+    claim(table, 1, 1.3, ClaimKind.SUCCESS)
+    table.claims.kind[0] = 77
+    table.final = FinalState(reads=1, read_at_ns=ns(6), results={1: 78})
+    whats = [what for _, _, what in told(story.detail(table, verdict(failing(Rule.LOST, 1)), ()))[1]]
+    assert whats[1].endswith("no answer was recorded")
+    assert "attempt 1 begins (pid 11); no end was recorded" in whats
+    assert "says: something unknown (77)" in whats
+    assert whats[-1].endswith("result backend: something unknown (78)")
 
 
 def test_an_operation_without_a_single_record_still_has_a_story() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from collections.abc import Callable
@@ -11,10 +12,15 @@ from pathlib import Path
 import pytest
 import report_samples as samples
 
-from harness.events import Event, Problem, RunEnded
+from harness import events
+from harness.contract import PhaseName
+from harness.errors import TaskchaosError
+from harness.events import Event, FaultChanged, NotCollected, PhaseEnded, Problem, RunEnded
+from harness.report.paint import Paint
 from harness.report.run import collect
 from harness.report.terminal import Terminal
 from harness.result import CaseResult
+from harness.verdict import Outcome, Rule, RuleResult
 
 REPORT = Path("chaos-runs/20261123-0231-7/report.html")
 GOOD = tuple(c for c in samples.cases() if c.as_expected)
@@ -130,8 +136,105 @@ def test_a_table_wider_than_the_terminal_is_cut_into_several() -> None:
     assert all(f"suite_with_a_long_name_{i}" in text for i in range(7))
 
 
+def test_an_interrupted_run(snapshot: Snapshot) -> None:
+    snapshot("terminal_interrupted.txt", show(samples.interrupted()))
+
+
+def test_what_a_live_terminal_held_back_of_an_unfinished_case_is_shown() -> None:
+    text = show(samples.interrupted(), Tty(), colour=False)
+    at = text.index("· worker_kill.tree.interview_inside  not judged; drain when the run ended\n")
+    assert "worker-2 died although no fault ended it" in text[at:]
+
+
+def test_faults_that_vanish_or_cannot_be_proven_are_alarms_and_unused_ones_are_not() -> None:
+    name = "a.b.c"
+    states = [(0, "proven"), (1, "unproven"), (2, "unused"), (3, "unused"), (0, "vanished"), (1, "held")]
+    found: list[Event] = [
+        FaultChanged(case=name, fault=n, kind="cut", target=f"worker-{n}", state="injected") for n in range(4)
+    ]
+    found += [
+        FaultChanged(case=name, fault=n, kind="cut", target=f"worker-{n}", state=state, evidence="seen")
+        for n, state in states
+    ]
+    found += [PhaseEnded(case=name, phase=PhaseName.FAULT, took_s=1.0, offered_tps=None, done_tps=0.0)]
+    found += [
+        FaultChanged(case=name, fault=n, kind="cut", target=f"worker-{n}", state="healed" if n else "heal_failed")
+        for n in range(4)
+    ]
+    lines = show(found, colour=True).splitlines()
+    alarms = [line for line in lines if "\x1b[33m" in line and "fault " in line]
+    assert [re.sub("\x1b\\[[0-9;]*m", "", a).removeprefix("  a.b.c  ").strip() for a in alarms] == [
+        "fault 1 cut worker-1: no evidence that it bit. seen",
+        "fault 0 cut worker-0: vanished before its heal. seen",
+        "fault 0 cut worker-0: could not be healed.",
+    ]
+    [told] = [line for line in lines if "nothing used" in line]
+    assert told.endswith("4/4 injected, 1/2 proven, 3/4 healed, 2 on links that nothing used")
+
+
+def test_what_fails_besides_the_cases_is_said_when_it_happens_and_once() -> None:
+    gone = NotCollected(where="suites/test_x.py", reason="ModuleNotFoundError:\n nosuchmodule")
+    failed = events.TestFailed(case="a.b.c", test="t.py::test_b", when="call", assertion=True, reason="assert 1 == 2")
+    error = events.TestFailed(case="", test="t.py::test_c", when="teardown", assertion=False, reason="KeyError: 'x'")
+    stream = io.StringIO()
+    terminal = Terminal(stream, width=100)
+    for event in (gone, gone, failed, error, Problem(text="odd", doubt=True), Problem(text="full", stack=True)):
+        terminal.handle(event)
+    assert stream.getvalue().splitlines() == [
+        "! suites/test_x.py could not be collected: ModuleNotFoundError: nosuchmodule",
+        "✗ a.b.c: an assertion of the test failed: assert 1 == 2",
+        "! t.py::test_c: the test failed in its teardown: KeyError: 'x'",
+        "? odd",
+        "! full",
+    ]
+
+
+def test_many_rules_that_are_unknown_for_one_reason_are_one_line() -> None:
+    damaged = tuple(RuleResult(rule, Outcome.UNKNOWN, "", None, "the evidence is damaged") for rule in Rule)
+    case = replace(GOOD[0], rules=damaged, outcome=Outcome.UNKNOWN, as_expected=False)
+    text = show(samples.judged(case))
+    assert text.count("  the evidence is damaged\n") == 3, "one line for the invariants, one for each figure"
+    assert "    ? all rules" in text
+
+
+class Broken(io.StringIO):
+    """A stream that takes so many writes."""
+
+    def __init__(self, error: OSError, takes: int) -> None:
+        super().__init__()
+        self._error, self._takes = error, takes
+
+    def write(self, text: str) -> int:
+        self._takes -= 1
+        if self._takes < 0:
+            raise self._error
+        return super().write(text)
+
+
+def test_a_reader_that_has_gone_does_not_end_the_run() -> None:
+    show(samples.stream(GOOD), Broken(BrokenPipeError(errno.EPIPE, "Broken pipe"), takes=2))
+
+
+def test_output_that_cannot_be_written_is_said_in_one_line() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(TaskchaosError, match="the output could not be written: No space left on device"):
+        show(samples.stream(GOOD), Broken(full, takes=2))
+
+
+def test_an_encoding_that_has_the_marks_but_not_every_letter() -> None:
+    """KOI8-R lacks the marks, but there are encodings that have them and not all else."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="utf-8")
+    terminal = Terminal(stream, width=100)
+    for event in samples.judged(replace(GOOD[0], subject="no utf-8: \udcff", id="a.b.\udcff")):
+        terminal.handle(event)
+    terminal.handle(Problem(text="lone \ud800"))
+    assert "! lone ?" in raw.getvalue().decode()
+    assert Paint(encoding="koi8-r").encodable("é да") == "? да"
+
+
 def test_a_run_without_cases_says_so() -> None:
-    text = show([Problem(text="no subject is called nobody", usage=True)])
+    text = show(samples.frame(Problem(text="no subject is called nobody", usage=True)))
     assert "! no subject is called nobody" in text
     assert "No case was run, so nothing is proven." in text
-    assert text.endswith("UNKNOWN in 0.0s: what was given cannot be used (exit code 4)\n")
+    assert text.endswith("UNKNOWN in 43.7s: what was given cannot be used (exit code 4)\n")

@@ -9,7 +9,7 @@ import report_samples as samples
 
 from harness.report import wording
 from harness.report.wording import Standing
-from harness.verdict import Rule, Sample
+from harness.verdict import Outcome, Rule, RuleResult, Sample
 
 BY_ID = {c.id: c for c in samples.cases()}
 
@@ -91,11 +91,39 @@ def test_seconds(value: float | None, text: str) -> None:
 
 
 def test_samples_phrase() -> None:
+    def named(*samples_of: Sample, found: int = 0, limit: int = 3) -> str:
+        rule = replace(samples.passing(Rule.LOST, "why"), samples=samples_of, found=found)
+        return wording.samples_phrase(rule, limit)
+
     ops = tuple(Sample(i, "") for i in range(5))
-    assert wording.samples_phrase(()) == ""
-    assert wording.samples_phrase(ops[:1]) == "op 0"
-    assert wording.samples_phrase(ops) == "ops 0, 1, 2 (+2)"
-    assert wording.samples_phrase((Sample(None, "no packet met it"),)) == "no packet met it"
+    assert named() == ""
+    assert named(*ops[:1]) == "op 0"
+    assert named(*ops) == "op 0, op 1, op 2 (and 2 more)"
+    assert named(*ops, limit=8) == "op 0, op 1, op 2, op 3, op 4"
+    assert named(*ops, found=32) == "op 0, op 1, op 2 (and 29 more)", "findings are counted, not stored samples"
+    assert named(*ops, found=1_234_567).endswith("(and 1,234,564 more)")
+    assert named(Sample(None, "no packet met it"), Sample(7, "")) == "op 7; no packet met it"
+
+
+def test_many_rules_that_are_unknown_for_one_reason_are_told_as_one() -> None:
+    damaged = tuple(RuleResult(rule, Outcome.UNKNOWN, "", None, "the evidence is damaged") for rule in Rule)
+    [(name, told)] = wording.alike(damaged)
+    assert (name, told.reason) == ("all rules", "the evidence is damaged")
+    other = replace(damaged[3], samples=(Sample(1, ""),))
+    names = [name for name, _ in wording.alike((*damaged[:3], other, *damaged[4:]))]
+    assert names == [f"{len(Rule) - 1} rules", other.rule.value]
+    assert [name for name, _ in wording.alike(damaged[:3])] == [r.rule.value for r in damaged[:3]]
+    case = replace(BY_ID["worker_kill.tree.locked_retry"], rules=damaged, outcome=Outcome.UNKNOWN)
+    [complaint] = wording.complaints(case)
+    assert (complaint.what, complaint.reason) == ("all rules", "the evidence is damaged")
+
+
+def test_what_stock_celery_comes_to_is_said_beside_the_loss_it_explains() -> None:
+    case = replace(BY_ID["worker_kill.tree.stock_best"], baseline="stock Celery loses too")
+    said = {one.what: one.remark for one in wording.complaints(case)}
+    assert said == {"lost = 0": "stock Celery loses too", "duplicate = 0": ""}
+    other = replace(case, rules=case.rules[1:], failed_rules=(Rule.DUPLICATE,))
+    assert [one.remark for one in wording.complaints(other)] == ["stock Celery loses too"]
 
 
 @pytest.mark.parametrize(
