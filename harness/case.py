@@ -8,14 +8,15 @@ from pathlib import Path
 
 from faults.schedule import Schedule
 from harness import codec
-from harness.contract import Slo
+from harness.contract import Contract, Slo
 from harness.errors import UsageError
+from harness.files import read_file
 from harness.result import Expectation
 from harness.stack.options import StackOptions
 from harness.workload import Workload
 
 PLAN = "plan.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def case_id(suite: str, scenario: str, subject_name: str) -> str:
@@ -28,7 +29,9 @@ def case_id(suite: str, scenario: str, subject_name: str) -> str:
 class Case:
     """One case as planned. Everything the seed decided is written out, so that a replay needs no generator.
 
-    drain_deadline_s: how long to wait for convergence after the load. `nodeid`: the pytest test it came from.
+    contract, longest_wait_s: what the subject claimed when the case was planned; it is judged by these, wherever and
+    whenever that is. baseline: what stock Celery at its best is known to fail in this scenario. drain_deadline_s: how
+    long to wait for convergence after the load. nodeid: the pytest test it came from.
     """
 
     suite: str
@@ -37,9 +40,12 @@ class Case:
     subject_name: str
     seed: int
     workload: Workload
+    contract: Contract
+    longest_wait_s: float = 0.0
     schedule: Schedule = Schedule()
     slo: Slo = Slo()
     expectation: Expectation = Expectation()
+    baseline: Expectation = Expectation()
     stack: StackOptions = field(default_factory=StackOptions)
     drain_deadline_s: float = 20.0
     nodeid: str = ""
@@ -51,20 +57,25 @@ class Case:
         return case_id(self.suite, self.scenario, self.subject_name)
 
     def save(self, folder: Path) -> None:
-        """Write `plan.json` into the case folder."""
+        """Write `plan.json` into the case folder. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PLAN).write_text(json.dumps(codec.encode(self), indent=1) + "\n")
+        (folder / PLAN).write_text(json.dumps(codec.encode(self), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Case:
         """Read `plan.json`. Raises UsageError when it is missing, broken, or of another schema."""
         path = folder / PLAN
         try:
-            case = codec.decode(cls, json.loads(path.read_text()))
+            data = json.loads(read_file(path))
+            schema = data.get("schema") if isinstance(data, dict) else None
+            if schema != SCHEMA:
+                raise UsageError(
+                    f"{path}: written with schema {schema}, this version reads {SCHEMA}: run the case anew"
+                )
+            return codec.decode(cls, data)
         except FileNotFoundError:
             raise UsageError(f"{path} does not exist: not a case folder") from None
-        except ValueError as error:
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: {error}") from None
-        if case.schema != SCHEMA:
-            raise UsageError(f"{path}: written with schema {case.schema}, this version reads {SCHEMA}")
-        return case

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,28 @@ class _Main(click.Group):
         except TaskchaosError as error:
             _complain(str(error))
             code = error.exit_code
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more; nor at exit
+            code = ExitCode.STACK
+        except OSError as error:
+            _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+            code = ExitCode.STACK
+        except Exception as error:
+            _complain(_defect(error))
+            code = ExitCode.STACK
         sys.exit(int(code or 0))
 
 
 def _complain(text: str) -> None:
-    click.echo(f"taskchaos: {' '.join(text.split())}", err=True)
+    shown = f"taskchaos: {' '.join(text.split())}".encode("utf-8", "replace").decode()
+    click.echo(shown, err=True)
+
+
+def _defect(error: Exception) -> str:
+    """An error that nobody foresaw, in one line that says where to look."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"a defect of taskchaos: {type(error).__name__}: {error} ({place}); please report it"
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -62,6 +80,11 @@ def suites_folder() -> Path:
 def suite_names() -> tuple[str, ...]:
     """The suites there are."""
     return tuple(sorted(p.stem.removeprefix("test_") for p in suites_folder().glob("test_*.py")))
+
+
+def _own(name: str) -> bool:
+    """Whether what was named is a path of the user's own and no suite that ships."""
+    return not (suites_folder() / f"test_{name}.py").is_file()
 
 
 def _suite_paths(names: Sequence[str]) -> list[str]:
@@ -111,62 +134,24 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
 
     Without arguments: all suites in their quick scenarios, against stock Celery and the known-bad controls.
     """
-    from harness.suite import make_options
 
-    options = make_options(
-        parallel=parallel or (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1,
-        replay=None,
-        keyword=keyword,
-        subjects=given.pop("subjects"),
-        **given,
-    )
-    more = ["-k", keyword] if keyword else []
-    return _run_pytest(options, [*_suite_paths(suites), *more], verbose=verbose)
+    def ask() -> Asked:
+        from harness.choices import make_options
 
+        options = make_options(
+            parallel=parallel or (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1,
+            replay=None,
+            keyword=keyword,
+            subjects=given.pop("subjects"),
+            suites=[str(Path(name).absolute()) if _own(name) else name for name in suites],
+            **given,
+        )
+        more = ["-k", keyword] if keyword else []
+        return Asked(options, (*_suite_paths(suites), *more), suites_folder())
 
-def _run_pytest(options: Any, arguments: list[str], *, verbose: bool) -> int:
-    """Run pytest on the options, show the event stream, and return the run's exit code."""
-    import pytest
+    from harness.front import Asked, run_cases
 
-    from harness.run import open_run, reserve
-    from harness.watch import Watch
-
-    options = reserve(options)
-    folder = options.folder
-    stream = open_run(options)
-    (folder / "logs").mkdir(exist_ok=True)
-    suites = suites_folder()
-    argv = [
-        *arguments,
-        "-c",
-        str(suites / "pytest.ini"),
-        f"--rootdir={suites.parent}",
-        "-p",
-        "no:cacheprovider",
-        "--chaos-quiet",
-        "-q",
-    ]
-    if options.parallel > 1:
-        argv += ["-n", str(options.parallel), "--dist", "load", "--maxschedchunk", "1"]
-    watch = Watch(stream, verbose=verbose)
-    watch.start()
-    try:
-        status = pytest.main(argv, plugins=[_Given(options)])
-    finally:
-        watch.stop()
-    return watch.conclude(folder, int(status))
-
-
-class _Given:
-    """Hands the options to the pytest plugin, so that they are made and checked once."""
-
-    def __init__(self, options: Any) -> None:
-        self._options = options
-
-    def pytest_configure(self, config: Any) -> None:
-        from harness import pytest_plugin
-
-        config.stash[pytest_plugin._options_key] = self._options
+    return run_cases(ask, verbose=verbose)
 
 
 @main.command()
@@ -195,17 +180,25 @@ def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
 
 @main.command()
 @click.argument("case")
+@click.option("--subject", "-s", help="Another subject, or the same from another place [default: the stored one].")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule.")
-def replay(case: str, verbose: bool) -> int:
-    """Run one case of a stored run again with the same plan. CASE: an id of the latest run, RUN/ID, or a folder."""
-    from harness.stored import find_case, replay_options
+def replay(case: str, subject: str | None, verbose: bool) -> int:
+    """Run one case of a stored run again with the same plan. CASE: an id of the latest run, RUN/ID, or a folder.
 
-    folder, stored = find_case(case)
-    options = replay_options(folder)
-    test = str(suites_folder().parent / stored.nodeid)  # an absolute path stays what it is
-    if not Path(suite := test.partition("::")[0]).is_file():
-        raise UsageError(f"the suite of {stored.id} is not at {suite} any more: put it there, or run it anew")
-    return _run_pytest(options, [test], verbose=verbose)
+    Works in another folder and on another machine: files of a person's own are looked for where they were, seen from
+    the run folder, and then by their whole path.
+    """
+
+    def ask() -> Asked:
+        from harness.stored import find_case, replay_options, stored_test
+
+        folder, stored = find_case(case)
+        options = replay_options(folder, stored, subject)
+        return Asked(options, (stored_test(folder, stored, options, suites_folder().parent),), suites_folder())
+
+    from harness.front import Asked, run_cases
+
+    return run_cases(ask, verbose=verbose)
 
 
 @main.command()
@@ -296,17 +289,38 @@ def heal(names: tuple[str, ...], everything: bool) -> None:
 @main.command("check-subject")
 @click.argument("subject")
 def check_subject(subject: str) -> int:
-    """Say what is wrong with a subject, before anything starts."""
-    from harness.subject import dry_run, resolve
+    """Say what is wrong with a subject, before it is run.
 
-    found = resolve(subject)
-    problems = dry_run(found)
-    for problem in problems:
+    It is installed, registered, given one real task, and asked once everything that a run will ask it.
+    """
+
+    def check(say: Callable[..., None]) -> None:
+        from harness.subject import absolute_spec, dry_run, resolve
+        from harness.trial import problems_of
+
+        def expired(text: str) -> None:
+            say(problems=[text])
+            os._exit(0)
+
+        found = resolve(subject)
+        problems = dry_run(found, expired) or problems_of(found, absolute_spec(subject))
+        say(problems=problems, name=found.name, claims=sorted(c.value for c in found.contract.claims))
+
+    from harness.guard import guarded
+
+    outcome = guarded(check)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    if "error" in outcome.said:
+        _complain(outcome.said["error"])
+        return int(outcome.said["code"])
+    if "problems" not in outcome.said:
+        raise UsageError(f"subject {subject!r}: its code ended the process that loaded it, which {outcome.how}")
+    for problem in outcome.said["problems"]:
         click.echo(f"✗ {problem}")
-    if problems:
+    if outcome.said["problems"]:
         return int(ExitCode.USAGE)
-    claims = ", ".join(sorted(c.value for c in found.contract.claims)) or "nothing"
-    click.echo(f"✓ {found.name}: can be used; claims {claims}")
+    click.echo(f"✓ {outcome.said['name']}: can be used; claims {', '.join(outcome.said['claims']) or 'nothing'}")
     return 0
 
 

@@ -15,6 +15,9 @@ from functools import cache
 from typing import Any, TypeVar, Union, cast
 
 T = TypeVar("T")
+#: JSON knows no bounds (in Python not even that of finite numbers); what reads the values does.
+_LONGEST_NUMBER = 20
+_LARGEST = 1e300
 
 
 class CodecError(ValueError):
@@ -52,17 +55,22 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         _expect(isinstance(data, dict), path, "an object", data)
         key, item = typing.get_args(kind)
-        return {
-            (int(k) if key is int else _decode(key, k, path)): _decode(item, v, f"{path}.{k}") for k, v in data.items()
-        }
+        return {_decode_key(key, k, path): _decode(item, v, f"{path}.{k}") for k, v in data.items()}
     if is_dataclass(kind):
         return _decode_dataclass(cast(type, kind), data, path)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return kind(data)
-        except ValueError:
+        except (ValueError, TypeError):
             raise CodecError(f"{path}: {data!r} is none of {', '.join(str(m.value) for m in kind)}") from None
     return _decode_scalar(kind, data, path)
+
+
+def _decode_key(kind: Any, text: str, path: str) -> Any:
+    if kind is not int:
+        return _decode(kind, text, path)
+    _expect(text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER, path, "whole numbers as keys", text)
+    return int(text)
 
 
 def _decode_optional(kind: Any, data: Any, path: str) -> Any:
@@ -100,15 +108,22 @@ def _decode_dataclass(kind: type, data: Any, path: str) -> Any:
             values[f.name] = _decode(_hints(kind)[f.name], data[f.name], where)
         elif f.default is MISSING and f.default_factory is MISSING:
             raise CodecError(f"{where}: missing")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except CodecError:
+        raise
+    except ValueError as error:  # a bound that the type itself keeps
+        raise CodecError(f"{path}: {error}" if path else str(error)) from None
 
 
 def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
     if kind is float:
         _expect(isinstance(data, (int, float)) and not isinstance(data, bool), path, "a number", data)
+        _expect(abs(data) < _LARGEST, path, "a finite number", data)
         return float(data)
     if kind is int:
         _expect(isinstance(data, int) and not isinstance(data, bool), path, "a whole number", data)
+        _expect(abs(data) < 1 << 63, path, "a number of 64 bits", data)
     elif isinstance(kind, type):
         _expect(isinstance(data, kind), path, f"a {kind.__name__}", data)
     return data
@@ -116,4 +131,4 @@ def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
 
 def _expect(holds: bool, path: str, wanted: str, data: Any) -> None:
     if not holds:
-        raise CodecError(f"{path or 'value'}: wanted {wanted}, got {data!r}")
+        raise CodecError(f"{path or 'value'}: wanted {wanted}, got {data!r:.200}")

@@ -8,31 +8,43 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faults.base import FaultError, Undo
 from faults.nemesis import Change, Nemesis
-from harness import codec, events, judge
+from faults.schedule import SERVER_FAULTS
+from harness import alarm, codec, events, judge
 from harness.case import Case
 from harness.clock import NS_PER_S, now_ns
 from harness.contract import PhaseName
-from harness.errors import StackError, TaskchaosError, UsageError
-from harness.history_io import EVENTS, FINAL
-from harness.result import CaseResult
-from harness.settle import LedgerTail, Settled, Settling, ledger_tail
+from harness.errors import StackError, SubjectError, TaskchaosError, UsageError
+from harness.history import FinalState, Hit, Redrive
+from harness.history_io import EVENTS
+from harness.ledger import LEDGER
+from harness.ledger_tail import LedgerTail, ledger_tail
+from harness.manifest import UNDO, seal_case
+from harness.result import CaseResult, Trouble
+from harness.run import STOP
+from harness.runtime import MARKS
+from harness.settle import Settled, Settling
 from harness.stack.base import Stack
 from harness.stack.local import LocalStack
 from harness.stack.options import Place
-from harness.subject import Subject, resolve
-from harness.workload import LoadModel
+from harness.turnstile import Turn
+from harness.workload import LoadModel, pardon
 
-UNDO = "undo.jsonl"
 #: Between telling the producers and the first due time.
 LEAD_S = 0.1
-_TICK_S = 0.02
+_TICK_S = 0.05
 #: A producer that is still sending this long after its last due time is ended; its open submits are unknown.
 LOAD_GRACE_S = 6.0
+#: The longest that filling a queue may take.
+FILL_S = 120.0
+#: How often it is asked whether the harness's own part still is as it should be.
+AUDIT_EVERY_S = 0.25
+#: How long a dead letter that was run again has to take effect, beyond what the subject may rightly wait.
+REDRIVE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -40,36 +52,79 @@ class _Stage:
     """The running case, passed between the steps."""
 
     case: Case
-    subject: Subject
     folder: Path
     log: events.Log
     stack: Stack
     nemesis: Nemesis
     tail: LedgerTail
+    troubles: list[str]  # of other threads
+    stop: Path  # there once the user wishes the run to end
+    place: Turn | None = None  # among the other cases, if the drain is to be alone
+    audited_s: float = 0.0
+
+    @property
+    def overdue_s(self) -> float:
+        """After this long without anything that gets further, nothing will."""
+        settings, work_s = self.case.stack.settings, self.case.workload.work_ms / 1000
+        return settings.redelivery_s + self.case.longest_wait_s + work_s + 1.0
 
     def tick(self) -> None:
         """Look after the world: revive workers that crashed by themselves, and say that they did.
 
-        Raises StackError when what everything rests on is gone.
+        Raises StackError when what everything rests on is gone, and KeyboardInterrupt when the user wishes the run to
+        end: here, where nothing is half done, and not wherever the signal came.
         """
+        if self.stop.exists():
+            raise KeyboardInterrupt("the run is to end")
         self.stack.check()
+        if time.monotonic() - self.audited_s > AUDIT_EVERY_S:
+            self.audit()
         for repair in self.stack.repairs():
             self.log.emit(events.StackRepaired(case=self.case.id, detail=repair))
         for role, how in self.stack.revive():
             self.log.emit(events.WorkerDied(case=self.case.id, role=role, detail=how))
 
+    def audit(self) -> None:
+        """Raises StackError when the harness's own part has failed: that is not held against the subject."""
+        if self.troubles:
+            raise StackError(self.troubles[0])
+        full_on_purpose = any(fault.kind in SERVER_FAULTS for fault in self.case.schedule.faults)
+        self.stack.audit(full_on_purpose=full_on_purpose)
+        self.audited_s = time.monotonic()
 
-def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseResult:
+
+_conducting = False
+
+
+def conducting() -> bool:
+    """Whether this process runs a case, and so looks for the wish to end by itself."""
+    return _conducting
+
+
+@contextlib.contextmanager
+def _conduct() -> Iterator[None]:
+    global _conducting  # a signal handler has no other way to know
+    _conducting = True
+    try:
+        yield
+    finally:
+        _conducting = False
+
+
+def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: Turn | None = None) -> CaseResult:
     """Run the case in `folder`, judge it, and emit its events there and to the run's log.
 
-    tries: the how-manieth run of this case this is. A stack that fails gives an unknown result with the error. Raises
-    UsageError for a case that cannot be run at all.
+    tries: which attempt at this case this is. place: given if a full queue is to be drained alone. A stack that fails
+    gives an unknown result with the error. Raises UsageError for a case that cannot be run at all, and StackError when
+    nothing can be written down.
     """
-    subject = resolve(case.subject)
-    case.save(folder)
-    (folder / "logs").mkdir(exist_ok=True)
-    log = events.Log(folder / EVENTS, run_log)
     began = time.monotonic()
+    try:
+        case.save(folder)
+        (folder / "logs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise StackError(f"{folder} cannot be written: {error.strerror}") from error
+    log = events.Log(folder / EVENTS, run_log)
     try:
         log.emit(
             events.CaseStarted(
@@ -83,17 +138,21 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1) -> CaseR
             )
         )
         try:
-            _run(case, subject, folder, log)
-            result = judge.judge(case, subject.contract, folder, time.monotonic() - began, tries=tries)
+            with _conduct():
+                _run(case, folder, log, run_log.with_name(STOP), place)
+            began += place.waited_s if place else 0.0
+            result = judge.judge(case, folder, time.monotonic() - began, tries=tries)
         except UsageError:
             raise
         except Exception as error:
             # Whatever broke (Redis gone, proxy gone, a bug of ours): no verdict, one line for the person, the rest in
             # the case's logs.
-            (folder / "logs" / "harness.log").write_text(traceback.format_exc())
+            with contextlib.suppress(OSError):
+                (folder / "logs" / "harness.log").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
             known = isinstance(error, (TaskchaosError, FaultError))
             text = str(error) if known else f"{type(error).__name__}: {error}"
-            result = judge.failed_stack(case, folder, " ".join(text.split()), time.monotonic() - began)
+            trouble = Trouble.SUBJECT if isinstance(error, SubjectError) else Trouble.STACK
+            result = judge.no_verdict(case, folder, " ".join(text.split()), trouble, time.monotonic() - began)
         log.emit(events.CaseJudged(case=case.id, result=result))
         return result
     finally:
@@ -104,18 +163,27 @@ def _stack(case: Case, folder: Path) -> Stack:
     if case.stack.place is Place.COMPOSE:
         from harness.stack.compose import ComposeStack  # the Docker SDK is not installed everywhere
 
-        return ComposeStack(folder, case.subject, case.workload, case.stack)
-    return LocalStack(folder, case.subject, case.workload, case.stack)
+        return ComposeStack(folder, case.subject, case.workload, case.stack, name=case.subject_name)
+    return LocalStack(folder, case.subject, case.workload, case.stack, name=case.subject_name)
 
 
-def _run(case: Case, subject: Subject, folder: Path, log: events.Log) -> None:
+def _run(case: Case, folder: Path, log: events.Log, stop: Path, place: Turn | None) -> None:
+    """Run the case and seal its evidence, when everything that could still write to it has ended."""
+    state = _on_a_stack(case, folder, log, stop, place)
+    if why := alarm.raised(folder / LEDGER):
+        raise StackError(why)
+    seal_case(folder, state)
+
+
+def _on_a_stack(case: Case, folder: Path, log: events.Log, stop: Path, place: Turn | None) -> FinalState:
     began = time.monotonic()
     with _stack(case, folder) as stack:
         if case.workload.model is LoadModel.OPEN:
             stack.start_workers()
         log.emit(events.StackReady(case=case.id, server=stack.server, boot_s=round(time.monotonic() - began, 3)))
-        nemesis = _nemesis(case, folder, log, stack)
-        stage = _Stage(case, subject, folder, log, stack, nemesis, ledger_tail(folder, stack.alive))
+        troubles: list[str] = []
+        nemesis = _nemesis(case, folder, log, stack, troubles)
+        stage = _Stage(case, folder, log, stack, nemesis, ledger_tail(folder, stack.alive), troubles, stop, place)
         try:
             if case.workload.model is LoadModel.OPEN:
                 _open_load(stage)
@@ -126,31 +194,35 @@ def _run(case: Case, subject: Subject, folder: Path, log: events.Log) -> None:
             raise
         finally:
             healed = nemesis.heal_all()
-        _finish(stage, healed)
+        return _finish(stage, healed)
 
 
-def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack) -> Nemesis:
+def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: list[str]) -> Nemesis:
     undo_file = folder / UNDO
 
     def note_undo(index: int, undo: Undo) -> None:
-        with undo_file.open("a") as lines:
+        with undo_file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"fault": index, **codec.encode(undo)}) + "\n")
             lines.flush()
             os.fsync(lines.fileno())
 
     def changed(change: Change) -> None:
-        log.emit(
-            events.FaultChanged(
-                case=case.id,
-                fault=change.index,
-                kind=change.planned.kind,
-                target=change.planned.target,
-                state=change.state.value,
-                evidence=change.evidence.seen,
-                killed_pids=change.evidence.killed_pids,
-                stopped_pids=change.evidence.stopped_pids,
+        try:
+            log.emit(
+                events.FaultChanged(
+                    case=case.id,
+                    fault=change.index,
+                    kind=change.planned.kind,
+                    target=change.planned.target,
+                    state=change.state.value,
+                    evidence=change.evidence.seen,
+                    killed_pids=change.evidence.killed_pids,
+                    stopped_pids=change.evidence.stopped_pids,
+                    hits=tuple(Hit(hit.op, hit.at_ns, hit.what) for hit in change.evidence.hits),
+                )
             )
-        )
+        except StackError as error:
+            troubles.append(str(error))  # what cannot be written down must not keep a fault from being healed
 
     try:
         return Nemesis(case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers)
@@ -204,6 +276,8 @@ def _open_load(stage: _Stage) -> None:
         with _phase(stage, PhaseName.FAULT, workload.fault_s, rate):
             stage.nemesis.start(fault_s)
             _sleep_until(stage, healed_s)
+            # What heals late is no part of the healed phase, as far as enough of that is left to be measured.
+            _sleep_until(stage, healed_s + workload.healed_s / 4, lambda: stage.nemesis.done)
     if workload.healed_s:
         with _phase(stage, PhaseName.HEALED, workload.healed_s, rate):
             _sleep_until(stage, healed_s + workload.healed_s)
@@ -215,16 +289,23 @@ def _prefill(stage: _Stage) -> None:
     """Fill the queue, start the workers, measure until everything is done or the drain deadline passes."""
     with _phase(stage, PhaseName.PREFILL, None, None) as notes:
         stage.stack.begin_load(now_ns())
-        _sleep_until(stage, time.monotonic() + 60.0, stage.stack.load_done)
-        if not stage.stack.load_done():
-            raise StackError("the queue could not be filled within 60 s")
+        _sleep_until(stage, time.monotonic() + FILL_S, lambda: stage.stack.load_done() or _stands_still(stage.tail))
+        stage.stack.end_load()  # a submit that hangs is written down, and makes the case unknown
         stage.tail.follow()
         notes.append(f"{len(stage.tail.acknowledged)} queued")
-    # Before the workers: what is aimed at a worker's first command has to be in place when it is sent.
-    stage.nemesis.start(time.monotonic())
-    stage.stack.start_workers()
-    with _phase(stage, PhaseName.BASELINE, None, None):
+    # The phase begins before the workers: what the first one drains while the others start counts too. So do faults:
+    # what is aimed at a worker's first command has to be in place when it is sent.
+    alone = stage.place.alone() if stage.place else contextlib.nullcontext()
+    with alone, _phase(stage, PhaseName.BASELINE, None, None):
+        stage.nemesis.start(time.monotonic())
+        stage.stack.start_workers()
         _sleep_until(stage, time.monotonic() + stage.case.drain_deadline_s, lambda: _all_done(stage.tail))
+
+
+def _stands_still(tail: LedgerTail) -> bool:
+    """Whether no submit has begun or answered for so long that none will."""
+    tail.follow()
+    return time.monotonic() - tail.progress_at_s > LOAD_GRACE_S
 
 
 def _all_done(tail: LedgerTail) -> bool:
@@ -232,8 +313,11 @@ def _all_done(tail: LedgerTail) -> bool:
     return tail.missing() == 0
 
 
-def _finish(stage: _Stage, healed: bool) -> None:
-    """Prove that the world is whole, wait for convergence, read what is left, write it down."""
+def _finish(stage: _Stage, healed: bool) -> FinalState:
+    """Prove that the world is whole, wait for convergence, and read what is left.
+
+    Raises StackError when the world could not be healed, or the harness's own part failed on the way.
+    """
     why_not = "" if healed else "; ".join(stage.nemesis.unhealed) or "a fault did not end in time"
     whole = ""
     until = time.monotonic() + 5.0
@@ -241,11 +325,34 @@ def _finish(stage: _Stage, healed: bool) -> None:
         stage.tick()
         time.sleep(_TICK_S)
     why_not = why_not or whole
-    settling = Settling(stage.subject, stage.stack.inspector, stage.tail, stage.case.stack.settings)
+    settling = Settling(stage.stack.reader, stage.stack.inspector, stage.tail, stage.overdue_s)
     with _phase(stage, PhaseName.DRAIN, None, None) as notes:
         settled: Settled = settling.wait(stage.case.drain_deadline_s, stage.tick)
         notes.append(settled.reason or "converged")
     final = settling.read(settled, not why_not, why_not)
-    (stage.folder / FINAL).write_text(json.dumps(codec.encode(final)) + "\n")
     if not healed:
         raise StackError(f"not healed: {why_not}; how to undo it by hand is in {stage.folder.name}/{UNDO}")
+    if final.converged and final.dead:
+        final = replace(final, redrive=_redrive(stage, min(final.dead)))
+    stage.stack.check()
+    stage.audit()
+    return final
+
+
+def _redrive(stage: _Stage, op: int) -> Redrive | None:
+    """Have a dead letter run again, its body made to succeed; None when the subject offers no way to ask for it."""
+    pardon(stage.folder / MARKS, op)
+    begun_ns = now_ns()
+    try:
+        if not stage.stack.reader.redrive(op):
+            return None
+    except SubjectError as error:
+        return Redrive(op, begun_ns, effect=False, error=str(error))
+    until = time.monotonic() + stage.case.longest_wait_s + REDRIVE_S
+    while time.monotonic() < until:
+        stage.tick()
+        stage.tail.follow()
+        if stage.tail.last_effect_ns.get(op, 0) >= begun_ns:
+            return Redrive(op, begun_ns, effect=True)
+        time.sleep(_TICK_S)
+    return Redrive(op, begun_ns, effect=False)

@@ -28,6 +28,12 @@ class UsageError(TaskchaosError):
     exit_code = ExitCode.USAGE
 
 
+class SubjectError(TaskchaosError):
+    """Code of the subject that the harness calls failed: no verdict about its tasks can be reached."""
+
+    exit_code = ExitCode.UNKNOWN
+
+
 class StackError(TaskchaosError):
     """The stack did not start, died under the case, or could not be healed."""
 

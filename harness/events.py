@@ -11,11 +11,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from harness import codec
 from harness.clock import now_ns
 from harness.contract import PhaseName
+from harness.errors import StackError
+from harness.files import open_file
+from harness.history import Hit
 from harness.result import CaseResult, Missing, ServerInfo
 from harness.shard import Shard
 
@@ -30,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """chosen: the options that a person gave beyond suites, subjects, stack, profile and seed, as words."""
+    """suites, subjects: what was asked for. chosen: the options beyond these, stack, profile and seed, as words."""
 
     type: ClassVar[str] = "run_started"
     run: str
@@ -43,6 +46,8 @@ class RunStarted(Event):
     workers: int = 1  # cases at the same time
     chosen: tuple[str, ...] = ()
     shard: Shard | None = None  # this run is only a part
+    suites: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,10 @@ class PhaseEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultChanged(Event):
-    """state: injected, proven, unproven, healed, heal_failed."""
+    """state: injected, proven, unproven, unused, held, vanished, healed, heal_failed.
+
+    hits: operations that the fault is seen to have met themselves, so far as they are known.
+    """
 
     type: ClassVar[str] = "fault_changed"
     case: str
@@ -112,6 +120,7 @@ class FaultChanged(Event):
     evidence: str = ""
     killed_pids: tuple[int, ...] = ()
     stopped_pids: tuple[int, ...] = ()
+    hits: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +160,41 @@ class CaseLeftOut(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem(Event):
-    """Something the person should know that belongs to no single case (an error while collecting, for example)."""
+    """Something the person should know that belongs to no single case.
+
+    usage: what was given cannot be used. stack: the harness itself failed. doubt: the run proves nothing because of it.
+    """
 
     type: ClassVar[str] = "problem"
     text: str
     usage: bool = False
+    stack: bool = False
+    doubt: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCollected(Event):
+    """A file or class of tests that cannot be collected: what it holds was never planned."""
+
+    type: ClassVar[str] = "not_collected"
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestFailed(Event):
+    """A test failed for another reason than the verdict of its case, or has none.
+
+    case: the id of its case; "" for a test that runs none. when: setup, call or teardown. assertion: what failed was
+    an assertion of the suite, which is a finding; anything else is the suite's own trouble.
+    """
+
+    type: ClassVar[str] = "test_failed"
+    case: str
+    test: str
+    when: str
+    assertion: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +208,19 @@ class ShardsMerged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
+    """status: pytest's exit code, if pytest said one. interrupted: by the user, not by an error."""
+
     type: ClassVar[str] = "run_ended"
     wall_s: float
     interrupted: bool = False
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable(Event):
+    """Made by `read`, never written: so many lines of the file are no events."""
+
+    lines: int
 
 
 EVENTS: Mapping[str, type[Event]] = {
@@ -189,6 +238,8 @@ EVENTS: Mapping[str, type[Event]] = {
         CaseJudged,
         CaseLeftOut,
         Problem,
+        NotCollected,
+        TestFailed,
         ShardsMerged,
         RunEnded,
     )
@@ -208,37 +259,76 @@ def to_line(event: Event) -> bytes:
 
 
 def from_line(line: bytes) -> Event | None:
-    """The event of one line; None for a type of a newer version or a torn last line."""
+    """The event of one line; None for a type of a newer version, and for what is no event."""
     try:
-        data: dict[str, Any] = json.loads(line)
+        return _event(line)
     except ValueError:
         return None
-    cls = EVENTS.get(data.get("type", ""))
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of one line; None for a type of a newer version. Raises ValueError for what is no event."""
+    try:
+        data = json.loads(line)
+    except RecursionError:
+        raise ValueError("no event: nested too deeply") from None
+    kind = data.get("type") if isinstance(data, dict) else None
+    if not isinstance(kind, str):
+        raise ValueError("no event: an object with a type is wanted")
+    cls = EVENTS.get(kind)
     return codec.decode(cls, data) if cls else None
 
 
 class Log:
-    """Appends events to one or several files."""
+    """Appends events to one or several files. Everything raises StackError when that is not possible."""
 
     def __init__(self, *paths: Path) -> None:
-        self._fds = [os.open(p, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644) for p in paths]
+        self._files: dict[Path, int] = {}
+        self._torn: set[Path] = set()  # what follows a line that was cut off begins a line of its own
+        for path in paths:
+            try:
+                self._files[path] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                self.close()
+                raise StackError(f"{path} cannot be written: {error.strerror}") from error
 
     def emit(self, event: Event) -> None:
-        """Append one event; one write per file, whole or not at all."""
-        line = to_line(event)
-        for fd in self._fds:
-            os.write(fd, line)
+        """Append one event: one write for each file."""
+        line, troubles = to_line(event), []
+        for path, fd in self._files.items():
+            data = b"\n" + line if path in self._torn else line
+            try:
+                written = os.write(fd, data)
+            except OSError as error:
+                troubles.append(f"{path} cannot be written: {error.strerror}")
+                continue
+            self._torn.discard(path)
+            if written != len(data):
+                self._torn.add(path)
+                troubles.append(f"{path} cannot be written: {written} of {len(data)} bytes were")
+        if troubles:
+            raise StackError("; ".join(troubles))
 
     def close(self) -> None:
         """Close the files. Idempotent."""
-        while self._fds:
-            os.close(self._fds.pop())
+        while self._files:
+            os.close(self._files.popitem()[1])
 
 
 def read(path: Path) -> Iterator[Event]:
-    """The events of a file, in order. A torn last line is skipped."""
-    with path.open("rb") as lines:
+    """The events of a file, in order. Lines that cannot be read are left out, or become one `Unreadable` at the end.
+
+    A last line without a newline is only torn: its writer was killed, or is about to finish it.
+    """
+    unreadable = 0
+    with open_file(path) as lines:
         for line in lines:
-            event = from_line(line)
+            try:
+                event = _event(line)
+            except ValueError:
+                unreadable += line.endswith(b"\n")
+                continue
             if event is not None:
                 yield event
+    if unreadable:
+        yield Unreadable(at_ns=0, lines=unreadable)

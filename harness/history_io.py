@@ -1,97 +1,179 @@
-"""Reads a case folder into a History: the ledger files, the events and the final inspection."""
+"""Reads a case folder into a History: the ledger files, the events and the final inspection.
+
+Whatever the files hold, reading them raises nothing but `OSError`: a record that is
+none, or that fits nothing before it, is counted as torn. Whether the files are those that were written, the manifest
+tells (harness/manifest.py).
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import codec, events
-from harness.contract import Slo
+from harness import events
+from harness.case import Case
+from harness.clock import NS_PER_S
+from harness.files import open_file
 from harness.history import (
+    MOST_ERRORS,
     NEVER,
     UNFENCED,
     AttemptOutcome,
+    ClaimKind,
     FaultInterval,
     FinalState,
     History,
     Phase,
     SubmitOutcome,
 )
-from harness.ledger import SUFFIX, Kind
+from harness.ledger import BOUND, LEDGER, SUFFIX, Kind, Record, parse
+from harness.stack.options import roles
 
-LEDGER = "ledger"
 FINAL = "final.json"
 EVENTS = "events.jsonl"
 
 _SUBMIT_OUTCOMES = {
-    Kind.ACKNOWLEDGED.value: SubmitOutcome.ACKNOWLEDGED,
-    Kind.REFUSED.value: SubmitOutcome.REFUSED,
-    Kind.UNKNOWN.value: SubmitOutcome.UNKNOWN,
+    Kind.ACKNOWLEDGED: SubmitOutcome.ACKNOWLEDGED,
+    Kind.REFUSED: SubmitOutcome.REFUSED,
+    Kind.UNKNOWN: SubmitOutcome.UNKNOWN,
 }
+_ENDS = frozenset(AttemptOutcome) - {AttemptOutcome.OPEN}
+_CLAIMS = frozenset(ClaimKind)
 
 
 def read_ledger(folder: Path, history: History) -> None:
     """Append every record of the ledger files in `folder` to the history's columns."""
     roles = list(history.roles)
+    finished = set(history.finished)
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         role = path.name.split(".")[0]
         if role not in roles:
             roles.append(role)
-        _read_file(path, roles.index(role), history)
-    history.roles = tuple(roles)
+        reader = _Reader(history, roles.index(role))
+        with open_file(path) as lines:
+            for line in lines:
+                record = parse(line) if line.endswith(b"\n") else None
+                if record is None or not reader.take(record):
+                    history.torn_records += 1
+        if reader.finished:
+            finished.add(role)
+    history.roles, history.finished = tuple(roles), frozenset(finished)
 
 
-def _read_file(path: Path, role: int, history: History) -> None:
-    submits, attempts = history.submits, history.attempts
-    open_submits: dict[int, int] = {}
-    open_attempts: dict[int, int] = {}
-    with path.open("rb") as lines:
-        for line in lines:
+@dataclass(slots=True)
+class _Reader:
+    """Takes the records of one file in order; `role` is the index of who wrote it."""
+
+    history: History
+    role: int
+    finished: bool = False
+    _open_submits: dict[int, int] = field(default_factory=dict)
+    _open_attempts: dict[int, int] = field(default_factory=dict)
+
+    def take(self, record: Record) -> bool:
+        """Whether the record fits what came before it."""
+        return _TAKE[record.kind](self, record)
+
+    def _submit(self, record: Record) -> bool:
+        submits = self.history.submits
+        self._open_submits[record.op] = len(submits.op)
+        submits.op.append(record.op)
+        submits.due_ns.append(record.a)
+        submits.begun_ns.append(record.at_ns)
+        submits.done_ns.append(NEVER)
+        submits.outcome.append(SubmitOutcome.PENDING)
+        submits.role.append(self.role)
+        return True
+
+    def _answer(self, record: Record) -> bool:
+        row = self._open_submits.pop(record.op, None)
+        if row is None:
+            return False
+        self.history.submits.done_ns[row] = record.at_ns
+        self.history.submits.outcome[row] = _SUBMIT_OUTCOMES[record.kind]
+        errors = self.history.submit_errors
+        if record.text and len(errors) < MOST_ERRORS:
+            errors[record.op] = record.text.decode("utf-8", "replace").strip()
+        return True
+
+    def _dropped(self, record: Record) -> bool:
+        self.history.drops.op.append(record.op)
+        self.history.drops.due_ns.append(record.a)
+        return True
+
+    def _finished(self, record: Record) -> bool:
+        self.finished = True
+        return True
+
+    def _delivery(self, record: Record) -> bool:
+        deliveries = self.history.deliveries
+        deliveries.op.append(record.op)
+        deliveries.at_ns.append(record.at_ns)
+        deliveries.role.append(self.role)
+        return True
+
+    def _begin(self, record: Record) -> bool:
+        fence = UNFENCED
+        if record.text:
             try:
-                kind, at, number, first, second, *text = line.decode().split(" ", 5)
-                at_ns, op, a, b = int(at), int(number), int(first), int(second)
-                fence = int(text[0]) if text and kind == Kind.BEGIN else UNFENCED
+                fence = int(record.text)
             except ValueError:
-                history.torn_records += 1
-                continue
-            if kind == Kind.SUBMIT:
-                open_submits[op] = len(submits.op)
-                submits.op.append(op)
-                submits.due_ns.append(a)
-                submits.begun_ns.append(at_ns)
-                submits.done_ns.append(NEVER)
-                submits.outcome.append(SubmitOutcome.PENDING)
-            elif kind in _SUBMIT_OUTCOMES:
-                row = open_submits.pop(op)
-                submits.done_ns[row] = at_ns
-                submits.outcome[row] = _SUBMIT_OUTCOMES[kind]
-            elif kind == Kind.DELIVERY:
-                history.deliveries.op.append(op)
-                history.deliveries.at_ns.append(at_ns)
-                history.deliveries.role.append(role)
-            elif kind == Kind.BEGIN:
-                open_attempts[a] = len(attempts.op)
-                attempts.op.append(op)
-                attempts.begun_ns.append(at_ns)
-                attempts.ended_ns.append(NEVER)
-                attempts.outcome.append(AttemptOutcome.OPEN)
-                attempts.role.append(role)
-                attempts.pid.append(b)
-                attempts.fence.append(fence)
-            elif kind == Kind.EFFECT:
-                history.effects.op.append(op)
-                history.effects.at_ns.append(at_ns)
-            elif kind == Kind.END:
-                row = open_attempts.pop(a)
-                attempts.ended_ns[row] = at_ns
-                attempts.outcome[row] = b
-            elif kind == Kind.CLAIM:
-                history.claims.op.append(op)
-                history.claims.at_ns.append(at_ns)
-                history.claims.kind.append(a)
-            elif kind not in (Kind.HELD, Kind.RELEASED):
-                history.torn_records += 1
+                return False
+        if record.a in self._open_attempts or not -BOUND <= fence < BOUND:
+            return False
+        attempts = self.history.attempts
+        self._open_attempts[record.a] = len(attempts.op)
+        attempts.op.append(record.op)
+        attempts.begun_ns.append(record.at_ns)
+        attempts.ended_ns.append(NEVER)
+        attempts.outcome.append(AttemptOutcome.OPEN)
+        attempts.role.append(self.role)
+        attempts.pid.append(record.b)
+        attempts.fence.append(fence)
+        return True
+
+    def _effect(self, record: Record) -> bool:
+        self.history.effects.op.append(record.op)
+        self.history.effects.at_ns.append(record.at_ns)
+        return True
+
+    def _end(self, record: Record) -> bool:
+        row = self._open_attempts.pop(record.a, None) if record.b in _ENDS else None
+        if row is None:
+            return False
+        self.history.attempts.ended_ns[row] = record.at_ns
+        self.history.attempts.outcome[row] = record.b
+        return True
+
+    def _claim(self, record: Record) -> bool:
+        if record.a not in _CLAIMS:
+            return False
+        claims = self.history.claims
+        claims.op.append(record.op)
+        claims.at_ns.append(record.at_ns)
+        claims.kind.append(record.a)
+        return True
+
+    def _holding(self, record: Record) -> bool:
+        return True  # of use to a running case only
+
+
+_TAKE: Mapping[Kind, Callable[[_Reader, Record], bool]] = {
+    Kind.SUBMIT: _Reader._submit,
+    Kind.DROPPED: _Reader._dropped,
+    Kind.FINISHED: _Reader._finished,
+    Kind.ACKNOWLEDGED: _Reader._answer,
+    Kind.REFUSED: _Reader._answer,
+    Kind.UNKNOWN: _Reader._answer,
+    Kind.DELIVERY: _Reader._delivery,
+    Kind.BEGIN: _Reader._begin,
+    Kind.EFFECT: _Reader._effect,
+    Kind.END: _Reader._end,
+    Kind.CLAIM: _Reader._claim,
+    Kind.HELD: _Reader._holding,
+    Kind.RELEASED: _Reader._holding,
+}
 
 
 def read_events(stream: Iterable[events.Event], history: History) -> None:
@@ -102,7 +184,7 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
     repairs: list[str] = []
     for event in stream:
         if isinstance(event, events.PhaseEnded):
-            took_ns = int(event.took_s * 1e9)
+            took_ns = int(event.took_s * NS_PER_S)
             offered = round((event.offered_tps or 0) * event.took_s)
             phases.append(Phase(event.phase, event.at_ns - took_ns, event.at_ns, offered))
         elif isinstance(event, events.FaultChanged):
@@ -111,6 +193,8 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
             deaths.append(f"{event.role}: {event.detail}")
         elif isinstance(event, events.StackRepaired):
             repairs.append(event.detail)
+        elif isinstance(event, events.Unreadable):
+            history.torn_records += event.lines
     history.phases = tuple(phases)
     history.faults = tuple(faults[k] for k in sorted(faults))
     history.deaths = tuple(deaths)
@@ -118,30 +202,43 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
 
 
 def _changed(old: FaultInterval | None, event: events.FaultChanged) -> FaultInterval:
-    proven, healed = (old.proven, old.healed) if old else (False, False)
+    before = old or FaultInterval(event.kind, event.target, event.at_ns, NEVER, False, False)
+    state = event.state
     return FaultInterval(
         kind=event.kind,
         target=event.target,
-        injected_ns=old.injected_ns if old else event.at_ns,
-        healed_ns=event.at_ns if event.state == "healed" else (old.healed_ns if old else NEVER),
-        proven=proven or event.state == "proven",
-        healed=healed or event.state == "healed",
-        evidence=event.evidence or (old.evidence if old else ""),
-        killed_pids=frozenset(event.killed_pids) | (old.killed_pids if old else frozenset()),
-        stopped_pids=frozenset(event.stopped_pids) | (old.stopped_pids if old else frozenset()),
+        injected_ns=before.injected_ns,
+        healed_ns=event.at_ns if state == "healed" else before.healed_ns,
+        proven=before.proven or state == "proven",
+        healed=before.healed or state == "healed",
+        evidence=event.evidence or before.evidence,
+        killed_pids=frozenset(event.killed_pids) | before.killed_pids,
+        stopped_pids=frozenset(event.stopped_pids) | before.stopped_pids,
+        held=before.held and state != "vanished",
+        unused=before.unused or state == "unused",
+        hits=event.hits or before.hits,
     )
 
 
-def load(
-    folder: Path, *, planned: int, permanent: frozenset[int], planned_faults: int, slo: Slo, lease_ns: int
-) -> History:
-    """The history of a case folder. What is missing there stays empty, which the checker calls unknown."""
-    history = History(planned=planned, permanent=permanent, planned_faults=planned_faults, slo=slo, lease_ns=lease_ns)
+def load(folder: Path, case: Case, final: FinalState) -> History:
+    """The history of a case folder. What is missing there stays empty, which the checker calls unknown.
+
+    Raises OSError for a file that cannot be read.
+    """
+    workload = case.workload
+    history = History(
+        planned=workload.operations,
+        permanent=workload.permanent,
+        failures=workload.failure_counts(),
+        producers=roles("producer", case.stack.producers),
+        planned_faults=len(case.schedule.faults),
+        slo=case.slo,
+        lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
+        longest_wait_ns=round(case.longest_wait_s * NS_PER_S),
+        final=final,
+    )
     if (folder / LEDGER).is_dir():
         read_ledger(folder / LEDGER, history)
     if (folder / EVENTS).is_file():
         read_events(events.read(folder / EVENTS), history)
-    if (folder / FINAL).is_file():
-        history.final = codec.decode(FinalState, json.loads((folder / FINAL).read_text()))
-    history.dropped_sends = max(0, planned - len(history.submits.op))
     return history

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from harness import checker, codec, events
 from harness.case import Case
-from harness.clock import NS_PER_S
-from harness.contract import Contract
-from harness.history import History
+from harness.history import FaultInterval, History
 from harness.history_io import EVENTS, load
+from harness.manifest import DamagedError, unseal_case
 from harness.report import story
-from harness.result import CaseResult, FaultSummary, WindowRow
-from harness.run import at_home
-from harness.verdict import OperationCounts, Outcome, Throughput
+from harness.result import CaseResult, FaultSummary, Trouble, WindowRow
+from harness.run import replay_command
+from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
 VERDICT = "verdict.json"
 DETAIL = "detail.json"
@@ -24,17 +22,19 @@ DETAIL = "detail.json"
 WINDOW_S = 0.25
 
 
-def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries: int = 1) -> CaseResult:
-    """Judge what the folder holds, write `verdict.json` and `detail.json` there, and return the result."""
-    history = load(
-        folder,
-        planned=case.workload.operations,
-        permanent=case.workload.permanent,
-        planned_faults=len(case.schedule.faults),
-        slo=case.slo,
-        lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
-    )
-    verdict = checker.check(history, contract)
+def judge(case: Case, folder: Path, wall_s: float, *, tries: int = 1) -> CaseResult:
+    """Judge what the folder holds, write `verdict.json` and `detail.json` there, and return the result.
+
+    Evidence that is not what was sealed makes every rule unknown. Raises OSError when the result cannot be written.
+    """
+    try:
+        state, damage = unseal_case(folder)
+        if damage:
+            raise DamagedError("; ".join(damage[:3]) + (f"; and {len(damage) - 3} more" if len(damage) > 3 else ""))
+        history = load(folder, case, state)
+        verdict = checker.check(history, case.contract)
+    except (DamagedError, OSError) as error:
+        return _undecided(case, folder, wall_s, str(error), tries)
     failed = verdict.failed
     result = replace(
         _unjudged(case, folder, wall_s),
@@ -47,6 +47,7 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
         throughput=verdict.throughput,
         tries=tries,
         repairs=history.repairs,
+        baseline=baseline_note(case, failed),
     )
     rows = tuple(_row(w) for w in checker.series(history, WINDOW_S))
     _write(folder / DETAIL, story.detail(history, verdict, rows))
@@ -54,9 +55,29 @@ def judge(case: Case, contract: Contract, folder: Path, wall_s: float, *, tries:
     return result
 
 
-def failed_stack(case: Case, folder: Path, error: str, wall_s: float) -> CaseResult:
-    """The result of a case that could not be run or healed: unknown, with the error."""
-    return replace(_unjudged(case, folder, wall_s), error=error)
+def damaged(result: CaseResult, why: str) -> CaseResult:
+    """An earlier result whose evidence is not what it was any more: every rule is unknown."""
+    rules = tuple(RuleResult(rule, Outcome.UNKNOWN, "", None, f"the evidence is damaged: {why}") for rule in Rule)
+    return replace(result, outcome=Outcome.UNKNOWN, as_expected=False, failed_rules=(), rules=rules, baseline="")
+
+
+def _undecided(case: Case, folder: Path, wall_s: float, why: str, tries: int) -> CaseResult:
+    """A result in which every rule is unknown for the same reason."""
+    return damaged(replace(_unjudged(case, folder, wall_s), tries=tries), why)
+
+
+def baseline_note(case: Case, failed: frozenset[Rule]) -> str:
+    """What stock Celery at its best is known to come to here, when that may explain a loss."""
+    known = case.baseline.must | case.baseline.may
+    if Rule.LOST not in failed or Rule.LOST not in known:
+        return ""
+    how = "loses tasks here too" if Rule.LOST in case.baseline.must else "may lose tasks here too, by chance"
+    return f"stock Celery with its best settings {how}: the loss may be that of Celery's Redis transport, not yours"
+
+
+def no_verdict(case: Case, folder: Path, error: str, trouble: Trouble, wall_s: float) -> CaseResult:
+    """The result of a case that could not be run or healed: unknown, with the error and whose it is."""
+    return replace(_unjudged(case, folder, wall_s), error=error, trouble=trouble)
 
 
 def _unjudged(case: Case, folder: Path, wall_s: float) -> CaseResult:
@@ -86,19 +107,24 @@ def _unjudged(case: Case, folder: Path, wall_s: float) -> CaseResult:
 
 def replay_line(case: Case, folder: Path) -> str:
     """The command that runs the case again with the same plan."""
-    place = folder.parent.parent
-    return (
-        f"taskchaos replay {place.name}/{case.id}" if at_home(place) else f"taskchaos replay {shlex.quote(str(folder))}"
-    )
+    return replay_command(folder.parent.parent, case.id)
 
 
 def fault_summaries(history: History) -> tuple[FaultSummary, ...]:
     """The faults by kind and target, in the order of their first injection."""
-    groups: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+    groups: dict[tuple[str, str], list[FaultInterval]] = {}
     for fault in history.faults:
-        groups.setdefault((fault.kind, fault.target), []).append((fault.proven, fault.healed))
+        groups.setdefault((fault.kind, fault.target), []).append(fault)
     return tuple(
-        FaultSummary(kind, target, len(seen), sum(p for p, _ in seen), sum(h for _, h in seen))
+        FaultSummary(
+            kind,
+            target,
+            injected=len(seen),
+            proven=sum(f.proven for f in seen),
+            healed=sum(f.healed for f in seen),
+            vanished=sum(not f.held for f in seen),
+            unused=sum(f.unused for f in seen),
+        )
         for (kind, target), seen in groups.items()
     )
 
@@ -125,4 +151,4 @@ def _row(window: checker.Window) -> WindowRow:
 
 
 def _write(path: Path, value: object) -> None:
-    path.write_text(json.dumps(codec.encode(value), separators=(",", ":")) + "\n")
+    path.write_text(json.dumps(codec.encode(value), separators=(",", ":")) + "\n", encoding="utf-8")

@@ -14,17 +14,27 @@ import os
 import threading
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
+from harness import alarm
 from harness.clock import now_ns
 from harness.history import AttemptOutcome, ClaimKind
 
+#: The folder of a case that holds its ledger.
+LEDGER = "ledger"
 SUFFIX = ".ledger"
+#: What a column of a History can hold.
+BOUND = 1 << 63
+#: The attempts of one process that have tokens of their own; with the number of the process they have to fit a column.
+TOKEN_BITS = 24
 
 
 class Kind(StrEnum):
     """The record kinds and what `a` and `b` hold."""
 
     SUBMIT = "S"  # a = due_ns
+    DROPPED = "N"  # a = due_ns; it was too late to begin it
+    FINISHED = "Z"  # op = how many operations the producer's part has; it has gone through all of them
     ACKNOWLEDGED = "A"
     REFUSED = "F"  # text = why
     UNKNOWN = "U"  # text = why
@@ -37,19 +47,48 @@ class Kind(StrEnum):
     RELEASED = "R"  # a = pid
 
 
+_KINDS = {kind.value.encode(): kind for kind in Kind}
+
+
+class Record(NamedTuple):
+    """One line of a ledger. What `a`, `b` and `text` hold depends on the kind: see `Kind`."""
+
+    kind: Kind
+    at_ns: int
+    op: int
+    a: int
+    b: int
+    text: bytes
+
+
+def parse(line: bytes) -> Record | None:
+    """The record of a whole line; None if it is none."""
+    try:
+        kind, at, number, first, second, *text = line.split(None, 5)
+        record = Record(_KINDS[kind], int(at), int(number), int(first), int(second), text[0] if text else b"")
+    except (ValueError, KeyError):
+        return None
+    _, at_ns, op, a, b, _ = record
+    sound = 0 <= at_ns < BOUND and 0 <= op < BOUND and -BOUND <= a < BOUND and -BOUND <= b < BOUND
+    return record if sound else None
+
+
 class Ledger:
     """Writes the records of one process; forked children get files of their own at their first record.
 
     pid_base: what pids are counted from. Containers have pids of their own; in the ledger each is to be unique.
+    Writing never raises, since it is the subject's code that would meet the error: a record that cannot be written
+    sounds the alarm of the case.
     """
 
     def __init__(self, folder: Path, role: str, pid_base: int = 0) -> None:
-        self._folder = folder
+        self.folder = folder
         self._role = role
         self._pid_base = pid_base
         self._pid = -1
         self._fd = -1
         self._tokens = itertools.count()
+        self._torn = False  # the last write was cut off: what follows begins a line of its own
         self._opening = threading.Lock()
 
     def _open(self) -> None:
@@ -61,20 +100,46 @@ class Ledger:
             if self._fd >= 0:
                 os.close(self._fd)
             number = self._pid_base + pid
-            path = self._folder / f"{self._role}.{number}{SUFFIX}"
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            self._tokens = itertools.count(number << 32)
+            self._fd, self._torn, self._tokens = -1, False, itertools.count(number << TOKEN_BITS)
+            try:
+                path = self.folder / f"{self._role}.{number}{SUFFIX}"
+                self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                self._alarm(str(error.strerror))
             self._pid = pid
 
     def _write(self, kind: Kind, op: int, a: int = 0, b: int = 0, text: str = "") -> None:
         if self._pid != os.getpid():
             self._open()
+        if self._fd < 0:
+            return  # the alarm was sounded when it could not be opened
         clean = " " + " ".join(text.split())[:200] if text else ""
-        os.write(self._fd, f"{kind.value} {now_ns()} {op} {a} {b}{clean}\n".encode())
+        line = f"{kind.value} {now_ns()} {op} {a} {b}{clean}\n".encode("utf-8", "replace")
+        if self._torn:
+            line = b"\n" + line
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            self._alarm(str(error.strerror))
+            return
+        self._torn = written != len(line)
+        if self._torn:
+            self._alarm(f"{written} of {len(line)} bytes were written")
+
+    def _alarm(self, why: str) -> None:
+        alarm.sound(self.folder, f"{self._role} could not write to its ledger: {why}")
 
     def submit(self, op: int, due_ns: int) -> None:
         """The load is about to send `op`, which was due at `due_ns`."""
         self._write(Kind.SUBMIT, op, due_ns)
+
+    def dropped(self, op: int, due_ns: int) -> None:
+        """`op` was due at `due_ns`, and it is too late to begin it."""
+        self._write(Kind.DROPPED, op, due_ns)
+
+    def finished(self, operations: int) -> None:
+        """This producer has gone through all of its operations, so many."""
+        self._write(Kind.FINISHED, operations)
 
     def acknowledged(self, op: int) -> None:
         """The submit returned without an error."""

@@ -38,7 +38,7 @@ def suite_rows(folder: Path) -> list[dict[str, Any]]:
     """Name, first line of the docstring and scenarios of each suite, read without importing it."""
     rows = []
     for path in sorted(folder.glob("test_*.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         scenarios = [
             n.name.removeprefix("test_")
             for n in tree.body

@@ -1,24 +1,32 @@
 """The load generator: one producer process that sends operations when they are due, and waits for nobody.
 
 Publisher threads share one schedule. A publish that hangs in a partition holds up its thread, not the schedule;
-what is begun late shows in the ledger (begun minus due), what is not begun within `GIVE_UP_S` is dropped and counts
-as such. So a slow broker cannot turn the open load into a closed one unnoticed.
+what is begun late shows in the ledger (begun minus due), what is not begun within `GIVE_UP_S` is dropped, on record.
+So a slow broker cannot turn the open load into a closed one unnoticed. When every operation was begun or dropped, and
+every submit has answered, the producer says so in the ledger: a part without that was not sent as planned.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import select
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kombu.exceptions import EncodeError
 
 from harness import codec
 from harness.clock import NS_PER_S, now_ns
-from harness.runtime import RoleConfig, Runtime, build
+from harness.runtime import RoleConfig, Runtime, build, refuse
 from harness.subject import Refused
+from harness.subject_calls import describe, where
 from harness.workload import Operation, Workload
 
 THREADS = 8
@@ -26,6 +34,7 @@ GIVE_UP_S = 5.0
 #: Certain to have sent nothing: the message could not even be built, or the subject says so.
 CERTAIN_REFUSALS = (EncodeError, Refused)
 PLAN = "load.json"
+_POLL_S = 0.05
 
 
 def plan_path(config: RoleConfig) -> Path:
@@ -34,68 +43,144 @@ def plan_path(config: RoleConfig) -> Path:
 
 
 def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
-    """Be a producer: say ready, wait to be told when the load begins (decimal ns), send everything, end."""
+    """Be a producer: say ready, wait to be told when the load begins (decimal ns), send everything, end.
+
+    Told anything more, or left alone by the harness, it ends where it stands, and writes down which submits hang.
+    """
     config = RoleConfig.load(config_path)
     workload, producers = _read_plan(config)
-    runtime = build(config)
-    # The first publish of a connection declares the queue; doing it before the clock starts keeps sends on time.
-    with runtime.app.connection_for_write() as connection:
-        runtime.app.amqp.queues["celery"](connection.default_channel).declare()
+    runtime = build(config, refuse(ready_fd))
+    number = int(config.role.rpartition("-")[2]) - 1
+    publishers = Publishers(runtime, workload.due(number, producers))
+    publishers.prepare()
     os.write(ready_fd, b"1")
     os.close(ready_fd)
     begin_ns = int(os.read(told_fd, 64) or b"0")
     if begin_ns == 0:
-        return  # the harness went away, or the case ended before its load
-    number = int(config.role.rpartition("-")[2]) - 1
-    send_all(runtime, workload.due(number, producers), begin_ns)
-    os._exit(0)  # a publisher that still hangs must not hold up the end
+        os._exit(0)  # the harness went away, or the case ended before its load
+    publishers.begin(begin_ns)
+    while publishers.running():
+        if select.select([told_fd], [], [], _POLL_S)[0]:
+            publishers.give_up()
+            break
+    else:
+        publishers.finish()
+    sys.stderr.flush()
+    os._exit(1 if publishers.broken else 0)  # a publisher that still hangs must not hold up the end
 
 
 def _read_plan(config: RoleConfig) -> tuple[Workload, int]:
-    import json
-
-    data = json.loads(plan_path(config).read_text())
+    data = json.loads(plan_path(config).read_bytes())
     return codec.decode(Workload, data["workload"]), int(data["producers"])
 
 
-def send_all(runtime: Runtime, due: Iterator[tuple[Operation, int]], begin_ns: int) -> None:
-    """Send every operation at its due time (ns after `begin_ns`); return when all are sent or given up."""
-    taking = threading.Lock()
+@dataclass(slots=True)
+class Publishers:
+    """The threads that send a schedule: operations with their due times, in ns after the load has begun.
 
-    def publisher() -> None:
-        while True:
-            with taking:
-                item = next(due, None)
-            if item is None:
-                return
-            operation, after_ns = item
-            _send_when_due(runtime, operation, begin_ns + after_ns, open_load=after_ns > 0)
+    broken: a thread died, which no subject can cause.
+    """
 
-    threads = [threading.Thread(target=publisher, name=f"publisher-{n}", daemon=True) for n in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    runtime: Runtime
+    due: Iterator[tuple[Operation, int]]
+    begin_ns: int = 0
+    taken: int = 0
+    broken: bool = False
+    _taking: threading.Lock = field(default_factory=threading.Lock)
+    _begun: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _in_hand: dict[int, tuple[int, int]] = field(default_factory=dict)  # thread -> operation, since when
 
+    def prepare(self) -> None:
+        """Have everything that a first send makes, so that the load begins on time. Raises what a connection raises.
 
-def _send_when_due(runtime: Runtime, operation: Operation, due_ns: int, *, open_load: bool) -> None:
-    wait_ns = due_ns - now_ns()
-    if wait_ns > 0:
-        time.sleep(wait_ns / NS_PER_S)
-    elif open_load and -wait_ns > GIVE_UP_S * NS_PER_S:
-        return  # dropped: the plan has it, the ledger does not
-    submit(runtime, operation, due_ns)
+        That takes some 15 ms of CPU time in each thread; where all of them needed it at their first sends, those and
+        all behind them were late.
+        """
+        self._make_ready()
+        prepared = threading.Barrier(THREADS + 1)
+        self._threads = [
+            threading.Thread(target=self._publish, args=(prepared,), name=f"publisher-{n}", daemon=True)
+            for n in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+        prepared.wait()
+
+    def _make_ready(self) -> None:
+        """A connection that has declared the queue, and this thread's result backend (Celery has one for each)."""
+        app = self.runtime.app
+        with app.producer_or_acquire() as producer:
+            app.amqp.queues["celery"](producer.channel).declare()
+        _ = app.backend
+
+    def begin(self, begin_ns: int) -> None:
+        """Begin to send."""
+        self.begin_ns = begin_ns
+        self._begun.set()
+
+    def running(self) -> bool:
+        """Whether there is something left to send, or a submit that has not answered."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def join(self) -> None:
+        """Wait until everything was begun or dropped, and has answered."""
+        for thread in self._threads:
+            thread.join()
+
+    def finish(self) -> None:
+        """Everything was begun or dropped, and has answered: say so."""
+        if not self.broken:
+            self.runtime.ledger.finished(self.taken)
+
+    def give_up(self) -> None:
+        """Write down where the submits stand that have not answered."""
+        for thread, (op, since_ns) in list(self._in_hand.items()):
+            took_s = (now_ns() - since_ns) / NS_PER_S
+            stands = where(self.runtime.subject, thread)
+            self.runtime.ledger.unknown(op, f"submit() had not returned after {took_s:.1f} s{stands}")
+
+    def _publish(self, prepared: threading.Barrier) -> None:
+        with contextlib.suppress(Exception):  # the first one is there; without another, its sends find out
+            self._make_ready()
+        prepared.wait()
+        self._begun.wait()
+        try:
+            while (item := self._next()) is not None:
+                operation, after_ns = item
+                self._send_when_due(operation, self.begin_ns + after_ns, open_load=after_ns > 0)
+        except BaseException:
+            self.broken = True
+            traceback.print_exc()
+
+    def _next(self) -> tuple[Operation, int] | None:
+        with self._taking:
+            item = next(self.due, None)
+            self.taken += item is not None
+            return item
+
+    def _send_when_due(self, operation: Operation, due_ns: int, *, open_load: bool) -> None:
+        wait_ns = due_ns - now_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns / NS_PER_S)
+        elif open_load and -wait_ns > GIVE_UP_S * NS_PER_S:
+            self.runtime.ledger.dropped(operation.number, due_ns)
+            return
+        me = threading.get_ident()
+        self._in_hand[me] = operation.number, now_ns()
+        submit(self.runtime, operation, due_ns)
+        del self._in_hand[me]
 
 
 def submit(runtime: Runtime, operation: Operation, due_ns: int) -> None:
-    """Submit one operation and write down what the subject's `submit` told."""
+    """Submit one operation and write down what the subject's `submit` told. Whatever it raises, the load goes on."""
     ledger = runtime.ledger
     ledger.submit(operation.number, due_ns)
     try:
         runtime.subject.submit(runtime.task, operation)
     except CERTAIN_REFUSALS as error:
-        ledger.refused(operation.number, f"{type(error).__name__}: {error}")
-    except Exception as error:
-        ledger.unknown(operation.number, f"{type(error).__name__}: {error}")
+        ledger.refused(operation.number, describe(error))
+    except BaseException as error:
+        ledger.unknown(operation.number, describe(error))
     else:
         ledger.acknowledged(operation.number)

@@ -13,19 +13,20 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from harness import codec, events, run
-from harness.case import PLAN as CASE_PLAN
 from harness.case import Case
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import TaskchaosError, UsageError
 from harness.events import Event
 from harness.history_io import EVENTS
-from harness.judge import replay_line
-from harness.report import write_all
+from harness.judge import damaged, replay_line
+from harness.manifest import CASES, PLAN, DamagedError, seal_run, unseal_case
+from harness.report import doubts_about_run
 from harness.report.run import NOT_JUDGED, NOT_STARTED, collect
 from harness.report.terminal import Terminal
-from harness.result import Missing, RunResult
+from harness.result import CaseResult, Missing, RunResult
 from harness.run import RunOptions
 from harness.shard import Shard
+from harness.stored import conclude
 
 #: Events that are about one shard's run; the merged run has its own.
 _OF_THE_SHARD = (events.RunStarted, events.CasesCollected, events.RunEnded)
@@ -48,7 +49,10 @@ class Part:
         options = run.check_stored(folder)
         if options.shard is None:
             raise UsageError(f"{folder} is a whole run, not a shard: give only runs made with --shard")
-        stream = tuple(events.read(folder / EVENTS))
+        try:
+            stream = tuple(events.read(folder / EVENTS))
+        except OSError as error:
+            raise UsageError(f"{folder / EVENTS}: {error.strerror}") from error
         dealt = next((e.dealt for e in stream if isinstance(e, events.CasesCollected) and e.dealt), ())
         return cls(folder, options, options.shard, stream, collect(stream), dealt)
 
@@ -68,11 +72,14 @@ def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
     check(parts)
     first = parts[0].options
     target = run.fresh_folder(out, first.seed)
+    for part in parts:
+        if target.resolve().is_relative_to(part.folder.resolve()):
+            raise UsageError(f"--out {target} is inside shard {part.folder}: choose another place")
     options = replace(first, out=str(target), shard=None, parallel=1, began_ns=now_ns())
     options = run.reserve(options)
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
-        (options.folder / run.PLAN).write_text(json.dumps(codec.encode(options), indent=1) + "\n")
+        (options.folder / PLAN).write_text(json.dumps(codec.encode(options), indent=1) + "\n", encoding="utf-8")
         for part in parts:
             _copy(part, options.folder)
         stream = list(merged_events(parts, options))
@@ -80,22 +87,23 @@ def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
         for event in stream:
             log.emit(event)
         log.close()
-    except OSError as error:
+        seal_run(options.folder)
+    except (OSError, shutil.Error) as error:
         raise TaskchaosError(f"merging into {options.folder}: {error}") from error
-    result = write_all(options.folder)
     run.link_latest(options.folder)
     terminal = Terminal(sys.stdout, verbose=verbose)
     for event in stream:
         if isinstance(event, events.RunStarted | events.Problem):
             terminal.handle(event)
-    terminal.summary(result, options.folder / "report.html")
-    return int(result.exit_code)
+    return conclude(options.folder, terminal)
 
 
 def find_runs(places: Sequence[Path]) -> tuple[Path, ...]:
     """The run folders that the places are or contain, each once. Raises UsageError for a place without any."""
     found: dict[Path, None] = {}
     for place in places:
+        if places.count(place) > 1:
+            raise UsageError(f"{place} is given twice: give each shard once")
         if not place.is_dir():
             raise UsageError(f"{place}: no such folder")
         below = dict.fromkeys(_runs_below(place.resolve()))
@@ -106,7 +114,7 @@ def find_runs(places: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
-    if (folder / run.PLAN).is_file() and (folder / EVENTS).is_file():
+    if (folder / PLAN).is_file() and (folder / EVENTS).is_file():
         yield folder
         return
     for entry in sorted(folder.iterdir()):
@@ -194,6 +202,9 @@ def merged_events(parts: Sequence[Part], options: RunOptions) -> Iterator[Event]
     selection = tuple(case for hand in dealt for case in hand)
     yield events.CasesCollected(at_ns=0, count=len(selection), cases=selection)
     yield from (events.Problem(at_ns=0, text=text) for text in _differences(parts))
+    for part in parts:
+        for doubt in (*part.result.doubts, *doubts_about_run(part.folder, part.result.cases)):
+            yield events.Problem(at_ns=0, text=f"shard {part.shard}: {doubt}", doubt=True)
     placed = [event for part in parts for event in _placed(part, zero_ns, options.folder)]
     placed.sort(key=lambda event: event.at_ns)
     yield from placed
@@ -220,10 +231,19 @@ def _placed(part: Part, zero_ns: int, folder: Path) -> Iterator[Event]:
         if isinstance(event, events.Problem):
             event = replace(event, text=f"shard {part.shard}: {event.text}")
         elif isinstance(event, events.CaseJudged):
-            place = folder / run.CASES / event.case
-            if (place / CASE_PLAN).is_file():
-                event = replace(event, result=replace(event.result, replay=replay_line(Case.load(place), place)))
+            event = replace(event, result=_checked(event.result, folder))
         yield replace(event, at_ns=event.at_ns + shift_ns)
+
+
+def _checked(result: CaseResult, folder: Path) -> CaseResult:
+    """The result of a case that was copied into the merged run, unknown when its evidence is not what was sealed."""
+    place = folder / CASES / result.id
+    try:
+        result = replace(result, replay=replay_line(Case.load(place), place))
+        damage = () if result.trouble else unseal_case(place)[1]
+    except (UsageError, DamagedError) as error:
+        damage = (str(error),)
+    return damaged(result, damage[0]) if damage and not result.trouble else result
 
 
 def _differences(parts: Sequence[Part]) -> Iterator[str]:
@@ -242,7 +262,7 @@ def _differences(parts: Sequence[Part]) -> Iterator[str]:
 def _copy(part: Part, out: Path) -> None:
     """Copy the cases and logs of a shard. Ledgers, which are large and never written again, are linked if possible."""
     logs = Path("logs") / f"{part.shard.index}-of-{part.shard.count}"
-    pairs = [(part.folder / run.CASES, out / run.CASES), (part.folder / "logs", out / logs)]
+    pairs = [(part.folder / CASES, out / CASES), (part.folder / "logs", out / logs)]
     for source, target in pairs:
         target.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,15 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.profile import Profile
+    from harness.pytest_record import Record
     from harness.run import RunOptions
     from harness.suite import Chaos
 
 OUTCOME = "taskchaos_outcome"
 _WORKER_INPUT = "taskchaos"
 _options_key = pytest.StashKey["RunOptions"]()
+_record_key = pytest.StashKey["Record"]()
+_chaos_key = pytest.StashKey["Chaos"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "depth(name): the shallowest profile in which this scenario runs",
     ):
         config.addinivalue_line("markers", line)
+    config.pluginmanager.register(_Reports(config), "taskchaos_reports")
     shared = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
     if shared is not None:
         from harness import codec
@@ -64,15 +69,26 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.getoption("--chaos-quiet") and reporter is not None and not hasattr(config, "workerinput"):
         from _pytest.config import create_terminal_writer
 
-        sink = (options_of(config).folder / "logs" / "pytest.log").open("w", buffering=1)
+        log = options_of(config).folder / "logs" / "pytest.log"
+        sink = log.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
         reporter._tw = create_terminal_writer(config, sink)
+        if record := _record(config):
+            record.listen()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """From here on there may be something to heal and to report: a signal is the user's wish to end."""
+    if _folder(session.config) and (record := _record(session.config)):
+        record.listen()
+    return (yield)
 
 
 def options_of(config: pytest.Config) -> RunOptions:
     """The run's options, made once from the command line; a pytest usage error if they cannot be used."""
     if _options_key not in config.stash:
+        from harness.choices import options_from
         from harness.errors import UsageError
-        from harness.suite import options_from
 
         try:
             config.stash[_options_key] = options_from(config)
@@ -106,13 +122,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("subject", subject_parameters(options_of(metafunc.config)), scope="session")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is too deep for the profile; long cases first, those that want to be alone last."""
-    if any(item.get_closest_marker("chaos") or is_case(item) for item in items):
-        from harness.suite import arrange
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Check what was collected; leave out what is too deep for the profile; long cases first, those alone last.
 
-        arrange(config, options_of(config), items)
+    Where a file could not be collected nothing runs: pytest alone would see to that, xdist would run the rest.
+    """
+    if not any(item.get_closest_marker("chaos") or is_case(item) for item in items):
+        yield
+        return
+    from harness.errors import UsageError
+    from harness.suite import arrange, check_subjects
+
+    whole = list(items)
+    yield
+    options, on_worker = options_of(config), hasattr(config, "workerinput")
+    if on_worker and session.testsfailed and not config.option.continue_on_collection_errors:
+        items.clear()
+        return
+    try:
+        check_subjects(config, options, whole)
+        arrange(config, options, items)
+    except UsageError as error:
+        if not on_worker and not config.getoption("--chaos-quiet"):
+            raise pytest.UsageError(str(error)) from error
+        from harness.suite import refuse  # xdist would take an error for one of its own, and pytest prints it
+
+        refuse(config, options, str(error))
+        items.clear()
 
 
 @pytest.fixture
@@ -132,7 +171,73 @@ def chaos(request: pytest.FixtureRequest, subject: str) -> Chaos:
     """Runs the case of this test: `chaos(workload, schedule, ...)` judges it and raises unless it is as expected."""
     from harness.suite import Chaos
 
-    return Chaos(options_of(request.config), request.node, subject)
+    made = Chaos(options_of(request.config), request.node, subject)
+    request.node.stash[_chaos_key] = made
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A test that passes without having run its case has not passed."""
+    done = yield
+    if is_case(pyfuncitem):
+        from harness.pytest_record import never_called
+
+        never_called(pyfuncitem.stash[_chaos_key])
+    return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """On the test worker: note the case on its reports, and what a failure means."""
+    report = yield
+    if _options_key in item.config.stash:
+        from harness.pytest_record import mark
+
+        mark(report, item, item.stash.get(_chaos_key, None), call.excinfo.value if call.excinfo else None)
+    return report
+
+
+def _record(config: pytest.Config) -> Record | None:
+    """On the controller of a run of ours: where to put down what only pytest knows."""
+    if hasattr(config, "workerinput") or _options_key not in config.stash:
+        return None
+    if _record_key not in config.stash:
+        from harness.pytest_record import Record
+
+        config.stash[_record_key] = Record(config.stash[_options_key])
+    return config.stash[_record_key]
+
+
+class _Reports:
+    """Hooks that need the session's config and are not given it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """What cannot be collected was never planned, and must not be forgotten."""
+        if not report.passed and (record := _record(self._config)):
+            record.collected(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """What failed beside the verdicts, and what was skipped."""
+        if (not report.passed or hasattr(report, "taskchaos")) and (record := _record(self._config)):
+            record.logged(report)
+        if (record := self._config.stash.get(_record_key, None)) is not None:
+            record.go_on()
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """An error of pytest, a plugin or a conftest.py: never the user's key press."""
+        if record := _record(self._config):
+            record.internal_error(str(excrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Ctrl-C, or somebody who says so."""
+        if record := _record(self._config):
+            record.cut_short(excinfo.value)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -157,36 +262,37 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Where the report is."""
+    """Where the report is, and what the run comes to when that is not what pytest says."""
     folder = _folder(config)
-    if folder is not None:
-        terminalreporter.write_sep("-", "taskchaos")
-        terminalreporter.write_line(f"report: {folder / 'report.html'}")
+    if folder is None:
+        return
+    terminalreporter.write_sep("-", "taskchaos")
+    record = config.stash.get(_record_key, None)
+    for trouble in record.troubles[:1] if record else ():
+        terminalreporter.write_line(f"! {trouble}")
+    terminalreporter.write_line(f"report: {folder / 'report.html'}")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """On the controller: write the run's files if any case ran."""
-    if hasattr(session.config, "workerinput"):
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """On the controller: close the run if any case ran, and never say that it passed when it did not."""
+    config = session.config
+    if hasattr(config, "workerinput"):
         return
-    folder = _folder(session.config)
-    if folder is not None:
-        from harness.suite import finish
-
-        finish(folder, options_of(session.config))
-        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-            session.exitstatus = pytest.ExitCode.OK  # a shard that no case fell to
+    record = _record(config) if _folder(config) else None
+    if record is None:
+        return
+    result = record.close(int(exitstatus), write=not config.getoption("--chaos-quiet"))
+    failed = bool(record.troubles) or result is None or result.exit_code != 0
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not failed:
+        session.exitstatus = pytest.ExitCode.OK  # a shard that no case fell to
+    elif session.exitstatus == pytest.ExitCode.OK and failed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _folder(config: pytest.Config) -> Path | None:
-    """The run folder, if this is a controller and something ran, or nothing had to because other shards run it."""
-    if _options_key not in config.stash:
+    """The run folder, if this is a controller and a run of ours has begun, or had to under `taskchaos run`."""
+    if _options_key not in config.stash or hasattr(config, "workerinput"):
         return None
-    options = config.stash[_options_key]
-    if any(options.folder.glob("cases/*/plan.json")):
-        return options.folder
-    if options.shard:
-        from harness.run import others_run_all
-
-        return options.folder if others_run_all(options.folder) else None
-    return None
+    folder = config.stash[_options_key].folder
+    return folder if config.getoption("--chaos-quiet") or (folder / "plan.json").is_file() else None

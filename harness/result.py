@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from harness.errors import ExitCode
 from harness.shard import Shard
@@ -34,6 +35,14 @@ class Expectation:
             return False
         return self.must <= failed <= (self.must | self.may)
 
+    def missed(self, outcome: Outcome, failed: frozenset[Rule]) -> bool:
+        """Whether a control did not show what it must, and nothing else: its defect may have met no chance.
+
+        Then it may be run once more: a suite is blind only if it does not see a defect twice. What a subject has
+        failed is never run again.
+        """
+        return outcome is not Outcome.UNKNOWN and not self.must <= failed and failed <= (self.must | self.may)
+
     def __str__(self) -> str:
         if self.must:
             return "fail: " + ", ".join(r.value for r in Rule if r in self.must)
@@ -44,18 +53,38 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class FaultSummary:
-    """How often one kind of fault on one target was injected, proven to bite, and verified healed."""
+    """How often one kind of fault on one target was injected, proven to bite, and verified healed.
+
+    vanished: was not in force any more right before its heal. unused: on a link that nothing used, so that it could
+    not be proven, and did not have to be.
+    """
 
     kind: str
     target: str
     injected: int
     proven: int
     healed: int
+    vanished: int = 0
+    unused: int = 0
+
+
+class Trouble(StrEnum):
+    """Why a case has no verdict: what failed, if it was not the subject's task code that was judged."""
+
+    STACK = "stack"  # the harness's own: Redis, proxy, processes, disk; or a heal
+    SUBJECT = "subject"  # code of the subject that the harness calls: pending(), install() and so on
+    SUITE = "suite"  # the test's own code
+    INTERRUPTED = "interrupted"  # the user ended the run
+    MISSING = "missing"  # the case was to run, and nothing says why it has no verdict
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case as judged. `error` is set when the stack failed and no verdict could be reached."""
+    """One case as judged. `error` and `trouble` are set when no verdict could be reached.
+
+    assertion: an assertion of the test that failed after the verdict, which is a finding of its own.
+    baseline: what stock Celery at its best is known to come to in the same scenario, when that explains a failure.
+    """
 
     id: str
     suite: str
@@ -79,6 +108,9 @@ class CaseResult:
     spec: str = ""  # what --subject takes for this subject
     tries: int = 1  # more than 1: run again, alone, because the machine or the proxy had disturbed it
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted, although no fault was meant for it
+    trouble: Trouble | None = None
+    assertion: str = ""
+    baseline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +138,25 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedTest:
+    """A test without a case that failed, or a file that could not be collected. See `events.TestFailed`."""
+
+    test: str
+    assertion: bool
+    reason: str
+    collected: bool = True  # False: a file or class of tests that could not be collected
+
+
+@dataclass(frozen=True, slots=True)
+class RunProblem:
+    """Something the person should know that belongs to no single case. See `events.Problem`."""
+
+    text: str
+    usage: bool = False
+    stack: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """A whole run. `interrupted`: ended by the person; what had finished is judged all the same."""
 
@@ -126,23 +177,32 @@ class RunResult:
     shard: Shard | None = None  # only this part of a selection was to run
     selection: tuple[str, ...] = ()  # of a shard: the ids of the cases of all shards
     incomplete: tuple[Missing, ...] = ()  # what a merged run lacks
+    suites: tuple[str, ...] = ()  # what was asked for: names, or paths of the user's own; none: all that ship
+    subjects: tuple[str, ...] = ()  # what was asked for, as --subject takes them
     chosen: tuple[str, ...] = ()  # options beyond suites, subjects, stack, profile and seed, as words of a command line
+    failed_tests: tuple[FailedTest, ...] = ()
+    doubts: tuple[str, ...] = ()  # why the run as a whole proves nothing, whatever its cases say
+    problems: tuple[RunProblem, ...] = ()  # besides the doubts
 
 
-def exit_code(cases: Iterable[CaseResult], *, interrupted: bool = False) -> ExitCode:
-    """The exit code of a run: 0 only if every case got its expected verdict, and there was one.
+def exit_code(
+    cases: Iterable[CaseResult], failed_tests: Iterable[FailedTest] = (), *, interrupted: bool = False
+) -> ExitCode:
+    """The exit code of a run: 0 only if every case got its expected verdict, there was one, and no test failed.
 
     An unexpected failure outranks a stack failure, which outranks unknown: what is proven counts most.
     """
     if interrupted:
         return ExitCode.INTERRUPTED
-    cases = list(cases)
+    cases, failed_tests = list(cases), list(failed_tests)
     unexpected = [c for c in cases if not c.as_expected]
-    if any(not c.error and c.outcome is not Outcome.UNKNOWN for c in unexpected):
+    if any(c.assertion or (not c.trouble and c.outcome is not Outcome.UNKNOWN) for c in unexpected):
         return ExitCode.FAIL
-    if any(c.error for c in unexpected):
+    if any(test.assertion for test in failed_tests):
+        return ExitCode.FAIL
+    if any(c.trouble is Trouble.STACK for c in unexpected):
         return ExitCode.STACK
-    if unexpected or not cases:
+    if unexpected or failed_tests or not cases:
         return ExitCode.UNKNOWN
     return ExitCode.PASS
 

@@ -8,22 +8,28 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import codec, events
 from harness.clock import now_ns
-from harness.errors import UsageError
+from harness.errors import StackError, UsageError
+from harness.files import read_file
 from harness.history_io import EVENTS
+from harness.manifest import CASES, MANIFEST, PLAN
 from harness.profile import PROFILES, Profile
 from harness.shard import Shard
 from harness.stack.options import Place, Pool, Proxy, StackOptions, WorkerStart
 
 HOME = Path(".taskchaos")
 RUNS = "runs"
+#: Present in a run folder once the user wishes the run to end: whoever runs a case of it heals and ends.
+STOP = ".stop"
+#: How the folder for the temporary files of tests begins, in `logs`.
+TEMPORARY = ".tmp-"
 LATEST = "latest"
-CASES = "cases"
-PLAN = "plan.json"
 DEFAULT_SUBJECTS = (
     "locked_retry",
     "stock_best",
@@ -53,6 +59,7 @@ class RunOptions:
     keyword: str | None = None  # -k
     shard: Shard | None = None  # only this part of what is selected
     replay: str | None = None  # a case folder whose plan is run again
+    suites: tuple[str, ...] = ()  # what was asked for: names, or paths of the user's own; none: all that ship
     began_ns: int = field(default_factory=now_ns)
 
     @property
@@ -116,6 +123,15 @@ def at_home(folder: Path) -> bool:
     return folder.resolve().parent == (HOME / RUNS).resolve()
 
 
+def replay_command(place: Path, case: str) -> str:
+    """The command that runs a case of the stored run in `place` again with the same plan."""
+    return (
+        f"taskchaos replay {place.name}/{case}"
+        if at_home(place)
+        else f"taskchaos replay {shlex.quote(str(place / CASES / case))}"
+    )
+
+
 def reserve(options: RunOptions) -> RunOptions:
     """Take the run folder for this process alone: two runs that begin in the same second must not share one."""
     while at_home(options.folder):
@@ -142,8 +158,11 @@ def open_run(options: RunOptions) -> Path:
         return folder / EVENTS
     except OSError as error:
         raise UsageError(f"--out {folder}: {error.strerror}") from error
-    with os.fdopen(fd, "w") as plan:
-        plan.write(json.dumps(codec.encode(options), indent=1) + "\n")
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as plan:
+            plan.write(json.dumps(codec.encode(options), indent=1) + "\n")
+    except OSError as error:
+        raise StackError(f"{folder / PLAN} cannot be written: {error.strerror}") from error
     log = events.Log(folder / EVENTS)
     log.emit(
         events.RunStarted(
@@ -157,6 +176,8 @@ def open_run(options: RunOptions) -> Path:
             workers=options.parallel,
             chosen=options.chosen,
             shard=options.shard,
+            suites=options.suites,
+            subjects=options.subjects,
         )
     )
     log.close()
@@ -166,14 +187,16 @@ def open_run(options: RunOptions) -> Path:
 def others_run_all(folder: Path) -> bool:
     """Whether the run of this folder is a shard that has no case, while others have some."""
     path = folder / EVENTS
-    found = events.read(path) if path.is_file() else ()
+    found = events.read(path) if path.is_file() else iter(())
     return any(isinstance(e, events.CasesCollected) and not e.count and any(e.dealt) for e in found)
 
 
 def discard(folder: Path) -> None:
     """Remove a run folder in which no case ran: our own files by name, then the folder if nothing else is in it."""
-    for name in (PLAN, EVENTS, "logs/pytest.log", ".gate", ".floor"):
+    for name in (PLAN, EVENTS, MANIFEST, STOP, "logs/pytest.log", ".gate", ".floor"):
         (folder / name).unlink(missing_ok=True)
+    for place in (folder / "logs").glob(f"{TEMPORARY}*"):
+        shutil.rmtree(place, ignore_errors=True)
     for place in (folder / "logs", folder / CASES, folder):
         with contextlib.suppress(OSError):  # not empty: it holds what is not ours
             place.rmdir()
@@ -206,8 +229,13 @@ def link_latest(folder: Path) -> None:
 def check_stored(folder: Path) -> RunOptions:
     """The options of a stored run. Raises UsageError when the folder holds none."""
     try:
-        return codec.decode(RunOptions, json.loads((folder / PLAN).read_text()))
-    except FileNotFoundError:
+        options = codec.decode(RunOptions, json.loads(read_file(folder / PLAN)))
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder} holds no run (no {PLAN}); give a folder like {HOME / RUNS / LATEST}") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UsageError(f"{folder / PLAN}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{folder / PLAN}: {error}") from None
+    if not (folder / EVENTS).is_file():
+        raise UsageError(f"{folder} holds no run that can be read: {EVENTS} is missing")
+    return options

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from celery import Celery, signals
 
 from harness import codec
 from harness.history import ClaimKind
-from harness.history_io import LEDGER
-from harness.ledger import Ledger
+from harness.ledger import LEDGER, Ledger
 from harness.subject import Settings, Subject, resolve
+from harness.subject_calls import SubjectFault, call
 from harness.workload import Body, operation_number
 
 MARKS = "marks"
+#: What a role's process writes first when it cannot be what it was started for; the reason follows.
+REFUSAL = b"!"
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "sentinel", "redis+socket", "rediss+sentinel", "sentinel+redis"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,12 @@ class RoleConfig:
     def save(self, path: Path) -> None:
         """Write the file that the role's process reads."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(codec.encode(self)))
+        path.write_text(json.dumps(codec.encode(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> RoleConfig:
         """Read it back. Raises CodecError if it does not fit."""
-        return codec.decode(cls, json.loads(path.read_text()))
+        return codec.decode(cls, json.loads(path.read_bytes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,12 @@ class Runtime:
     ledger: Ledger
 
 
-def build(config: RoleConfig) -> Runtime:
-    """Make the application of one role. Connects to nothing. Raises UsageError when the subject cannot be used."""
+def build(config: RoleConfig, expired: Callable[[str], object] | None = None) -> Runtime:
+    """Make the application of one role. Connects to nothing.
+
+    Raises SubjectFault when the subject's code fails, or leads the application past the links; `expired` is called from
+    another thread when that code does not return.
+    """
     folder = Path(config.folder)
     ledger = Ledger(folder / LEDGER, config.role, config.pid_base)
     app = Celery("taskchaos", broker=config.broker_url, backend=config.result_url)
@@ -76,10 +86,69 @@ def build(config: RoleConfig) -> Runtime:
         },
     )
     subject = resolve(config.subject)
-    subject.install(app, config.settings)
-    task = subject.register(app, Body(ledger, folder / MARKS))
-    app.finalize()
+
+    def register() -> Any:
+        task = subject.register(app, Body(ledger, folder / MARKS))
+        app.finalize()
+        return task
+
+    call(subject, "install", lambda: subject.install(app, config.settings), expired=expired)
+    task = call(subject, "register", register, expired=expired)
+    if elsewhere := strayed(app, config):
+        raise SubjectFault(
+            f"install() or register() leads past the links: {elsewhere}. Leave broker_url and result_backend alone: "
+            "they point at the links that faults are done to"
+        )
     return Runtime(app, task, subject, ledger)
+
+
+def refuse(ready_fd: int) -> Callable[[str], NoReturn]:
+    """How a role's process says why the subject cannot be used, instead of saying that it is ready; and ends."""
+
+    def say(why: str) -> NoReturn:
+        os.write(ready_fd, REFUSAL + why.encode("utf-8", "replace")[:4000] + b"\n")
+        os._exit(1)
+
+    return say
+
+
+def strayed(app: Celery, config: RoleConfig) -> str:
+    """What of the application leads elsewhere than through the links that the harness gave it; "" if nothing does."""
+    conf = app.conf
+    for name in ("broker_url", "broker_read_url", "broker_write_url"):
+        for url in _urls(getattr(conf, name)):
+            if _place(url) != _place(config.broker_url):
+                return f"{name} is {_shown(url)}"
+    for url in _urls(conf.result_backend):
+        if urlsplit(url).scheme in _REDIS_SCHEMES and _place(url) not in (
+            _place(config.result_url),
+            _place(config.broker_url),
+        ):
+            return f"result_backend is {_shown(url)}"
+    return ""
+
+
+def _urls(given: object) -> Iterator[str]:
+    """The URLs of a setting: one, several in a text, or a list of such."""
+    if isinstance(given, str):
+        yield from (url for url in given.split(";") if url)
+    elif isinstance(given, list | tuple):
+        for each in given:
+            yield from _urls(each)
+
+
+def _place(url: str) -> tuple[str | None, int | None, str]:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname, parts.port, parts.path.strip("/") or "0"
+    except ValueError:
+        return None, None, url
+
+
+def _shown(url: str) -> str:
+    """The URL without a password."""
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
 
 
 def record_worker(ledger: Ledger) -> None:

@@ -18,5 +18,6 @@ def write_template(name: str, folder: Path, *, force: bool) -> tuple[Path, ...]:
     if taken and not force:
         raise UsageError(f"new-subject {name}: {', '.join(taken)} exists; use --force to overwrite")
     for template, target in targets.items():
-        target.write_text((TEMPLATES / template).read_text().replace("@NAME@", name))
+        text = (TEMPLATES / template).read_text(encoding="utf-8").replace("@NAME@", name)
+        target.write_text(text, encoding="utf-8")
     return tuple(targets.values())

@@ -2,25 +2,24 @@
 
 One empty poll proves nothing. A case has settled when nothing is pending on the broker, no worker process holds a
 task, and neither the ledger nor the broker moved for a quiet period; or when everything that is pending is overdue,
-so that it will not move any more. The final state is then read several times, past the proxy, and must not change.
+so that it will not move any more; or when things move but no operation gets further (a livelock). The final state is
+then read several times, past the proxy, and must not change.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Protocol
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from harness.clock import now_ns
-from harness.history import ClaimKind, FinalState
-from harness.history_io import LEDGER
-from harness.ledger import SUFFIX, Kind
-from harness.subject import Pending, Settings, Subject
+from harness.clock import NS_PER_S, now_ns
+from harness.history import NEVER, ClaimKind, FinalState
+from harness.ledger_tail import LedgerTail
+from harness.subject import Pending
 from harness.workload import operation_number
 
 POLL_S = 0.05
@@ -32,115 +31,80 @@ FINAL_READS = 3
 _RESULTS = {b"SUCCESS": ClaimKind.SUCCESS, b"FAILURE": ClaimKind.FAILURE, b"REVOKED": ClaimKind.REVOKED}
 
 
-@dataclass(slots=True)
-class LedgerTail:
-    """Follows the ledger files as they grow: who holds what, and which operations are accounted for.
+class Reader(Protocol):
+    """The subject's own eyes on Redis. Everything raises SubjectError when the subject's code fails."""
 
-    alive: whether the process with a pid of the ledger still runs.
-    """
+    def pending(self) -> Pending:
+        """What is still queued, reserved or scheduled."""
 
-    folder: Path
-    alive: Callable[[int], bool]
-    acknowledged: set[int] = field(default_factory=set)
-    effects: set[int] = field(default_factory=set)
-    effect_count: int = 0
-    failed: set[int] = field(default_factory=set)
-    submits: int = 0
-    moved_at_s: float = field(default_factory=time.monotonic)
-    _offsets: dict[Path, int] = field(default_factory=dict)
-    _held: dict[tuple[int, int], int] = field(default_factory=dict)  # (pid, op) -> how often
+    def dead_letters(self) -> frozenset[int]:
+        """Operations given up by policy and kept."""
 
-    def follow(self) -> None:
-        """Read what was appended since the last call."""
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            seen = self._offsets.get(path, 0)
-            if path.stat().st_size == seen:
-                continue
-            with path.open("rb") as records:
-                records.seek(seen)
-                data = records.read()
-            whole = data[: data.rfind(b"\n") + 1]
-            self._offsets[path] = seen + len(whole)
-            if whole:
-                self.moved_at_s = time.monotonic()
-                for line in whole.splitlines():
-                    self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        kind, _, number, a, *_ = line.decode().split(" ", 4)
-        op = int(number)
-        if kind == Kind.EFFECT:
-            self.effects.add(op)
-            self.effect_count += 1
-        elif kind == Kind.SUBMIT:
-            self.submits += 1
-        elif kind == Kind.ACKNOWLEDGED:
-            self.acknowledged.add(op)
-        elif kind == Kind.CLAIM and int(a) == ClaimKind.FAILURE:
-            self.failed.add(op)
-        elif kind == Kind.HELD:
-            self._held[int(a), op] = self._held.get((int(a), op), 0) + 1
-        elif kind == Kind.RELEASED:
-            self._held[int(a), op] = self._held.get((int(a), op), 0) - 1
-
-    def holding(self) -> int:
-        """Tasks that a live worker process holds right now."""
-        held = Counter[int]()
-        for (pid, _), count in self._held.items():
-            if count > 0:
-                held[pid] += count
-        return sum(count for pid, count in held.items() if self.alive(pid))
-
-    def missing(self) -> int:
-        """Acknowledged operations that neither took effect nor were declared failed."""
-        return len(self.acknowledged - self.effects - self.failed)
+    def leftovers(self) -> tuple[str, ...]:
+        """Keys that should be gone when nothing is pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How the wait ended."""
+    """How the wait ended. stalled_since_ns: see `FinalState`."""
 
     converged: bool
     quiet: bool
     overdue: bool
     reason: str
+    stalled_since_ns: int = NEVER
 
 
 class Settling:
-    """Waits for a case to settle, then reads what is left."""
+    """Waits for a case to settle, then reads what is left.
 
-    def __init__(self, subject: Subject, redis: Redis, tail: LedgerTail, settings: Settings) -> None:
-        self._subject = subject
+    overdue_s: after this long without any movement nothing that is pending will be offered again, and after this long
+    without an operation that gets further nothing ever will.
+    """
+
+    def __init__(self, reader: Reader, redis: Redis, tail: LedgerTail, overdue_s: float) -> None:
+        self._reader = reader
         self._redis = redis
         self._tail = tail
-        #: After this long without any movement, nothing that is pending will be offered again.
-        self._overdue_s = settings.redelivery_s + subject.longest_wait_s + 1.0
+        self._overdue_s = overdue_s
         self._pending = Pending()
-        self._changed_at_s = time.monotonic()
+        self._fewest: int | None = None
+        self._changed_at_s = self._fewer_at_s = time.monotonic()
 
     def wait(self, deadline_s: float, tick: Callable[[], None]) -> Settled:
-        """Poll until settled or `deadline_s` passed; `tick` runs each round (it revives workers, shows progress)."""
+        """Poll until settled or `deadline_s` passed; `tick` runs each round (it revives workers, shows progress).
+
+        When nothing gets further at the deadline, it is waited out whether anything ever will: at most `overdue_s`
+        more.
+        """
         began = time.monotonic()
+        progress_at_deadline_s: float | None = None
         while True:
             tick()
             self._tail.follow()
             self._look()
             now = time.monotonic()
             still_s = now - max(self._tail.moved_at_s, self._changed_at_s, began)
-            settled = self._settled(still_s)
+            progress_s = max(self._tail.progress_at_s, self._fewer_at_s, began)
+            settled = self._settled(still_s) or self._stalled(now - progress_s)
             if settled is not None:
                 return settled
             if now - began > deadline_s:
-                return Settled(
-                    False, still_s > QUIET_MISSING_S, False, f"not settled within {deadline_s:g} s: {self._left()}"
-                )
+                progress_at_deadline_s = progress_at_deadline_s or progress_s
+                if progress_s > progress_at_deadline_s or now - progress_s < POLL_S:
+                    reason = f"not settled within {deadline_s:g} s: {self._left()}"
+                    return Settled(False, still_s > QUIET_MISSING_S, False, reason)
             time.sleep(POLL_S)
 
     def _look(self) -> None:
-        pending = self._subject.pending(self._redis)
+        pending = self._reader.pending()
+        now = time.monotonic()
         if pending != self._pending:
             self._pending = pending
-            self._changed_at_s = time.monotonic()
+            self._changed_at_s = now
+        number = len(pending.operations) + pending.opaque
+        if self._fewest is None or number < self._fewest:
+            self._fewest, self._fewer_at_s = number, now
 
     def _settled(self, still_s: float) -> Settled | None:
         if self._pending.empty and not self._tail.holding():
@@ -149,6 +113,12 @@ class Settling:
         elif still_s >= self._overdue_s and not self._tail.holding():
             return Settled(False, True, True, f"nothing moved for {still_s:.1f} s although {self._left()}")
         return None
+
+    def _stalled(self, stalled_s: float) -> Settled | None:
+        if stalled_s < self._overdue_s:
+            return None
+        since_ns = now_ns() - int(stalled_s * NS_PER_S)
+        return Settled(False, False, False, f"no task got further for {stalled_s:.1f} s: {self._left()}", since_ns)
 
     def _left(self) -> str:
         waiting = len(self._pending.operations) + self._pending.opaque
@@ -184,16 +154,17 @@ class Settling:
             overdue=settled.overdue and same,
             healed=healed,
             reason=why_not or settled.reason or ("" if same else "the final readings differ"),
+            stalled_since_ns=settled.stalled_since_ns,
         )
 
     def _read_once(self, settled: Settled) -> FinalState:
-        pending = self._subject.pending(self._redis)
+        pending = self._reader.pending()
         return FinalState(
             pending=pending.operations,
             opaque_pending=pending.opaque,
-            dead=self._subject.dead_letters(self._redis),
+            dead=self._reader.dead_letters(),
             results=_results(self._redis),
-            leaks=self._subject.leftovers(self._redis) if settled.converged else (),
+            leaks=self._reader.leftovers() if settled.converged else (),
         )
 
 
@@ -211,8 +182,3 @@ def _results(redis: Redis) -> dict[int, int]:
                 if b'"status": "' + name + b'"' in value:
                     found[number] = int(kind)
     return found
-
-
-def ledger_tail(case_folder: Path, alive: Callable[[int], bool]) -> LedgerTail:
-    """A tail on the ledger of a case folder. alive: whether the process with a pid of the ledger still runs."""
-    return LedgerTail(case_folder / LEDGER, alive)

@@ -16,14 +16,18 @@ class Shard:
     index: int
     count: int
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no part of anything."""
+        if not 1 <= self.index <= self.count:
+            raise ValueError(f"no shard: index {self.index} of {self.count}")
+
     @classmethod
     def parse(cls, text: str, option: str = "--shard") -> Shard:
         """A shard from `i/n`. Raises UsageError naming the option."""
         match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
-        shard = cls(int(match[1]), int(match[2])) if match else None
-        if shard is None or not 1 <= shard.index <= shard.count:
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise UsageError(f"{option} {text}: give i/n with i from 1 to n, such as 1/4")
-        return shard
+        return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

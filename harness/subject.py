@@ -10,8 +10,9 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -22,6 +23,7 @@ from redis import Redis
 from harness.contract import Claim, Contract
 from harness.errors import UsageError
 from harness.result import Expectation
+from harness.subject_calls import SubjectFault, call, describe
 from harness.workload import Operation, TransientError, operation_number
 
 GROUP = "taskchaos.subjects"
@@ -207,8 +209,13 @@ class SubjectInfo:
     spec: str
 
 
+#: No claimed wait may be as long: a year.
+FOREVER_S = 365 * 86400.0
+
+
+@cache
 def registered() -> tuple[SubjectInfo, ...]:
-    """The subjects of every installed package, by name."""
+    """The subjects of every installed package, by name. Looked up once: it does not change in a process's life."""
     found = {e.name: e.value for e in entry_points(group=GROUP)}
     return tuple(SubjectInfo(n, found[n]) for n in found)
 
@@ -230,11 +237,17 @@ def resolve(spec: str) -> Subject:
     try:
         subject = found() if isinstance(found, type) else found
     except Exception as error:
-        raise UsageError(f"subject {spec!r}: {attribute}() raised {_describe(error)}") from error
+        raise UsageError(f"subject {spec!r}: {attribute}() raised {describe(error)}") from error
     problems = conformance(subject)
     if problems:
         raise UsageError(f"subject {spec!r}: " + "; ".join(problems))
     return subject  # type: ignore[no-any-return]
+
+
+@cache
+def name_for(spec: str) -> str:
+    """The name of the subject that a spec stands for. Found out once: a collection asks for each of its tests."""
+    return resolve(spec).name
 
 
 def absolute_spec(spec: str) -> str:
@@ -249,7 +262,7 @@ def _import_module(name: str, spec: str) -> Any:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise UsageError(f"subject {spec!r}: importing {name} raised {_describe(error)}") from error
+        raise UsageError(f"subject {spec!r}: importing {name} raised {describe(error)}") from error
 
 
 def _import_file(path: Path) -> Any:
@@ -263,13 +276,8 @@ def _import_file(path: Path) -> Any:
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise UsageError(f"subject file {path}: importing it raised {_describe(error)}") from error
+        raise UsageError(f"subject file {path}: importing it raised {describe(error)}") from error
     return module
-
-
-def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
 def conformance(subject: Any) -> tuple[str, ...]:
@@ -285,36 +293,45 @@ def conformance(subject: Any) -> tuple[str, ...]:
         problems.append("lacks a `name` (text)")
     if not isinstance(getattr(subject, "contract", None), Contract):
         problems.append("lacks a `contract` (harness.contract.Contract)")
-    if not isinstance(getattr(subject, "longest_wait_s", None), (int, float)):
+    elif not subject.contract.claims:
+        problems.append("claims nothing, so nothing it does could fail: claim Claim.NO_LOSS at least")
+    longest_wait_s = getattr(subject, "longest_wait_s", None)
+    if not isinstance(longest_wait_s, (int, float)):
         problems.append("lacks `longest_wait_s` (seconds)")
+    elif not 0 <= longest_wait_s < FOREVER_S:
+        problems.append(f"`longest_wait_s` is {longest_wait_s}: it has to be a number of seconds from 0 on")
     if not isinstance(getattr(subject, "commands", None), Commands):
         problems.append("lacks `commands` (harness.subject.Commands)")
     return tuple(problems)
 
 
-def dry_run(subject: Subject) -> tuple[str, ...]:
-    """Install and register the subject on an application that connects to nothing; what goes wrong, in words."""
+def dry_run(subject: Subject, expired: Callable[[str], object] | None = None) -> tuple[str, ...]:
+    """Install and register the subject on an application that connects to nothing; what goes wrong, in words.
+
+    expired: called from another thread when its code does not return.
+    """
     shared = set(_state._on_app_finalizers)
     app = Celery(
         "taskchaos-check", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False
     )
     try:
-        return _registration_problems(subject, app)
+        return _registration_problems(subject, app, expired)
     finally:
         # Celery hands tasks of one application to every later one; a check must leave nothing behind.
         _state._on_app_finalizers.intersection_update(shared)
 
 
-def _registration_problems(subject: Subject, app: Celery) -> tuple[str, ...]:
-    try:
-        subject.install(app, Settings())
-    except Exception as error:
-        return (f"install() raised {_describe(error)}",)
-    try:
+def _registration_problems(subject: Subject, app: Celery, expired: Callable[[str], object] | None) -> tuple[str, ...]:
+    def register() -> Any:
         task = subject.register(app, lambda payload, fence=None: payload["op"])
         app.finalize()
-    except Exception as error:
-        return (f"register() raised {_describe(error)}",)
+        return task
+
+    try:
+        call(subject, "install", lambda: subject.install(app, Settings()), expired=expired)
+        task = call(subject, "register", register, expired=expired)
+    except SubjectFault as fault:
+        return (str(fault),)
     if not callable(getattr(task, "apply_async", None)):
         return ("register() has to return a Celery task (it has no apply_async)",)
     if getattr(task, "name", None) not in app.tasks:

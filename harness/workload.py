@@ -11,10 +11,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from harness import alarm
 from harness.history import AttemptOutcome
 from harness.ledger import Ledger
 
-_TASK_ID = re.compile(r"op-(\d+)")
+_TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
+#: Bounds of a plan: how often an operation may fail, and how many there may be.
+MOST_FAILURES = 255
+MOST_OPERATIONS = 10_000_000
+#: In the folder of marks: `<operation>.pardoned` makes its body succeed, whatever the plan says.
+PARDONED = "pardoned"
 
 
 class TransientError(Exception):
@@ -84,6 +90,28 @@ class Workload:
     work_ms: int = 0
     padding: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the field, for a load that cannot be sent."""
+        for name in ("rate_tps", "failing_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} has to be at least 1, not {getattr(self, name)}")
+        for name in (
+            "baseline_s",
+            "fault_s",
+            "healed_s",
+            "prefill",
+            "failures",
+            "permanent_every",
+            "work_ms",
+            "padding",
+        ):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} has to be 0 or more, not {getattr(self, name)}")
+        if self.failures > MOST_FAILURES:
+            raise ValueError(f"failures has to be at most {MOST_FAILURES}, not {self.failures}")
+        if self.operations > MOST_OPERATIONS:
+            raise ValueError(f"{self.operations:,} operations are more than a case may have ({MOST_OPERATIONS:,})")
+
     @property
     def load_s(self) -> float:
         """How long operations are due for."""
@@ -99,6 +127,12 @@ class Workload:
         permanent = bool(self.permanent_every) and number % self.permanent_every == self.permanent_every - 1
         failing = number % self.failing_every == 0 and not permanent
         return Operation(number, self.failures if failing else 0, permanent, self.work_ms, self.padding)
+
+    def failure_counts(self) -> bytes:
+        """How often each operation's body fails before it succeeds, a byte each; empty when none does."""
+        if not self.failures:
+            return b""
+        return bytes(self.operation(number).failures for number in range(self.operations))
 
     @property
     def permanent(self) -> frozenset[int]:
@@ -138,10 +172,11 @@ class Body:
         try:
             if payload["work_ms"]:
                 time.sleep(payload["work_ms"] / 1000)
-            if payload["permanent"]:
+            pardoned = (payload["permanent"] or payload["failures"]) and self._is_pardoned(number)
+            if payload["permanent"] and not pardoned:
                 outcome = AttemptOutcome.PERMANENT
                 raise PermanentError(f"operation {number} fails every time")
-            if self._has_to_fail(number, payload["failures"]):
+            if not pardoned and self._has_to_fail(number, payload["failures"]):
                 outcome = AttemptOutcome.TRANSIENT
                 raise TransientError(f"operation {number} fails this time")
             self._ledger.effect(number, token)
@@ -156,5 +191,15 @@ class Body:
                 os.close(os.open(self._marks / f"{number}.{failure}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             except FileExistsError:
                 continue
+            except OSError as error:  # not the subject's fault, so not an error that its code meets
+                alarm.sound(self._ledger.folder, f"a body could not write its mark: {error.strerror}")
             return True
         return False
+
+    def _is_pardoned(self, number: int) -> bool:
+        return (self._marks / f"{number}.{PARDONED}").exists()
+
+
+def pardon(marks: Path, number: int) -> None:
+    """From now on the operation's body succeeds. Raises OSError."""
+    (marks / f"{number}.{PARDONED}").touch()

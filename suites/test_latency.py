@@ -15,7 +15,7 @@ pytestmark = pytest.mark.chaos(cost_s=5)
 
 def _far_away(chaos: Chaos, profile: Profile, round_trip_ms: int) -> None:
     """Latency on every worker's paths during the whole fault phase; the target holds in all three phases."""
-    workload = phased(profile, round(1.5 * chaos.target_tps))
+    workload = phased(profile, round(1.2 * chaos.target_tps))
     links = [f"worker-{n}{path}" for n in (1, 2) for path in ("", "-results")]
     faults = [PlannedFault("latency", link, 0.0, profile.fault_s, {"round_trip_ms": round_trip_ms}) for link in links]
     slo = Slo(

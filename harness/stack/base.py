@@ -9,24 +9,32 @@ from pathlib import Path
 from typing import Self
 
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from faults.base import Link, PingResult, Server
+from faults.base import Link, PingResult, Server, wait_for
+from faults.command_api import CommandClient
 from faults.toxiproxy import Stream, ToxiproxyClient
-from harness import codec
+from harness import alarm, codec
 from harness.errors import StackError
-from harness.history_io import LEDGER
+from harness.inspection import Inspector
+from harness.ledger import LEDGER
 from harness.load import PLAN
 from harness.result import ServerInfo
 from harness.runtime import MARKS, RoleConfig
 from harness.stack.forked_worker import ForkedWorker
-from harness.stack.options import StackOptions, WorkerStart
-from harness.stack.owned import log_tail
+from harness.stack.options import Proxy, StackOptions, WorkerStart, roles
 from harness.stack.spawn import LocalZygote, Spawned, zygote
-from harness.stack.zygote import Spawn
+from harness.stack.zygote import TEMPORARY, Spawn
 from harness.workload import Workload
 
 #: More starts than any schedule asks for: a worker that keeps dying is a broken stack, not a finding.
 MAX_STARTS = 20
+#: The role that reads Redis for the harness, past the proxy.
+INSPECTOR = "inspector"
+#: What a producer that is ended gets to say where it stands.
+LAST_WORDS_S = 0.5
 #: What toxics that belong to the stack begin with: how far away Redis is.
 DISTANCE = "distance"
 
@@ -38,18 +46,24 @@ class Stack(ABC):
     prefilled queue needs none. Every start raises StackError when it does not succeed in time.
 
     links: the paths through the proxy, by role; a worker's result path is `<role>-results`. workers: by role.
-    servers: those that faults may be done to, by role; only such whose disk may be filled.
+    servers: those that faults may be done to, by role; only such whose disk may be filled. reader: the subject's own
+    eyes on Redis, in a process of its own. name: the subject's, for error messages.
     """
 
-    def __init__(self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions) -> None:
+    def __init__(
+        self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions, *, name: str = ""
+    ) -> None:
         self.folder = folder
         self._subject = subject_spec
+        self._name = name or subject_spec
         self._workload = workload
         self._options = options
         self.links: dict[str, Link] = {}
         self.workers: Mapping[str, ForkedWorker] = {}
         self.servers: dict[str, Server] = {}
         self._producers: dict[str, Spawned] = {}
+        self._inspecting: Spawned | None = None
+        self.reader: Inspector
 
     def __enter__(self) -> Self:
         try:
@@ -77,6 +91,11 @@ class Stack(ABC):
 
     @property
     @abstractmethod
+    def direct_url(self) -> str:
+        """Redis past the proxy, for the inspector only."""
+
+    @property
+    @abstractmethod
     def server(self) -> ServerInfo:
         """Which server it is."""
 
@@ -87,6 +106,31 @@ class Stack(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raises StackError when Redis or the proxy ended by itself: nothing that follows could prove anything."""
+
+    def audit(self, *, full_on_purpose: bool) -> None:
+        """Raises StackError when what belongs to the harness has failed although it still runs.
+
+        full_on_purpose: a fault of the case lets Redis refuse writes. Everything else that makes it refuse them is
+        ours, for example a run folder on a full disk, and is not to be held against the subject.
+        """
+        if why := alarm.raised(self.folder / LEDGER):
+            raise StackError(why)
+        if not self._zygote.running():
+            raise StackError("the zygote ended, and with it every process of the case")
+        if full_on_purpose:
+            return
+        try:
+            refused = self.inspector.info("errorstats").get("errorstat_MISCONF")
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            self.check()  # how it ended says more, if it did
+            raise StackError(f"Redis does not answer although nothing was done to it: {error}") from error
+        except RedisError:
+            return  # a script of the subject's may keep it busy
+        if refused:
+            raise StackError(
+                f"Redis could not write its append-only file, and refused {refused['count']} commands for that: "
+                f"is the disk of {self.folder} full?"
+            )
 
     def repairs(self) -> list[str]:
         """What of the stack itself had to be restarted since the last call, in words.
@@ -104,15 +148,16 @@ class Stack(ABC):
         """End what `_start` started; called after a failed start too. Idempotent."""
 
     def _prepare_folder(self) -> None:
-        for sub in (LEDGER, MARKS, "logs", "roles"):
+        for sub in (LEDGER, MARKS, "logs", "roles", TEMPORARY):
             (self.folder / sub).mkdir(parents=True, exist_ok=True)
+        alarm.prepare(self.folder / LEDGER)
         plan = {"workload": codec.encode(self._workload), "producers": self._options.producers}
-        (self.folder / PLAN).write_text(json.dumps(plan))
+        (self.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
     def roles(self, kind: str) -> tuple[str, ...]:
         """The roles of "producer" or "worker"."""
         count = self._options.producers if kind == "producer" else self._options.workers
-        return tuple(f"{kind}-{n}" for n in range(1, count + 1))
+        return roles(kind, count)
 
     @property
     def worker_kind(self) -> Spawn:
@@ -142,8 +187,12 @@ class Stack(ABC):
             url = self.links[role].url()
             config = self.config(role, url, url)
             self._producers[role] = home.spawn(Spawn.PRODUCER, config, self.logs / f"{role}.log")
-        for producer in self._producers.values():
-            producer.wait_ready()
+        direct = self.config(INSPECTOR, self.direct_url, self.direct_url)
+        eyes = home.spawn(Spawn.INSPECTOR, direct, self.logs / f"{INSPECTOR}.log")
+        self._inspecting = eyes
+        for process in (*self._producers.values(), eyes):
+            process.wait_ready()
+        self.reader = Inspector(eyes, self._name)
 
     def start_workers(self) -> None:
         """Start every worker and wait until all consume. Raises StackError."""
@@ -163,13 +212,15 @@ class Stack(ABC):
             return False
         for producer in self._producers.values():
             if producer.exit_status() not in (0, None):
-                raise StackError(
-                    f"{producer.role} ended with status {producer.exit_status()}: {log_tail(producer.log, 3)}"
-                )
+                raise StackError(f"{producer.role} {producer.how_it_ended()}")
         return True
 
     def end_load(self) -> None:
-        """Kill producers that still run; what they had begun stays pending in the ledger, that is unknown."""
+        """End producers that still run; what they had begun is unknown, and they write down where it stands."""
+        running = [producer for producer in self._producers.values() if producer.alive()]
+        for producer in running:
+            producer.tell(b"end")
+        wait_for(lambda: not any(p.alive() for p in running), LAST_WORDS_S)
         for producer in self._producers.values():
             producer.end()
 
@@ -186,9 +237,10 @@ class Stack(ABC):
         return [(w.name, how) for w, how in dead]
 
     def whole(self) -> str:
-        """Empty when the world is healed: no toxics, all links answer, all workers run. Otherwise what is not."""
-        if broken := broken_link(next(iter(self.links.values())).api):
-            return f"link {broken} still carries a fault"
+        """Empty when the world is healed: no toxics, no rules, all links answer, all workers run. Else what is not."""
+        knows_rules = self._options.proxy is Proxy.EMBEDDED
+        if left := left_behind(next(iter(self.links.values())).api, knows_rules=knows_rules):
+            return left
         for link in self.links.values():
             if link.ping().result is not PingResult.PONG:
                 return f"no PONG through link {link.name}"
@@ -203,7 +255,8 @@ class Stack(ABC):
         """End everything, workers first. Idempotent."""
         for worker in self.workers.values():
             worker.stop(grace_s)
-        self.end_load()
+        for process in (*self._producers.values(), *filter(None, [self._inspecting])):
+            process.end()
         self._stop_servers()
 
 
@@ -216,9 +269,11 @@ def set_distance(api: ToxiproxyClient, links: Sequence[str], distance_ms: int) -
             api.add_toxic(link, "latency", stream=stream, attributes={"latency": latency_ms}, name=name)
 
 
-def broken_link(api: ToxiproxyClient) -> str:
-    """The name of a link that still carries a fault; "" if none does."""
+def left_behind(api: ToxiproxyClient, *, knows_rules: bool) -> str:
+    """What faults have left in the proxy, in words; "" if nothing."""
     for state in api.proxies().values():
         if not state.enabled or any(not toxic.name.startswith(DISTANCE) for toxic in state.toxics):
-            return state.name
+            return f"link {state.name} still carries a fault"
+        if knows_rules and (rules := CommandClient.beside(api).rules(state.name)):
+            return f"link {state.name} still carries rule {rules[0].name}"
     return ""

@@ -20,11 +20,12 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from faults.base import Link, wait_for
+from faults.base import RESULTS, Link, wait_for
 from faults.guarded import GuardedClient
 from faults.toxiproxy import ToxiproxyClient, ToxiproxyError
+from faults.traffic import TrafficSource
 from harness.errors import StackError
-from harness.history_io import LEDGER
+from harness.ledger import LEDGER
 from harness.result import ServerInfo
 from harness.runtime import MARKS
 from harness.stack import engine
@@ -34,8 +35,11 @@ from harness.stack.container_worker import ContainerWorker
 from harness.stack.images import CONTAINER_USER, environment
 from harness.stack.options import Proxy, StackOptions
 from harness.stack.redis_container import RedisContainer
-from harness.stack.redis_server import info_of
+from harness.stack.redis_server import direct_client, info_of
+from harness.stack.socket_traffic import SocketTraffic
+from harness.stack.sockets import Socket, connections
 from harness.stack.subject_code import Code, code_of
+from harness.stack.zygote import TEMPORARY
 from harness.workload import Workload
 
 API_PORT = 8474
@@ -51,8 +55,10 @@ class ComposeStack(Stack):
 
     workers: dict[str, ContainerWorker]
 
-    def __init__(self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions) -> None:
-        super().__init__(folder, subject_spec, workload, options)
+    def __init__(
+        self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions, *, name: str = ""
+    ) -> None:
+        super().__init__(folder, subject_spec, workload, options, name=name)
         self.workers = {}
         self.project = f"taskchaos-{uuid.uuid4().hex[:8]}"
         self._code: Code = code_of(subject_spec)
@@ -70,6 +76,10 @@ class ComposeStack(Stack):
         return self._client
 
     @property
+    def direct_url(self) -> str:
+        return f"redis://{self._address(REDIS)}:6379/0"
+
+    @property
     def server(self) -> ServerInfo:
         return self._info
 
@@ -83,7 +93,7 @@ class ComposeStack(Stack):
         self._find_containers()
         proxy = self._address(PROXY)
         api = self._api(proxy)
-        self._client = Redis(host=self._address(REDIS), port=6379, socket_timeout=5, decode_responses=False)
+        self._client = direct_client(self._address(REDIS), 6379)
         self._await("the proxy", lambda: set(ports) <= set(api.proxies()))
         self._await("Redis", lambda: bool(self.inspector.ping()))
         self._info = info_of(self.inspector)
@@ -92,13 +102,13 @@ class ComposeStack(Stack):
         if isinstance(api, GuardedClient):
             api.adopt()
         for name, port in ports.items():
-            self.links[name] = Link(name, proxy, port, api)
+            self.links[name] = Link(name, proxy, port, api, self._traffic(name, proxy, port, api))
         set_distance(api, [name for name in ports if name.startswith("worker")], self._options.distance_ms)
         self._make_workers(ports)
 
     def _share_folder(self) -> None:
         """Let the containers' user write where the roles write."""
-        for sub in (LEDGER, MARKS, "logs", RUN):
+        for sub in (LEDGER, MARKS, "logs", TEMPORARY, RUN):
             place = self.folder / sub
             place.mkdir(exist_ok=True)
             if os.getuid() == 0:
@@ -109,7 +119,7 @@ class ComposeStack(Stack):
             {"name": name, "listen": f"[::]:{port}", "upstream": "redis:6379", "enabled": True}
             for name, port in ports.items()
         ]
-        (self.folder / LINKS).write_text(json.dumps(links, indent=1) + "\n")
+        (self.folder / LINKS).write_text(json.dumps(links, indent=1) + "\n", encoding="utf-8")
 
     def _environment(self) -> dict[str, str]:
         """What the compose file is filled in with."""
@@ -149,6 +159,19 @@ class ComposeStack(Stack):
         if self._options.proxy is Proxy.EMBEDDED:
             return ToxiproxyClient(address, API_PORT)
         return GuardedClient(address, API_PORT, restart=self._restart_proxy, restarted=self._repairs.append)
+
+    def _traffic(self, link: str, proxy: str, port: int, api: ToxiproxyClient) -> TrafficSource | None:
+        """Where the traffic of a link is seen; None where the proxy says it, as the embedded one does."""
+        if self._options.proxy is Proxy.EMBEDDED:
+            return None
+        role = link.removesuffix(RESULTS)
+
+        def seen() -> list[Socket]:
+            if role in self.workers:
+                return self.workers[role].connections(proxy, port)
+            return connections(proxy, port)  # producers are processes of this machine
+
+        return SocketTraffic(api, link, seen)
 
     def _restart_proxy(self) -> None:
         """The real one hangs for good when a client dies while a toxic is removed. Raises StackError if it moved."""

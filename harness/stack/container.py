@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.clock import NS_PER_S, now_ns
-from harness.history_io import LEDGER
+from harness.ledger import LEDGER
 from harness.runtime import MARKS, RoleConfig, build
 from harness.subject import Settings
 
@@ -55,7 +55,7 @@ def _serve() -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
         listener.listen(1)
-        READY.write_text("1")
+        READY.write_text("1", encoding="ascii")
         control, _ = listener.accept()
     zygote.serve(control)
     return 0
@@ -108,7 +108,7 @@ def _consume() -> int:
 
 def _produce() -> int:
     from harness import load
-    from harness.settle import ledger_tail
+    from harness.ledger_tail import ledger_tail
     from harness.workload import Workload
 
     runtime = build(_config("producer-1", FIRST_PORT))
@@ -116,8 +116,11 @@ def _produce() -> int:
     workload = Workload(rate_tps=RATE_TPS, baseline_s=TASKS / RATE_TPS, fault_s=0, healed_s=0, failures=1)
     due = ((replace(op, number=first + op.number), at_ns) for op, at_ns in workload.due(0, 1))
     print(f"sending {TASKS} tasks, {RATE_TPS} a second; each fails once", flush=True)  # noqa: T201
+    publishers = load.Publishers(runtime, due)
+    publishers.prepare()
     began_ns = now_ns()
-    load.send_all(runtime, due, began_ns)
+    publishers.begin(began_ns)
+    publishers.join()
     tail = ledger_tail(CASE, lambda _: False)
 
     def mine(operations: set[int]) -> set[int]:

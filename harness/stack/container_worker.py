@@ -23,6 +23,7 @@ from harness.runtime import RoleConfig
 from harness.stack.container import CASE, RUN
 from harness.stack.engine import how_it_ended, printed
 from harness.stack.forked_worker import ForkedWorker
+from harness.stack.sockets import Socket
 from harness.stack.spawn import READY_DEADLINE_S, Zygote, ZygoteGone
 from harness.stack.zygote import Spawn
 
@@ -180,6 +181,10 @@ class ContainerWorker(ForkedWorker):
 
     def oom_kills(self) -> int:
         return self._zygote.oom_kills()
+
+    def connections(self, host: str, port: int) -> list[Socket]:
+        """Of its processes, to this address. Raises StackError while nobody in the container can be asked."""
+        return self._zygote.connections(host, port)
 
     @property
     def _home(self) -> ContainerZygote:

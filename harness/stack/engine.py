@@ -70,7 +70,13 @@ def docker(what: str, *arguments: str, env: Mapping[str, str], timeout_s: float)
     environment = {**os.environ, **env, "DOCKER_HOST": host()}
     try:
         done = subprocess.run(
-            ["docker", *arguments], env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            ["docker", *arguments],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
         )
     except FileNotFoundError:
         raise UsageError("there is no `docker` command: install Docker, or use --stack local") from None
@@ -99,10 +105,12 @@ def printed(container: Any, lines: int = 3) -> str:
 def owner_of(pid: int) -> str:
     """What marks the stacks of a process: its pid and when it began, so that a later one with the pid is another."""
     try:
-        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return f"{pid}:gone"
-    return f"{pid}:{began}"
+    if stat[0] in "ZX":  # it has ended, and nobody has asked how: process 1 of many containers never does
+        return f"{pid}:gone"
+    return f"{pid}:{stat[19]}"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from faults.base import FaultError, wait_for
+from harness import alarm
+from harness.errors import StackError, SubjectError
 from harness.runtime import RoleConfig
 from harness.stack.owned import log_tail
 from harness.stack.spawn import Spawned, Zygote
@@ -90,7 +92,11 @@ class ForkedWorker(ABC):
         return bool(self._all) and self._all[-1].poll_ready() and self._all[-1].alive()
 
     def died(self) -> str | None:
-        """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started anew."""
+        """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started anew.
+
+        Raises SubjectError when it said that the subject cannot be used, and StackError when it could not write its
+        records.
+        """
         if not self._all:
             return None
         process = self._all[-1]
@@ -99,11 +105,16 @@ class ForkedWorker(ABC):
         # In this order: a fault announces the death before it kills, and a new start takes the announcement back last.
         if self._starting.locked() or self._expected_death or self._all[-1] is not process:
             return None
+        if not process.poll_ready() and process.refusal:
+            raise SubjectError(f"subject in {self.name}: {process.refusal}")
         return f"{self.how_it_ended()}: {log_tail(self._log, 3)}"
 
     def how_it_ended(self) -> str:
-        """How the parent ended, in words."""
-        return f"ended with status {self._all[-1].exit_status()}"
+        """How the parent ended, in words. Raises StackError when it could not write its records."""
+        status = self._all[-1].exit_status()
+        if status == alarm.EXIT_STATUS:
+            raise StackError(f"{self.name} could not write its records, nor say why")
+        return f"ended with status {status}"
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to the parent when there is a grace, then SIGKILL to every group this worker ever had."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from redis import Redis
 
 from faults.base import Link
+from faults.toxiproxy import ToxiproxyError
 from harness.errors import StackError
 from harness.result import ServerInfo
 from harness.stack.base import Stack, set_distance
@@ -17,17 +19,24 @@ from harness.stack.proxy_server import ProxyServer
 from harness.stack.redis_server import RedisServer, find_binary
 from harness.workload import Workload
 
+#: How often the proxy is asked whether it is there, and how long it may take.
+PROXY_EVERY_S = 0.5
+PROXY_ANSWER_S = 2.0
+
 
 class LocalStack(Stack):
     """Everything one case runs on, as processes of this machine."""
 
     workers: dict[str, LocalWorker]
 
-    def __init__(self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions) -> None:
-        super().__init__(folder, subject_spec, workload, options)
+    def __init__(
+        self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions, *, name: str = ""
+    ) -> None:
+        super().__init__(folder, subject_spec, workload, options, name=name)
         self.workers = {}
         self._redis: RedisServer | None = None
         self._proxy: ProxyServer | None = None
+        self._proxy_seen_s = 0.0
 
     @property
     def inspector(self) -> Redis:
@@ -38,6 +47,10 @@ class LocalStack(Stack):
         """The server, past the proxy: for final reads only."""
         assert self._redis is not None, "the stack is not started"
         return self._redis
+
+    @property
+    def direct_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis.port}/0"
 
     @property
     def server(self) -> ServerInfo:
@@ -65,6 +78,19 @@ class LocalStack(Stack):
         for server in (self._redis, self._proxy):
             if server is not None and (status := server.process.exit_status()) is not None:
                 raise StackError(f"{server.process.name} ended with status {status}: {server.process.tail(3)}")
+
+    def audit(self, *, full_on_purpose: bool) -> None:
+        super().audit(full_on_purpose=full_on_purpose)
+        if self._proxy is None or time.monotonic() - self._proxy_seen_s < PROXY_EVERY_S:
+            return
+        began_s = time.monotonic()
+        try:
+            self._proxy.client.version()
+        except ToxiproxyError as error:
+            raise StackError(f"the proxy does not answer although nothing was done to it: {error}") from error
+        if (took_s := time.monotonic() - began_s) > PROXY_ANSWER_S:
+            raise StackError(f"the proxy took {took_s:.1f} s to answer, and held up what went through it")
+        self._proxy_seen_s = time.monotonic()
 
     def _stop_servers(self) -> None:
         if self._proxy is not None:

@@ -21,7 +21,7 @@ def oom_kills() -> int:
     """How many processes of this container the kernel has killed because memory had run out; 0 if it does not say."""
     for path in COUNTERS:
         if path.exists():
-            counts = dict(line.split() for line in path.read_text().splitlines())
+            counts = dict(line.split() for line in path.read_text(encoding="ascii").splitlines())
             return int(counts.get("oom_kill", 0))
     return 0
 
@@ -33,7 +33,7 @@ def exhaust(victim: int) -> bool:
     or by the kernel too, when memory runs out once more before the victim's has come back: it holds the most by then.
     """
     try:
-        Path(f"/proc/{victim}/oom_score_adj").write_text("1000")
+        Path(f"/proc/{victim}/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:
         return False
     if os.fork() == 0:

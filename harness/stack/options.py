@@ -70,6 +70,11 @@ class StackOptions:
         return "; ".join(sorted(FAULTS[kind].needs - self.abilities)) if kind in FAULTS else ""
 
 
+def roles(kind: str, count: int) -> tuple[str, ...]:
+    """The names of so many producers or workers."""
+    return tuple(f"{kind}-{n}" for n in range(1, count + 1))
+
+
 def with_settings(options: StackOptions, **changes: object) -> StackOptions:
     """The options with some of the subject settings changed."""
     return replace(options, settings=replace(options.settings, **changes))  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ class OwnedProcess:
 def log_tail(log: Path, lines: int = 5) -> str:
     """The last lines of a log file on one line; says so if there is nothing."""
     try:
-        text = log.read_text(errors="replace").strip().splitlines()[-lines:]
+        text = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:]
     except OSError:
         text = []
     return " | ".join(line.strip() for line in text) or f"nothing in {log.name}"

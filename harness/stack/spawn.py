@@ -15,13 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import StackError
-from harness.runtime import RoleConfig
+from faults.base import wait_for
+from harness.errors import StackError, SubjectError
+from harness.runtime import REFUSAL, RoleConfig
 from harness.stack.owned import OwnedProcess, log_tail
 from harness.stack.proc import alive, children_of, kill_group, send
+from harness.stack.sockets import Socket
 from harness.stack.zygote import MESSAGE_BYTES, Spawn
 
 READY_DEADLINE_S = 20.0
+LAST_WORDS_S = 1.0
 
 
 class ZygoteGone(StackError):
@@ -65,6 +68,7 @@ class Zygote:
             except OSError as error:
                 if self._channel.fileno() < 0:
                     raise ZygoteGone("the zygote was given up") from error
+                self._channel.close()  # a late answer would be taken for that to the next question
                 raise StackError(f"the zygote does not answer ({error}): {self._tail()}") from error
             if not answer:
                 raise ZygoteGone(f"the zygote ended: {self._tail()}")
@@ -83,6 +87,10 @@ class Zygote:
         try:
             request = {"spawn": what.value, "config": str(self._inside(path)), "log": str(self._inside(log))}
             pid = self._exchange(request, [ready_write, told_read])
+        except BaseException:
+            os.close(ready_read)
+            os.close(told_write)
+            raise
         finally:
             os.close(ready_write)
             os.close(told_read)
@@ -125,6 +133,10 @@ class Zygote:
         """How many processes of its container were killed because memory had run out."""
         return int(self._exchange({"oom_kills": True}))
 
+    def connections(self, host: str, port: int) -> list[Socket]:
+        """The connections from its network namespace to this address."""
+        return [Socket(*each) for each in self._exchange({"connections_to": [host, port]})]
+
     def close(self) -> None:
         """End it and with it everything it forked. Idempotent."""
         self._channel.close()
@@ -140,6 +152,10 @@ class LocalZygote(Zygote):
             argv = [sys.executable, "-m", "harness.stack.zygote", str(theirs.fileno())]
             self._process = OwnedProcess("zygote", argv, log, fds=(theirs.fileno(),))
         super().__init__(ours, self._process.tail)
+
+    def running(self) -> bool:
+        """Whether it can still be asked."""
+        return self._channel.fileno() >= 0 and self._process.exit_status() is None
 
     def alive(self, pid: int) -> bool:
         return alive(pid)
@@ -171,13 +187,20 @@ class Spawned:
         self._zygote = zygote
         self._is_ready = False
         self._ended = False
+        self._refusal = ""  # why it cannot be what it was started for
         self._polling = threading.Lock()
 
     def wait_ready(self) -> None:
-        """Wait until it says so. Raises StackError with the end of its log when it ends first or time runs out."""
+        """Wait until it says so.
+
+        Raises StackError with the end of its log when it ends first or time runs out, and SubjectError when it says
+        that the subject cannot be used.
+        """
         deadline_s = READY_DEADLINE_S
         if self.poll_ready(deadline_s):
             return
+        if self._refusal:
+            raise SubjectError(f"subject in {self.role}: {self._refusal}")
         if self._ended:
             raise StackError(f"{self.role} ended while starting: {log_tail(self.log, 1)}")
         raise StackError(f"{self.role} was not ready within {deadline_s:g} s: {log_tail(self.log)}")
@@ -187,13 +210,38 @@ class Spawned:
         with self._polling:
             undecided = not self._is_ready and not self._ended and self._ready_fd >= 0
             if undecided and select.select([self._ready_fd], [], [], wait_s)[0]:
-                self._is_ready = os.read(self._ready_fd, 1) == b"1"
+                first = os.read(self._ready_fd, 1)
+                self._is_ready = first == b"1"
                 self._ended = not self._is_ready  # end of file: it ended without a word
+                if first == REFUSAL:
+                    self._refusal = _rest_of(self._ready_fd)
             return self._is_ready
 
     def tell(self, message: bytes) -> None:
-        """Write to its control pipe."""
-        os.write(self._told_fd, message)
+        """Write to its control pipe; nothing if it is gone."""
+        try:
+            os.write(self._told_fd, message)
+        except BrokenPipeError:
+            pass  # whoever waits for its answer will see that it ended
+
+    @property
+    def answers_fd(self) -> int:
+        """Where it writes after it has said that it is ready, if it writes anything."""
+        return self._ready_fd
+
+    @property
+    def refusal(self) -> str:
+        """Why the subject cannot be used, if that is what it said instead of being ready."""
+        return self._refusal
+
+    def await_exit(self) -> int | None:
+        """Its return code, waiting a moment for it; None if it still runs."""
+        wait_for(lambda: self.exit_status() is not None, LAST_WORDS_S)
+        return self.exit_status()
+
+    def how_it_ended(self) -> str:
+        """How it ended, with the end of its log."""
+        return f"ended with status {self.await_exit()}: {log_tail(self.log, 3)}"
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -216,11 +264,21 @@ class Spawned:
         self._ready_fd = self._told_fd = -1
 
 
+def _rest_of(fd: int) -> str:
+    """What the process still writes until it ends."""
+    text = b""
+    while select.select([fd], [], [], LAST_WORDS_S)[0] and (data := os.read(fd, 4096)):
+        text += data
+    return " ".join(text.decode("utf-8", "replace").split())
+
+
 _zygotes: dict[int, LocalZygote] = {}
 
 
 def zygote(log: Path) -> LocalZygote:
-    """This harness process's zygote, started on first use and kept for all cases."""
+    """This harness process's zygote, started on first use and kept for all cases; anew when it has died."""
+    if os.getpid() in _zygotes and not _zygotes[os.getpid()].running():
+        stop_zygote()
     if os.getpid() not in _zygotes:
         _zygotes[os.getpid()] = LocalZygote(log)
         atexit.register(stop_zygote)

@@ -9,14 +9,15 @@ from typing import Any
 
 from celery import signals
 
-from harness.runtime import RoleConfig, Runtime, build, record_worker
+from harness.runtime import RoleConfig, Runtime, build, record_worker, refuse
+from harness.subject_calls import SubjectFault
 
 CONFIG_VARIABLE = "TASKCHAOS_ROLE_CONFIG"
 READY_VARIABLE = "TASKCHAOS_READY_FD"
 
 
 def _prepare(config: RoleConfig, ready_fd: int) -> Runtime:
-    runtime = build(config)
+    runtime = build(config, refuse(ready_fd))
     record_worker(runtime.ledger)
 
     def announce(**_: Any) -> None:
@@ -73,5 +74,8 @@ def command_line(config: RoleConfig) -> list[str]:
 
 def application_from_environment() -> Any:
     """The application of the role that the environment names; for `celery --app`."""
-    config = RoleConfig.load(Path(os.environ[CONFIG_VARIABLE]))
-    return _prepare(config, int(os.environ[READY_VARIABLE])).app
+    config, ready_fd = RoleConfig.load(Path(os.environ[CONFIG_VARIABLE])), int(os.environ[READY_VARIABLE])
+    try:
+        return _prepare(config, ready_fd).app
+    except SubjectFault as fault:
+        refuse(ready_fd)(str(fault))

@@ -17,30 +17,57 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import traceback
+from dataclasses import astuple
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from harness.stack import memory
+from harness.runtime import refuse
+from harness.stack import memory, sockets
 from harness.stack.owned import die_with_parent
 from harness.stack.proc import alive, children_of, kill_group, send
+from harness.subject import registered
+from harness.subject_calls import SubjectFault
 
 MESSAGE_BYTES = 65536
+#: The folder of a case for its roles' temporary files.
+TEMPORARY = "tmp"
 PRELOADED = (
+    "billiard.heap",
     "billiard.pool",
+    "billiard.popen_fork",
+    "billiard.sharedctypes",
+    "billiard.synchronize",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
     "celery.apps.worker",
     "celery.backends.redis",
     "celery.concurrency.asynpool",
     "celery.concurrency.prefork",
     "celery.concurrency.solo",
     "celery.concurrency.thread",
+    "celery.events.dispatcher",
+    "celery.events.receiver",
+    "celery.fixups.django",
+    "celery.worker.autoscale",
+    "celery.worker.components",
     "celery.worker.consumer",
     "celery.worker.consumer.delayed_delivery",
+    "celery.worker.strategy",
+    "kombu.matcher",
+    "kombu.mixins",
+    "kombu.pidbox",
     "kombu.transport.redis",
+    "harness.inspection",
     "harness.load",
     "harness.runtime",
+    "harness.stack.worker",
 )
+#: What a user's shell may say about Celery, and would lead roles past the links that they are given.
+FOREIGN = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND")
 
 
 class Spawn(StrEnum):
@@ -49,12 +76,14 @@ class Spawn(StrEnum):
     WORKER = "worker"
     CLI_WORKER = "cli_worker"
     PRODUCER = "producer"
+    INSPECTOR = "inspector"
 
 
 def import_celery() -> None:
     """Import what a worker imports, so that a fork has it already."""
     for module in PRELOADED:
         importlib.import_module(module)
+    registered()  # each fork asks for the subject's name: look it up once
     gc.collect()
     gc.freeze()
 
@@ -66,6 +95,8 @@ def main() -> None:
 
 def serve(control: socket.socket) -> None:
     """Answer requests until the other end goes."""
+    for name in FOREIGN:
+        os.environ.pop(name, None)
     import_celery()
     exits: dict[int, int] = {}
     # A dying child only has to wake the loop; waitpid below does the rest.
@@ -103,6 +134,8 @@ def _look(request: dict[str, Any], exits: dict[int, int]) -> object:
             return memory.exhaust(victim)
         case {"oom_kills": _}:
             return memory.oom_kills()
+        case {"connections_to": [host, port]}:
+            return [astuple(each) for each in sockets.connections(host, port)]
     return None
 
 
@@ -137,8 +170,12 @@ def _fork(control: socket.socket, what: Spawn, config: Path, log: Path, fds: lis
         sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        os.environ["TMPDIR"] = _own_folder(log)
         _become(what, config, ready_fd, told_fd)
         status = 0
+    except SubjectFault as fault:
+        refuse(ready_fd)(str(fault))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException:
@@ -149,6 +186,14 @@ def _fork(control: socket.socket, what: Spawn, config: Path, log: Path, fds: lis
         os._exit(status)
 
 
+def _own_folder(log: Path) -> str:
+    """Where a role's temporary files belong: with the case, so that nothing of it is left elsewhere."""
+    folder = log.parent.parent / TEMPORARY
+    folder.mkdir(exist_ok=True)
+    tempfile.tempdir = None  # the zygote may have looked its own up
+    return str(folder)
+
+
 def _become(what: Spawn, config: Path, ready_fd: int, told_fd: int) -> None:
     from harness.stack import worker
 
@@ -156,6 +201,10 @@ def _become(what: Spawn, config: Path, ready_fd: int, told_fd: int) -> None:
         from harness import load
 
         load.run(config, ready_fd, told_fd)
+    elif what is Spawn.INSPECTOR:
+        from harness import inspection
+
+        inspection.serve(config, ready_fd, told_fd)
     elif what is Spawn.WORKER:
         worker.run(config, ready_fd)
     else:

@@ -13,8 +13,11 @@ from harness.contract import Claim, Contract
 from harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
 from harness.workload import TransientError, operation_number
 from locked_retry import Exponential, LockedTask
+from locked_retry.dead_letters import Tools
 
 ROW = "lr:t:"
+#: A task that is killed with its worker so often is given up.
+MAX_CRASHES = 20
 #: Kept on purpose: completion records, counters, the highest fence, each worker's last turn, refused settles.
 KEPT = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead")
 
@@ -24,7 +27,8 @@ class LockedRetry(CelerySubject):
 
     name = "locked_retry"
     contract = Contract(
-        frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.FENCED, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT})
+        frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.FENCED, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}),
+        max_crashes=MAX_CRASHES,
     )
     longest_wait_s = 2.0
     #: Fetching and retrying are both part of the turn script.
@@ -33,7 +37,7 @@ class LockedRetry(CelerySubject):
     def install(self, app: Celery, settings: Settings) -> None:
         """Install the transport; the lease stands where others have a visibility time-out."""
         app.conf.task_ignore_result = True
-        locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=20, exclusive=True)
+        locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=MAX_CRASHES, exclusive=True)
 
     def register(self, app: Celery, body: TaskBody) -> Any:
         """A task that retries TransientError with the back-off of LockedTask."""
@@ -63,6 +67,13 @@ class LockedRetry(CelerySubject):
         """Rows in the index of dead letters whose message is kept."""
         found = {operation_number(name) for name, state in _rows(redis) if state == b"x"}
         return frozenset(n for n in found if n is not None)
+
+    def redrive(self, app: Celery, operation: int) -> None:
+        """Requeue the dead letter of this operation, as `celery locked-retry requeue` does."""
+        with Tools.of(app) as tools:
+            rows = [letter.row for letter in tools.dead() if operation_number(letter.task_id) == operation]
+            if not tools.requeue(rows):
+                raise LookupError(f"no dead letter of operation {operation}")
 
     def leftovers(self, redis: Redis) -> tuple[str, ...]:
         """Locks, waiters and index entries that outlived their rows."""

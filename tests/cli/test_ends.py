@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,17 +76,81 @@ def test_sigkill_of_the_proxy_is_a_stack_error_not_a_verdict(tmp_path: Path) -> 
     _ended(tmp_path, 5.0)
 
 
-def test_ctrl_c_heals_judges_what_there_is_and_exits_130(tmp_path: Path) -> None:
-    running = _start(tmp_path, "-s", "stock_best", "-n", "1")
-    running.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("parallel", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_users_wish_heals_judges_what_there_is_and_exits_130(
+    tmp_path: Path, number: signal.Signals, parallel: str
+) -> None:
+    running = _start(tmp_path, "-s", "stock_best", "-s", "stock_defaults", "-n", parallel)
+    running.send_signal(number)
     assert running.wait(60) == 130, (tmp_path / "out.log").read_text()
-    assert verdict(tmp_path / "run")["interrupted"] is True
+    out, found = (tmp_path / "out.log").read_text(), verdict(tmp_path / "run")
+    assert found["interrupted"] is True and found["wall_s"] > 0.5
+    assert {case["trouble"] for case in found["cases"]} == {"interrupted"}
+    assert "INTERRUPTED after" in out and "0 of 2 cases were judged" in out
+    assert "STACK" not in out and "surprise" not in out and "Traceback" not in out
+    assert f"Again:   taskchaos replay {tmp_path / 'run' / 'cases' / 'worker_kill.tree.stock_best'}" in out
+    assert (tmp_path / "run" / "report.html").is_file()
+    _ended(tmp_path, 5.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", ["the first output", "the run folder", "the first case"])
+def test_an_early_wish_is_no_traceback(tmp_path: Path, number: signal.Signals, after: str) -> None:
+    """Before anything could be judged: one line, or the summary of a run that came to nothing."""
+    out = tmp_path / "run"
+    signs = {
+        "the first output": lambda: b"taskchaos" in Path(f"/proc/{running.pid}/cmdline").read_bytes(),
+        "the run folder": out.is_dir,
+        "the first case": lambda: any(out.glob("cases/*")),
+    }
+    with (tmp_path / "out.log").open("wb") as log:
+        running = subprocess.Popen(
+            [COMMAND, "run", "worker_kill", "-s", "stock_best", "-n", "1", "--out", str(out)],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    until(signs[after], after)
+    running.send_signal(number)
+    code, text = running.wait(60), (tmp_path / "out.log").read_text()
+    # Python itself needs a moment before it runs a line of ours; until then a signal ends it in silence.
+    assert code == 130 or (after == "the first output" and not text), (code, text)
+    assert "Traceback" not in text and "KeyboardInterrupt" not in text, text
+    _ended(tmp_path, 5.0)
+
+
+def test_pytest_that_is_told_to_end_leaves_a_report(tmp_path: Path) -> None:
+    """SIGTERM is what a CI job's time limit sends."""
+    suite = Path(__file__).parents[2] / "suites" / "test_worker_kill.py"
+    out = tmp_path / "run"
+    with (tmp_path / "out.log").open("wb") as log:
+        words = [
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            str(suite),
+            "--subject",
+            "stock_best",
+            "--chaos-out",
+            str(out),
+        ]
+        running = subprocess.Popen([sys.executable, *words], cwd=tmp_path, stdout=log, stderr=log)
+    until(lambda: (out / "events.jsonl").is_file() and b"phase_began" in (out / "events.jsonl").read_bytes(), "a case")
+    running.terminate()
+    assert running.wait(60) == 2, (tmp_path / "out.log").read_text()
+    assert verdict(out)["interrupted"] is True and (out / "report.html").is_file()
     _ended(tmp_path, 5.0)
 
 
 def test_a_server_that_does_not_start_is_exit_code_3(tmp_path: Path) -> None:
     binary = tmp_path / "redis-server"
-    binary.write_text("#!/bin/sh\necho wrong architecture >&2\nexit 126\n")
+    binary.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo 'Redis server v=7.0' && exit\necho wrong architecture >&2\nexit 126\n"
+    )
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
     out = tmp_path / "run"
     done = taskchaos(

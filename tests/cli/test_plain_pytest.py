@@ -86,3 +86,19 @@ def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
         f"taskchaos: the suite of mine.ten.stock_best is not at {tmp_path / 'test_mine.py'} any more: "
         "put it there, or run it anew"
     ]
+
+
+def test_long_cases_come_first_and_those_of_one_scenario_are_spread(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "import pytest\n"
+        "def costs(cost_s):\n"
+        "    return pytest.mark.chaos(cost_s=cost_s)\n"
+        "@pytest.mark.alone\n@costs(99)\ndef test_alone(chaos): pass\n"
+        "@costs(1)\ndef test_short(chaos): pass\n"
+        "@costs(10)\ndef test_long(chaos): pass\n"
+        "@costs(5)\ndef test_middle(chaos): pass\n"
+    )
+    subjects = [word for name in ("stock_best", "stock_defaults", "locked_retry") for word in ("--subject", name)]
+    done = _pytest("test_mine.py", "--collect-only", "-q", *subjects, cwd=tmp_path)
+    order = [line.partition("::test_")[2].partition("[")[0] for line in done.stdout.splitlines() if "::" in line]
+    assert order == [*["long", "middle", "short"] * 3, *["alone"] * 3]

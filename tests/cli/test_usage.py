@@ -34,12 +34,24 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--worker-start", "magic"], "--worker-start magic: choose from zygote, cli"),
         (["run", "--stack", "swarm"], "--stack swarm: choose from local, compose"),
         (["run", "--target-tps", "0"], "--target-tps 0: has to be above 0"),
+        (["run", "--target-tps", "nan"], "--target-tps nan: has to be above 0"),
+        (["run", "--target-tps", "inf"], "--target-tps inf: has to be above 0"),
+        (["run", "--target-tps", "1e308"], "--target-tps 1e+308: has to be at most 1,000,000"),
+        (["run", "--redis-server", "/bin/true"], "--redis-server /bin/true: no Redis or Valkey server: --version says"),
+        (["run", "-k", "tree and ("], "-k tree and (: expected"),
+        (
+            ["run", "-s", "twin.py:A", "-s", "twin.py:B"],
+            "twin.py:B are both called 'twin': give each a name of its own",
+        ),
         (["run", "--seed", "abc"], "Invalid value for '--seed'"),
         (["run", "--out", "/proc/none"], "--out /proc/none: "),
+        (["run", "test_empty.py", "test_small.py", "-n", "1"], "test_empty.py holds no test"),
+        (["run", "test_empty.py", "test_small.py", "-n", "2"], "test_empty.py holds no test"),
         (["run", "-k", "no_such_scenario"], "no case matches: widen -k"),
         (["judge", "."], "holds no run (no plan.json)"),
         (["merge"], "Missing argument 'DIR...'"),
         (["merge", "nowhere"], "nowhere: no such folder"),
+        (["merge", "one", "one"], "one is given twice: give each shard once"),
         (["merge", "."], ". holds no run: give run folders of shards, or a folder that contains them"),
         (["replay", "nothing"], "no stored case 'nothing'"),
         (["new-subject", "1a"], "has to be a Python name"),
@@ -50,6 +62,13 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
 def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "plain.txt").write_text("not a binary")
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "twin.py").write_text(
+        "from harness.subject import CelerySubject\n"
+        "class A(CelerySubject):\n    name = 'twin'\nclass B(CelerySubject):\n    name = 'twin'\n"
+    )
+    (tmp_path / "one").mkdir()
+    (tmp_path / "test_empty.py").write_text("x = 1\n")
+    (tmp_path / "test_small.py").write_text("def test_small(chaos): ...\n")
     done = taskchaos(*arguments, cwd=tmp_path)
     assert message in done.error_line
     assert done.code == 4
@@ -109,11 +128,42 @@ def test_a_new_subject_can_be_used_at_once(tmp_path: Path) -> None:
     assert again.code == 4
 
 
-def test_check_subject_says_what_is_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("member", "says"),
+    [
+        ("def register(self, app, body): return None", "✗ register() has to return a Celery task"),
+        (
+            "def install(self, app, settings): 1 / 0",
+            "✗ install() raised ZeroDivisionError: division by zero (odd.py:6 in",
+        ),
+        ("def install(self, app, settings): time.sleep(600)", "✗ install() did not return within 10 s (odd.py:6 in"),
+        ("def install(self, app, settings): app.conf.broker_url = 'redis://x'", "leads past the links: broker_url is"),
+        ("def submit(self, task, operation): 1 / 0", "✗ submit() did not send the task: ZeroDivisionError"),
+        ("def submit(self, task, operation): pass", "✗ the task did not run within"),
+        ("def pending(self, redis): return set()", "pending() has to return a harness.subject.Pending, not set"),
+        (
+            "def pending(self, redis): return Pending(frozenset({1}))",
+            "✗ pending() still names [1], although the task is",
+        ),
+        ("def dead_letters(self, redis): return []", "dead_letters() has to be a set of operation numbers, not list"),
+        ("def leftovers(self, redis): 1 / 0", "leftovers() raised ZeroDivisionError: division by zero (odd.py:6 in"),
+        ("def leftovers(self, redis): os._exit(0)", "leftovers() ended its process, with status 0"),
+    ],
+)
+def test_check_subject_says_what_is_wrong(linux: None, tmp_path: Path, member: str, says: str) -> None:
+    """Each function is called once, against a live server; where it went wrong is named by function and line."""
     (tmp_path / "odd.py").write_text(
-        "from harness.subject import CelerySubject\n"
-        "class Odd(CelerySubject):\n    name = 'odd'\n    def register(self, app, body): return None\n"
+        "import os, time\nfrom harness.subject import CelerySubject, Pending\n"
+        f"class Odd(CelerySubject):\n    name = 'odd'\n    longest_wait_s = 0.5\n    {member}\n"
     )
     done = taskchaos("check-subject", "odd.py:Odd", cwd=tmp_path)
-    assert "register() has to return a Celery task" in done.out
+    assert says in done.out
+    assert len(done.out.splitlines()) == 1 and "Traceback" not in done.out + done.err
+    assert done.code == 4
+
+
+def test_a_subject_whose_module_ends_the_process_is_no_good_one(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("import os\nos._exit(0)\n")
+    done = taskchaos("check-subject", "odd.py:Odd", cwd=tmp_path)
+    assert "its code ended the process that loaded it, which ended with status 0" in done.error_line
     assert done.code == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from faults.base import Ability, FaultError
 from faults.schedule import COMMAND_FAULTS, CONTAINER_FAULTS, FAULTS, SERVER_FAULTS, PlannedFault, Schedule
 from harness.listing import fault_rows, with_where
 from harness.profile import PROFILES
-from harness.run import RunOptions, open_run
+from harness.run import RunOptions
 from harness.stack.options import Place, Pool, Proxy, StackOptions, WorkerStart
 from harness.suite import Chaos
 from harness.workload import Workload
@@ -83,6 +82,4 @@ def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
     item: Any = _Item()
     with pytest.raises(pytest.skip.Exception, match="disconnect needs --stack compose"):
         Chaos(options, item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
-    last = json.loads(Path(open_run(options)).read_text().splitlines()[-1])
-    assert last["case"] == "container.cut.stock_best"
-    assert not list((tmp_path / "run" / "cases").iterdir())
+    assert not (tmp_path / "run").exists(), "nothing was run; that it is listed, the plugin sees to"

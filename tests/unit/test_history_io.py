@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from harness import codec, events
+from plans import plan
+
+from faults.schedule import PlannedFault, Schedule
+from harness import events
 from harness.contract import PhaseName, Slo
-from harness.history import NEVER, FaultInterval, FinalState, History, Phase
-from harness.history_io import EVENTS, FINAL, LEDGER, load, read_events
+from harness.history import NEVER, FaultInterval, FinalState, History, Hit, Phase
+from harness.history_io import EVENTS, LEDGER, load, read_events
 from harness.ledger import Ledger
+from harness.stack.options import StackOptions
+from harness.workload import Workload
 
 
 def _fault(at_ns: int, state: str, **more: object) -> events.FaultChanged:
@@ -67,23 +71,53 @@ def test_phases_and_deaths_are_taken_from_events() -> None:
     assert history.deaths == ("worker-1: status 1",)
 
 
-def test_a_folder_is_read_whole_and_dropped_sends_are_counted(tmp_path: Path) -> None:
+def test_a_fault_that_vanished_was_unused_or_hit_a_task_says_so() -> None:
+    history = History()
+    hits = (Hit(3, 15, "BRPOP, reply lost"),)
+    read_events([_fault(10, "injected"), _fault(12, "vanished", hits=hits), _fault(20, "healed")], history)
+    (fault,) = history.faults
+    assert (fault.held, fault.unused, fault.hits) == (False, False, hits)
+    read_events([_fault(10, "injected"), _fault(12, "unused"), _fault(20, "healed")], history)
+    (fault,) = history.faults
+    assert (fault.held, fault.unused, fault.proven) == (True, True, False)
+
+
+def test_event_lines_that_cannot_be_read_are_torn_records() -> None:
+    history = History()
+    read_events([events.Unreadable(at_ns=0, lines=2)], history)
+    assert history.torn_records == 2
+
+
+def test_a_folder_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / LEDGER).mkdir()
     ledger = Ledger(tmp_path / LEDGER, "producer-1")
     ledger.submit(0, 1)
     ledger.acknowledged(0)
-    final = FinalState(reads=3, pending=frozenset({0}), results={0: 1})
-    (tmp_path / FINAL).write_text(json.dumps(codec.encode(final)))
+    ledger.dropped(1, 7)
+    ledger.finished(3)
     log = events.Log(tmp_path / EVENTS)
     log.emit(_fault(10, "injected"))
     log.close()
-    history = load(tmp_path, planned=3, permanent=frozenset({2}), planned_faults=1, slo=Slo(5.0), lease_ns=7)
-    assert history.lease_ns == 7
-    assert (list(history.submits.op), history.dropped_sends, history.planned_faults) == ([0], 2, 1)
+    final = FinalState(reads=3, pending=frozenset({0}), results={0: 1})
+    load_plan = Workload(rate_tps=3, baseline_s=1, fault_s=0, healed_s=0, failures=2, failing_every=2)
+    case = plan(
+        workload=load_plan,
+        schedule=Schedule.of(PlannedFault("kill_tree", "worker-1")),
+        slo=Slo(5.0),
+        longest_wait_s=1.5,
+        stack=StackOptions(producers=2),
+    )
+    history = load(tmp_path, case, final)
+    assert (history.lease_ns, history.longest_wait_ns) == (3_000_000_000, 1_500_000_000)
+    assert (history.planned, history.planned_faults, history.slo) == (3, 1, Slo(5.0))
+    assert (history.failures, history.permanent) == (bytes([2, 0, 2]), frozenset())
+    assert (list(history.submits.op), list(history.submits.role)) == ([0], [0])
+    assert (list(history.drops.op), list(history.drops.due_ns)) == ([1], [7])
+    assert (history.producers, history.finished) == (("producer-1", "producer-2"), frozenset({"producer-1"}))
     assert history.final == final
     assert len(history.faults) == 1
 
 
 def test_an_empty_folder_is_an_empty_history(tmp_path: Path) -> None:
-    history = load(tmp_path, planned=2, permanent=frozenset(), planned_faults=1, slo=Slo(), lease_ns=7)
-    assert (list(history.submits.op), history.final, history.faults, history.dropped_sends) == ([], FinalState(), (), 2)
+    history = load(tmp_path, plan(), FinalState())
+    assert (list(history.submits.op), history.final, history.faults, history.finished) == ([], FinalState(), (), set())

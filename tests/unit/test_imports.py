@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,22 @@ def test_importing_the_pytest_plugin_is_cheap() -> None:
     top = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
     names = {n.module.split(".")[0] if isinstance(n, ast.ImportFrom) and n.module else "" for n in top}
     assert not names & {"harness", "faults", "celery", "redis"}
+
+
+ROLES = """
+import sys
+import harness.stack.container, harness.ledger_tail
+from harness.stack.zygote import import_celery
+import_celery()
+tops = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(tops & {"faults", "requests", "toxiproxy", "docker", "pytest"}))
+"""
+
+
+def test_roles_import_nothing_that_an_image_of_workers_has_not() -> None:
+    """A worker's image has Celery and redis-py; and what a zygote imports costs each run its time."""
+    done = subprocess.run([sys.executable, "-c", ROLES], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_nothing_uses_stale_names_of_layout() -> None:

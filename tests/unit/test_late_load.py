@@ -1,4 +1,4 @@
-"""A case is run again only when a late load generator is all that keeps it from being decided."""
+"""A case is run again only when a late load is all that keeps it undecided, or a control missed its chance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.result import CaseResult
+from harness.result import CaseResult, Expectation, Trouble
 from harness.suite import load_was_late
 from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
@@ -39,15 +39,43 @@ def test_a_late_load_is_run_again() -> None:
     assert load_was_late(LATE)
 
 
+def test_what_was_dropped_is_missing_from_the_evidence_too() -> None:
+    rules = (*LATE.rules, _rule(Rule.EVIDENCE, Outcome.UNKNOWN))
+    assert load_was_late(replace(LATE, operations=OperationCounts(dropped_sends=1), rules=rules))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         replace(LATE, operations=OperationCounts(late_sends=0)),
         replace(LATE, rules=(*LATE.rules, _rule(Rule.CONVERGED, Outcome.UNKNOWN))),
         replace(LATE, outcome=Outcome.FAIL, rules=(*LATE.rules, _rule(Rule.LOST, Outcome.FAIL))),
-        replace(LATE, error="redis ended"),
+        replace(LATE, error="redis ended", trouble=Trouble.STACK),
+        replace(LATE, rules=(*LATE.rules, _rule(Rule.EVIDENCE, Outcome.UNKNOWN))),
         replace(LATE, outcome=Outcome.PASS, rules=()),
     ],
 )
 def test_nothing_else_is(changed: CaseResult) -> None:
     assert not load_was_late(changed)
+
+
+LOSES = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.THROUGHPUT}))
+
+
+@pytest.mark.parametrize(
+    ("expectation", "outcome", "failed", "again"),
+    [
+        (LOSES, Outcome.PASS, set(), True),
+        (LOSES, Outcome.FAIL, {Rule.THROUGHPUT}, True),
+        (LOSES, Outcome.FAIL, {Rule.LOST}, False),
+        (LOSES, Outcome.FAIL, {Rule.DUPLICATE}, False),
+        (LOSES, Outcome.UNKNOWN, set(), False),
+        (LOSES.by_chance, Outcome.PASS, set(), False),
+        (Expectation(), Outcome.PASS, set(), False),
+        (Expectation(), Outcome.FAIL, {Rule.LOST}, False),
+    ],
+)
+def test_a_control_may_try_once_more_to_show_its_defect_and_nobody_to_hide_one(
+    expectation: Expectation, outcome: Outcome, failed: set[Rule], again: bool
+) -> None:
+    assert expectation.missed(outcome, frozenset(failed)) is again

@@ -7,9 +7,13 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
+
+from harness import alarm
 from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, History, SubmitOutcome
 from harness.history_io import read_ledger
 from harness.ledger import SUFFIX, Ledger
+from harness.stack.container_worker import LIVES, PIDS
 
 
 def read(folder: Path) -> History:
@@ -55,6 +59,17 @@ def test_every_record_comes_back(tmp_path: Path) -> None:
     assert list(history.effects.op) == [3]
     assert list(history.claims.kind) == [ClaimKind.SUCCESS]
     assert history.torn_records == 0
+
+
+@pytest.mark.parametrize("worker", [1, 9, 100])
+def test_tokens_of_containers_fit_too(tmp_path: Path, worker: int) -> None:
+    """What the pids of a container are counted from is large; a token that no column holds would tear the record."""
+    ledger = Ledger(tmp_path, "worker-1", pid_base=(worker * LIVES + LIVES - 1) * PIDS)
+    for op in (0, 1):
+        ledger.end(op, ledger.begin(op), AttemptOutcome.OK)
+    history = read(tmp_path)
+    assert list(history.attempts.op) == [0, 1] and history.torn_records == 0
+    assert [AttemptOutcome(o) for o in history.attempts.outcome] == [AttemptOutcome.OK] * 2
 
 
 def test_records_survive_sigkill_of_the_writer(tmp_path: Path) -> None:
@@ -110,3 +125,90 @@ def test_a_torn_line_is_counted_not_guessed(tmp_path: Path) -> None:
     (tmp_path / f"worker-1.7{SUFFIX}").write_bytes(b"E 12 5 1 0\nE 13 6")
     history = read(tmp_path)
     assert (list(history.effects.op), history.torn_records) == ([5], 1)
+
+
+#: What no process writes, or not there: a line of each is torn, and disturbs nothing around it.
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"E",
+        b"Q 12 5 1 0",
+        b"E twelve 5 1 0",
+        b"E 12 -5 1 0",
+        b"E -12 5 1 0",
+        b"E 12 9223372036854775808 1 0",
+        b"S 12 5 9223372036854775808 0",
+        b"B 12 5 1 0 fence",
+        b"B 12 5 1 0 9223372036854775808",
+        b"A 12 5 0 0",  # answers a submit that nobody began
+        b"X 12 5 1 1",  # ends an attempt that nobody began
+        b"C 12 5 9 0",
+        b"C 12 5 0 0",
+        b"\xff\xfe 12 5 1 0",
+        b"E 1_2 5 1 0 \x00" + b"x" * 100_000,
+    ],
+)
+def test_a_line_that_is_no_record_or_fits_nothing_is_torn(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / f"worker-1.7{SUFFIX}").write_bytes(b"E 10 1 1 0\n" + line + b"\nE 13 2 1 0\n")
+    history = read(tmp_path)
+    assert list(history.effects.op) in ([1, 2], [1, 5, 2])
+    assert history.torn_records == (1 if list(history.effects.op) == [1, 2] else 0)
+
+
+def test_an_end_with_a_code_that_there_is_not_leaves_the_attempt_open(tmp_path: Path) -> None:
+    (tmp_path / f"worker-1.7{SUFFIX}").write_bytes(b"B 10 1 7 3\nX 11 1 7 99\n")
+    history = read(tmp_path)
+    assert (list(history.attempts.outcome), history.torn_records) == ([AttemptOutcome.OPEN], 1)
+
+
+@pytest.mark.parametrize("written", [0, 5, OSError(28, "No space left on device")])
+def test_a_record_that_cannot_be_written_sounds_the_alarm_and_tears_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | OSError
+) -> None:
+    """As on a full disk: what is written is cut off, or refused. The subject's code meets no error."""
+    alarm.prepare(tmp_path)
+    ledger = Ledger(tmp_path, "worker-1")
+    ledger.effect(1, 1)
+    assert alarm.raised(tmp_path) == ""
+    real = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if isinstance(written, OSError):
+            raise written
+        return real(fd, data[:written]) if written else 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        ledger.effect(2, 1)
+    ledger.effect(3, 1)
+    assert "worker-1 could not write to its ledger" in alarm.raised(tmp_path)
+    history = read(tmp_path)
+    assert list(history.effects.op) == [1, 3]
+    assert history.torn_records == (1 if written in (0, 5) else 0)
+
+
+def test_a_file_that_cannot_be_opened_sounds_the_alarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarm.prepare(tmp_path)
+    ledger = Ledger(tmp_path, "worker-1")
+    real = os.open
+
+    def full(path: Path, *given: int) -> int:
+        if str(path).endswith(SUFFIX):
+            raise OSError(28, "No space left on device")
+        return real(path, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        first = ledger.begin(1)
+    assert "No space left on device" in alarm.raised(tmp_path)
+    assert ledger.begin(1) != first, "attempts are told apart all the same"
+
+
+def test_who_cannot_even_sound_the_alarm_ends(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        alarm.sound(tmp_path / "gone", "worker-1 could not write")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == alarm.EXIT_STATUS
+    assert "cannot be read" in alarm.raised(tmp_path / "gone")

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness import settle
-from harness.history import ClaimKind
+from harness.clock import now_ns
+from harness.history import NEVER, AttemptOutcome, ClaimKind
 from harness.ledger import Ledger
-from harness.settle import LedgerTail, Settled, Settling
+from harness.ledger_tail import LedgerTail
+from harness.settle import Settled, Settling
 from harness.stack.proc import alive
-from harness.subject import CelerySubject, Pending, Settings
+from harness.subject import Pending
 
 
-class _Broker(CelerySubject):
-    """A subject whose pending work is what the test says; `polls` counts how often it was asked."""
-
-    name = "scripted"
-    longest_wait_s = 0.0
+class _Broker:
+    """A reader whose pending work is what the test says; `polls` counts how often it was asked."""
 
     def __init__(self, *script: Pending) -> None:
         self._script = list(script)
         self.polls = 0
 
-    def pending(self, redis: object) -> Pending:  # type: ignore[override]
+    def pending(self) -> Pending:
         self.polls += 1
         return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+    def dead_letters(self) -> frozenset[int]:
+        return frozenset()
+
+    def leftovers(self) -> tuple[str, ...]:
+        return ()
 
 
 EMPTY = Pending()
 ONE = Pending(frozenset({1}))
-SETTINGS = Settings(visibility_timeout_s=0, restore_interval_s=0)
+OVERDUE_S = 1.0
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +49,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _wait(tail: LedgerTail, broker: _Broker, deadline_s: float = 5.0) -> Settled:
-    return Settling(broker, None, tail, SETTINGS).wait(deadline_s, lambda: None)  # type: ignore[arg-type]
+    return Settling(broker, None, tail, OVERDUE_S).wait(deadline_s, lambda: None)  # type: ignore[arg-type]
 
 
 def test_it_takes_more_than_one_empty_poll(tmp_path: Path) -> None:
@@ -96,3 +102,61 @@ def test_missing_operations_are_waited_for_longer(tmp_path: Path) -> None:
     told = _Broker(EMPTY)
     assert _wait(tail, told).converged
     assert missing.polls > 1.5 * told.polls
+
+
+class _Moving(_Broker):
+    """A broker that never rests: a message is on it, then not, and each time it was delivered once more."""
+
+    def __init__(self, ledger: Ledger, step: Callable[[Ledger], object]) -> None:
+        super().__init__(EMPTY)
+        self._ledger = ledger
+        self._step = step
+
+    def pending(self) -> Pending:
+        self._step(self._ledger)
+        super().pending()
+        return ONE if self.polls % 2 else EMPTY
+
+
+def _acknowledged(folder: Path) -> Ledger:
+    ledger = Ledger(folder, "worker-1")
+    ledger.submit(1, 0)
+    ledger.acknowledged(1)
+    return ledger
+
+
+def _taken(ledger: Ledger) -> None:
+    ledger.delivery(1)
+    ledger.held(1)
+    ledger.claim(1, ClaimKind.RETRY)
+    ledger.released(1)
+
+
+def _interrupted(ledger: Ledger) -> None:
+    ledger.end(1, ledger.begin(1), AttemptOutcome.INTERRUPTED)
+
+
+@pytest.mark.parametrize("step", [_taken, _interrupted], ids=lambda step: step.__name__)
+def test_what_moves_without_getting_further_is_a_stall(tmp_path: Path, step: Callable[[Ledger], None]) -> None:
+    began_ns = now_ns()
+    settled = _wait(LedgerTail(tmp_path, alive), _Moving(_acknowledged(tmp_path), step), deadline_s=0.2)
+    assert (settled.converged, settled.quiet, settled.overdue) == (False, False, False)
+    assert "no task got further" in settled.reason
+    assert began_ns <= settled.stalled_since_ns <= now_ns() - int(OVERDUE_S * 1e9), "at any deadline it is waited for"
+
+
+def _failed_once_more(ledger: Ledger) -> None:
+    ledger.end(1, ledger.begin(1), AttemptOutcome.TRANSIENT)
+
+
+def test_what_gets_further_is_no_stall_however_slowly(tmp_path: Path) -> None:
+    settled = _wait(LedgerTail(tmp_path, alive), _Moving(_acknowledged(tmp_path), _failed_once_more), deadline_s=1.5)
+    assert settled.stalled_since_ns == NEVER
+    assert settled.reason.startswith("not settled within 1.5 s")
+
+
+def test_a_task_that_hangs_in_a_worker_for_longer_than_anybody_may_wait_is_a_stall(tmp_path: Path) -> None:
+    _acknowledged(tmp_path).held(1)
+    settled = _wait(LedgerTail(tmp_path, alive), _Broker(EMPTY))
+    assert settled.stalled_since_ns != NEVER
+    assert "1 held by workers" in settled.reason

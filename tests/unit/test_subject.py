@@ -7,12 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from harness.contract import Contract
 from harness.errors import UsageError
 from harness.result import Expectation
-from harness.subject import CelerySubject, Subject, dry_run, registered, resolve
+from harness.subject import CelerySubject, Subject, conformance, dry_run, registered, resolve
 from harness.verdict import Outcome, Rule
 
 NAMES = [i.name for i in registered()]
+
+
+@pytest.mark.parametrize("wait_s", [float("nan"), float("inf"), -1.0, 1e308, "4"])
+def test_a_wait_that_is_none_is_refused(wait_s: object) -> None:
+    subject = type("Odd", (CelerySubject,), {"name": "odd", "longest_wait_s": wait_s})()
+    assert any("longest_wait_s" in problem for problem in conformance(subject))
+
+
+def test_a_subject_that_claims_nothing_is_refused() -> None:
+    subject = type("Shy", (CelerySubject,), {"name": "shy", "contract": Contract(frozenset())})()
+    assert conformance(subject) == ("claims nothing, so nothing it does could fail: claim Claim.NO_LOSS at least",)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +83,8 @@ class _InstallRaises(CelerySubject):
 
 def test_a_dry_run_finds_what_an_import_does_not() -> None:
     assert dry_run(_RegistersNothing()) == ("register() has to return a Celery task (it has no apply_async)",)
-    assert dry_run(_InstallRaises()) == ("install() raised KeyError: 'broker'",)
+    (raised,) = dry_run(_InstallRaises())
+    assert raised.startswith("install() raised KeyError: 'broker' (test_subject.py:"), "and where"
 
 
 def test_the_longer_expectation_wins() -> None:

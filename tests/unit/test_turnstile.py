@@ -46,6 +46,43 @@ def test_several_run_side_by_side_but_nobody_beside_a_loner(tmp_path: Path) -> N
         assert not thread.is_alive()
 
 
+def test_a_case_can_prepare_beside_others_and_be_alone_for_a_part(tmp_path: Path) -> None:
+    reached, go_on = [threading.Event() for _ in range(3)], [threading.Event() for _ in range(3)]
+
+    def prepare_and_measure() -> None:
+        with turn(tmp_path, alone=False) as place:
+            reached[0].set()
+            go_on[0].wait(DEADLINE_S)
+            with place.alone():
+                reached[1].set()
+                go_on[1].wait(DEADLINE_S)
+            reached[2].set()
+            go_on[2].wait(DEADLINE_S)
+            assert place.waited_s >= 0.1, "the neighbour was waited for"
+
+    both = threading.Thread(target=prepare_and_measure, daemon=True)
+    both.start()
+    entered, leave = threading.Event(), threading.Event()
+    neighbour = _enter(tmp_path, False, entered, leave)
+    assert reached[0].wait(DEADLINE_S) and entered.wait(DEADLINE_S), "side by side"
+    go_on[0].set()
+    assert not reached[1].wait(0.2), "it waits until the neighbour has gone"
+    leave.set()
+    assert reached[1].wait(DEADLINE_S)
+
+    another_in, another_out = threading.Event(), threading.Event()
+    another = _enter(tmp_path, True, another_in, another_out)
+    assert not another_in.wait(0.1), "nobody is beside it"
+    go_on[1].set()
+    assert another_in.wait(DEADLINE_S), "what is left of the case keeps nobody from being alone"
+    assert reached[2].wait(DEADLINE_S)
+    for event in (another_out, go_on[2]):
+        event.set()
+    for thread in (both, neighbour, another):
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+
+
 def test_a_killed_process_gives_its_place_back(tmp_path: Path) -> None:
     ready_read, ready_write = os.pipe()
     pid = os.fork()
