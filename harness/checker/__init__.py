@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from harness.checker import conditions, exclusion, execution, loss, statements, throughput
 from harness.checker.evidence import Evidence, gather
@@ -63,7 +64,7 @@ def check(history: History, contract: Contract) -> Verdict:
         operations = _counts(evidence)
     except Exception as error:
         return _verdict([_broken(rule, error, "reading the history") for rule in Rule], OperationCounts(), Throughput())
-    tasks = {rule: _doubted(rule, _safe(rule, evidence), evidence) for rule in _TASK_RULES}
+    tasks = {rule: _doubted(rule, evidence) for rule in _TASK_RULES}
     figures, throughputs = _figures(evidence)
     results = tasks | figures
     return _verdict([results[rule] for rule in Rule], operations, throughputs)
@@ -80,19 +81,20 @@ def _broken(rule: Rule, error: Exception, what: str = "this rule") -> RuleResult
     return RuleResult(rule, Outcome.UNKNOWN, "can be judged", None, reason)
 
 
-def _safe(rule: Rule, evidence: Evidence) -> RuleResult:
+def _safe(rule: Rule, judge: Callable[[], RuleResult]) -> RuleResult:
     try:
-        return _TASK_RULES[rule](evidence)
+        return judge()
     except Exception as error:
         return _broken(rule, error)
 
 
-def _doubted(rule: Rule, result: RuleResult, evidence: Evidence) -> RuleResult:
+def _doubted(rule: Rule, evidence: Evidence) -> RuleResult:
     """A failure that would be none if a fault without evidence had bitten is unknown: that fault may explain it."""
+    result = _safe(rule, partial(_TASK_RULES[rule], evidence))
     suspects = [label(fault) for fault in evidence.history.faults if doubtful(fault)]
     if result.outcome is not Outcome.FAIL or not suspects:
         return result
-    if _safe(rule, evidence.believing()).outcome is Outcome.FAIL:
+    if _safe(rule, lambda: _TASK_RULES[rule](evidence.believing())).outcome is Outcome.FAIL:
         return result
     names = " or ".join(sorted(suspects)[:3]) + (" or ..." if len(suspects) > 3 else "")
     reason = f"{result.reason}, unless {names} explains it, of which there is no evidence"
@@ -106,12 +108,7 @@ def _figures(evidence: Evidence) -> tuple[dict[Rule, RuleResult], Throughput]:
         figures = throughput.figures(evidence, paces)
     except Exception as error:
         return {rule: _broken(rule, error, "measuring") for rule in _FIGURE_RULES}, Throughput()
-    results = {}
-    for rule, judge in _FIGURE_RULES.items():
-        try:
-            results[rule] = judge(evidence, paces)
-        except Exception as error:
-            results[rule] = _broken(rule, error)
+    results = {rule: _safe(rule, partial(judge, evidence, paces)) for rule, judge in _FIGURE_RULES.items()}
     return results, figures
 
 

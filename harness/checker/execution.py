@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.checker.evidence import Evidence, attempts_of_retried
 from harness.checker.faults import FOREVER, ended_ns, happened
-from harness.checker.results import counted, if_claimed, with_samples
+from harness.checker.results import counted, if_claimed, unless_torn, with_samples
 from harness.checker.tally import (
     ACKED,
     EFFECT,
@@ -127,7 +127,7 @@ def unexpected(evidence: Evidence) -> RuleResult:
         outcome, reason = Outcome.FAIL, f"{counted(total, 'operation')} ran without ever being submitted"
     if total and not outside and total <= torn:
         outcome = Outcome.UNKNOWN
-        reason += f", unless their submits are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+        reason += unless_torn("their submits", torn)
 
     def note(op: int) -> str:
         return "not in the plan" if op in outside else "in the plan, never submitted"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import compress
 
 from harness.checker.evidence import Evidence
-from harness.checker.results import counted, if_claimed, with_samples
+from harness.checker.results import counted, if_claimed, unless_torn, with_samples
 from harness.checker.tally import ACKED, both, mask_of, ops_in, rows_in
 from harness.clock import seconds
 from harness.contract import Claim
@@ -194,8 +194,7 @@ def _undue(evidence: Evidence, number: int) -> tuple[Outcome, str]:
     if not evidence.workers_recorded:
         return Outcome.UNKNOWN, f"{reason}, but no worker wrote to the ledger; see why"
     if number <= torn:
-        doubt = f"unless their attempts are among the {counted(torn, 'torn record')}; see why the ledger was cut"
-        return Outcome.UNKNOWN, f"{reason}, {doubt}"
+        return Outcome.UNKNOWN, reason + unless_torn("their attempts", torn)
     return Outcome.FAIL, reason
 
 
@@ -253,7 +252,7 @@ def _livelock(evidence: Evidence) -> RuleResult:
     )
     if len(stalled) <= torn:
         outcome = Outcome.UNKNOWN
-        reason += f", unless their effects are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+        reason += unless_torn("their effects", torn)
 
     def note(op: int) -> str:
         times = stalled[op]

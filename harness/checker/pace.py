@@ -51,11 +51,6 @@ class Pace:
     steady_tps: float | None = None
     completed_tps: float | None = None
 
-    @property
-    def judged_tps(self) -> float | None:
-        """The rate that the phase is held to."""
-        return self.tps if self.completed_tps is None else self.completed_tps
-
 
 @dataclass(frozen=True, slots=True)
 class Recovery:

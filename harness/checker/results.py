@@ -30,6 +30,11 @@ def if_claimed(contract: Contract, claim: Claim, result: RuleResult) -> RuleResu
     return replace(result, outcome=Outcome.NOT_CLAIMED, reason=reason, samples=(), found=0)
 
 
+def unless_torn(what: str, torn: int) -> str:
+    """The doubt that a finding is under when what it misses may be among so many records that could not be read."""
+    return f", unless {what} are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: "1 operation", "2 operations"."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

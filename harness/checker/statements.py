@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checker.evidence import Evidence
-from harness.checker.results import counted, with_samples
+from harness.checker.results import counted, unless_torn, with_samples
 from harness.checker.tally import (
     EFFECT,
     FAILED,
@@ -36,7 +36,7 @@ def false_success(evidence: Evidence) -> RuleResult:
     torn = evidence.history.torn_records
     if ops and len(ops) <= torn:
         outcome = Outcome.UNKNOWN
-        reason += f", unless the effects are among the {counted(torn, 'torn record')}; see why the ledger was cut"
+        reason += unless_torn("the effects", torn)
     if ops and not evidence.workers_recorded:
         outcome = Outcome.UNKNOWN
         reason += ", but no worker wrote to the ledger; see why"

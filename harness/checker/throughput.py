@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.checker.evidence import Evidence
 from harness.checker.pace import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
-from harness.checker.results import counted, if_claimed
+from harness.checker.results import counted, if_claimed, unless_torn
 from harness.checker.tally import DROPPED, SUBMITTED
 from harness.clock import seconds
 from harness.contract import Claim, PhaseName
@@ -72,7 +72,7 @@ class _Judged:
 
 
 def _judge(pace: Pace, target_tps: float, drained: bool, torn: int) -> _Judged:
-    phase, name, tps = pace.phase, pace.phase.name.value, pace.judged_tps
+    phase, name, tps = pace.phase, pace.phase.name.value, pace.tps
     if tps is None:
         reason = (
             f"{name} has too little to measure (needs {seconds(SHORTEST_NS):g} s and {FEWEST_OPERATIONS} operations)"
@@ -84,14 +84,13 @@ def _judge(pace: Pace, target_tps: float, drained: bool, torn: int) -> _Judged:
         required = min(target_tps, KEPT_UP_SHARE * offered_tps)
     how = ""
     if pace.completed_tps is not None:
-        how = ", by completion, less the waits that the subject claims"
+        how, tps = ", by completion, less the waits that the subject claims", pace.completed_tps
     elif tps < required and pace.steady_tps is not None and pace.steady_tps > tps:
         how, tps = ", from its first effect on", pace.steady_tps
     kept = tps >= required
     reason = f"{name} {tps:.1f}/s {'>=' if kept else '<'} {required:.1f}/s{how}"
     if not kept and tps + torn / seconds(pace.span_ns) >= required:
-        reason += f", unless effects are among the {counted(torn, 'torn record')}; see why the ledger was cut"
-        return _Judged(phase, Outcome.UNKNOWN, reason, tps)
+        return _Judged(phase, Outcome.UNKNOWN, reason + unless_torn("effects", torn), tps)
     return _Judged(phase, Outcome.PASS if kept else Outcome.FAIL, reason, tps)
 
 
@@ -145,8 +144,7 @@ def recovery(evidence: Evidence, paces: Paces) -> RuleResult:
         outcome, reason = _not_back(found, limit_s)
     late = _late_after_heal(evidence, paces) if outcome is Outcome.FAIL else ""
     if outcome is Outcome.FAIL and history.torn_records:
-        torn = counted(history.torn_records, "torn record")
-        outcome, reason = Outcome.UNKNOWN, f"{reason}, unless effects are among the {torn}; see why the ledger was cut"
+        outcome, reason = Outcome.UNKNOWN, reason + unless_torn("effects", history.torn_records)
     elif late:
         outcome, reason = Outcome.UNKNOWN, f"{reason}, but the load generator was late: {late}"
     result = RuleResult(Rule.RECOVERY, outcome, expression, _rounded(found.after_s), reason)

@@ -116,7 +116,7 @@ SUBTLE = (
     (Rule.FAULTS, "flight", "if begun.total() > sent.count(1):", "if False:"),
     (Rule.FAULTS, "evidence", "max(ended.get(op, NEVER), ", "min(ended.get(op, FOREVER), "),
     (Rule.DUPLICATE, "faults", "not happened(fault) and not idle(fault)", "not happened(fault)"),
-    (Rule.DUPLICATE, "__init__", "_safe(rule, evidence.believing())", "result"),
+    (Rule.DUPLICATE, "__init__", "_safe(rule, lambda: _TASK_RULES[rule](evidence.believing()))", "result"),
     (Rule.CONVERGED, "conditions", "    if final.converged:", "    if True:"),
     (Rule.WORKERS, "conditions", "Outcome.FAIL if deaths", "Outcome.PASS if deaths"),
     (Rule.THROUGHPUT, "throughput", "tps >= required", "tps > required"),
