@@ -11,6 +11,7 @@ the same link may keep the PING from seeing this one, but an answer that this on
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -121,8 +122,7 @@ class LinkFault(Fault):
 
     def _hidden(self, state: ProxyState) -> bool:
         """Whether another fault of the link keeps a PING from meeting this one."""
-        others = [toxic for toxic in state.toxics if toxic.name not in self._toxics]
-        return not state.enabled or any(toxic.type in _SILENCING for toxic in others)
+        return silenced(state, besides=self._toxics)
 
     # Taking it back.
 
@@ -142,9 +142,10 @@ class LinkFault(Fault):
         return not mine and (self.link.ping().result is PingResult.PONG or silenced(state))
 
 
-def silenced(state: ProxyState) -> bool:
-    """Whether a fault of the whole link keeps PINGs from being answered."""
-    return not state.enabled or any(toxic.type in _SILENCING for toxic in state.toxics)
+def silenced(state: ProxyState, *, besides: Collection[str] = ()) -> bool:
+    """Whether a fault of the whole link keeps PINGs from being answered. besides: toxics that are left out."""
+    others = (toxic for toxic in state.toxics if toxic.name not in besides)
+    return not state.enabled or any(toxic.type in _SILENCING for toxic in others)
 
 
 @dataclass
