@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from harness import __version__, codec
-from harness.errors import ExitCode, TaskchaosError, UsageError
+from harness.errors import ExitCode, TaskchaosError, UsageError, complain, unforeseen
 
 _LIST = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
@@ -30,36 +29,24 @@ class _Main(click.Group):
         except click.exceptions.Exit as done:
             code = done.exit_code
         except click.ClickException as error:
-            _complain(error.format_message())
+            complain(error.format_message())
             code = ExitCode.USAGE
         except (click.Abort, KeyboardInterrupt):
-            _complain("interrupted")
+            complain("interrupted")
             code = ExitCode.INTERRUPTED
         except TaskchaosError as error:
-            _complain(str(error))
+            complain(str(error))
             code = error.exit_code
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more; nor at exit
             code = ExitCode.STACK
         except OSError as error:
-            _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+            complain(f"{error.filename or 'a file'}: {error.strerror or error}")
             code = ExitCode.STACK
         except Exception as error:
-            _complain(_defect(error))
+            complain(f"a defect of taskchaos: {unforeseen(error)}; please report it")
             code = ExitCode.STACK
         sys.exit(int(code or 0))
-
-
-def _complain(text: str) -> None:
-    shown = f"taskchaos: {' '.join(text.split())}".encode("utf-8", "replace").decode()
-    click.echo(shown, err=True)
-
-
-def _defect(error: Exception) -> str:
-    """An error that nobody foresaw, in one line that says where to look."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return f"a defect of taskchaos: {type(error).__name__}: {error} ({place}); please report it"
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -312,7 +299,7 @@ def check_subject(subject: str) -> int:
     if outcome.interrupted:
         raise KeyboardInterrupt
     if "error" in outcome.said:
-        _complain(outcome.said["error"])
+        complain(outcome.said["error"])
         return int(outcome.said["code"])
     if "problems" not in outcome.said:
         raise UsageError(f"subject {subject!r}: its code ended the process that loaded it, which {outcome.how}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -38,3 +41,15 @@ class StackError(TaskchaosError):
     """The stack did not start, died under the case, or could not be healed."""
 
     exit_code = ExitCode.STACK
+
+
+def complain(text: str) -> None:
+    """Say on standard error, in one line, what went wrong."""
+    shown = f"taskchaos: {' '.join(text.split())}".encode("utf-8", "replace").decode()
+    print(shown, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def unforeseen(error: BaseException) -> str:
+    """An error that nobody foresaw, and where it came up."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"

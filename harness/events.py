@@ -315,6 +315,15 @@ class Log:
             os.close(self._files.popitem()[1])
 
 
+def append(path: Path, event: Event) -> None:
+    """Append one event to a file. Raises StackError when that is not possible."""
+    log = Log(path)
+    try:
+        log.emit(event)
+    finally:
+        log.close()
+
+
 def read(path: Path) -> Iterator[Event]:
     """The events of a file, in order. Lines that cannot be read are left out, or become one `Unreadable` at the end.
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import events, run
-from harness.errors import ExitCode, StackError, TaskchaosError, UsageError
+from harness.errors import ExitCode, StackError, TaskchaosError, UsageError, complain
 from harness.guard import Outcome, Say, guarded
 from harness.history_io import EVENTS
 from harness.manifest import seal_run
@@ -22,6 +21,9 @@ from harness.report.run import collect
 from harness.result import RunResult
 from harness.run import RunOptions
 from harness.watch import Watch
+
+if TYPE_CHECKING:
+    from harness.pytest_record import Record
 
 #: pytest's exit code for a command line that it cannot use, and for a selection that is empty.
 _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
@@ -71,7 +73,8 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
     say(folder=str(options.folder))
     given = _Given(options)
     status = pytest.main(_command_line(asked, options), plugins=[given])
-    say(status=int(status), troubles=given.troubles)
+    record = given.record
+    say(status=int(status), closed=bool(record and record.closed), troubles=record.troubles if record else [])
 
 
 def _command_line(asked: Asked, options: RunOptions) -> list[str]:
@@ -86,7 +89,7 @@ def _command_line(asked: Asked, options: RunOptions) -> list[str]:
 
 
 class _Given:
-    """Hands the options to the pytest plugin, so that they are made and checked once, and takes its troubles back."""
+    """Hands the options to the pytest plugin, so that they are made and checked once, and takes its record back."""
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
@@ -99,12 +102,11 @@ class _Given:
         config.stash[pytest_plugin._options_key] = self._options
 
     @property
-    def troubles(self) -> list[str]:
-        """What could not be written down."""
+    def record(self) -> Record | None:
+        """What the plugin wrote of the run, and could not write down."""
         from harness import pytest_plugin
 
-        record = self._config.stash.get(pytest_plugin._record_key, None) if self._config else None
-        return record.troubles if record else []
+        return self._config.stash.get(pytest_plugin._record_key, None) if self._config else None
 
 
 def _never_began(outcome: Outcome) -> TaskchaosError:
@@ -128,10 +130,10 @@ def _conclude(folder: Path, outcome: Outcome, watch: Watch) -> int:
     """Close the record if the child could not, write the reports, print the summary, return the exit code."""
     troubles = list(outcome.said.get("troubles", ()))
     try:
-        if "status" not in outcome.said or not _is_closed(folder):
+        if not outcome.said.get("closed"):
             _close(folder, outcome)
         elif outcome.interrupted:
-            _emit(folder, replace(_ended(folder), interrupted=True))
+            events.append(folder / EVENTS, replace(_ended(folder), interrupted=True))
     except (TaskchaosError, OSError) as error:
         troubles.append(str(error))
     result = _result(folder, troubles)
@@ -149,7 +151,7 @@ def _conclude(folder: Path, outcome: Outcome, watch: Watch) -> int:
         report = None
     watch.summary(result, report)
     for trouble in dict.fromkeys(troubles):
-        print(f"taskchaos: {' '.join(trouble.split())}", file=sys.stderr)  # noqa: T201
+        complain(trouble)
     if troubles and result.exit_code != ExitCode.FAIL:
         return int(ExitCode.STACK)
     return int(result.exit_code)
@@ -164,15 +166,11 @@ def _close(folder: Path, outcome: Outcome) -> None:
         why = outcome.said.get("error") or f"the run {outcome.how} before it was done"
         if "status" in outcome.said:
             why = "pytest failed internally, before it could close the run: see logs/pytest.log"
-        _emit(folder, events.Problem(text=why, stack=True))
+        events.append(folder / EVENTS, events.Problem(text=why, stack=True))
     ended = _ended(folder)
     if outcome.interrupted or not ended.wall_s:
-        _emit(folder, replace(ended, interrupted=outcome.interrupted))
+        events.append(folder / EVENTS, replace(ended, interrupted=outcome.interrupted))
     seal_run(folder)
-
-
-def _is_closed(folder: Path) -> bool:
-    return any(isinstance(event, events.RunEnded) for event in events.read(folder / EVENTS))
 
 
 def _ended(folder: Path) -> events.RunEnded:
@@ -183,12 +181,6 @@ def _ended(folder: Path) -> events.RunEnded:
             return event
     times = [event.at_ns for event in found if event.at_ns]
     return events.RunEnded(wall_s=round((max(times) - min(times)) / 1e9, 2) if times else 0.0)
-
-
-def _emit(folder: Path, event: events.Event) -> None:
-    log = events.Log(folder / EVENTS)
-    log.emit(event)
-    log.close()
 
 
 def _result(folder: Path, troubles: list[str]) -> RunResult:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from harness.errors import ExitCode, TaskchaosError
+from harness.errors import ExitCode, TaskchaosError, unforeseen
 from harness.stack.owned import die_with_parent
 
 _POLL_S = 0.1
@@ -91,9 +91,7 @@ def _be_child(work: Callable[[Say], None], fd: int) -> None:
     except TaskchaosError as error:
         say(error=str(error), code=int(error.exit_code))
     except BaseException as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{os.path.basename(last.filename)}:{last.lineno}"
-        say(error=f"{type(error).__name__}: {error} ({place})", code=int(ExitCode.STACK), trace=traceback.format_exc())
+        say(error=unforeseen(error), code=int(ExitCode.STACK), trace=traceback.format_exc())
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from harness.suite import Chaos
 
 OUTCOME = "taskchaos_outcome"
+#: The attribute of a report that carries what the controller has to know; plain values, for xdist sends them on.
+NOTE = "taskchaos"
 _WORKER_INPUT = "taskchaos"
 _options_key = pytest.StashKey["RunOptions"]()
 _record_key = pytest.StashKey["Record"]()
@@ -134,7 +136,7 @@ def pytest_collection_modifyitems(
         yield
         return
     from harness.errors import UsageError
-    from harness.suite import arrange, check_subjects
+    from harness.suite import arrange, check_files, check_subjects
 
     whole = list(items)
     yield
@@ -143,6 +145,7 @@ def pytest_collection_modifyitems(
         items.clear()
         return
     try:
+        check_files(config, whole)
         check_subjects(config, options, whole)
         arrange(config, options, items)
     except UsageError as error:
@@ -224,7 +227,7 @@ class _Reports:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """What failed beside the verdicts, and what was skipped."""
-        if (not report.passed or hasattr(report, "taskchaos")) and (record := _record(self._config)):
+        if (not report.passed or hasattr(report, NOTE)) and (record := _record(self._config)):
             record.logged(report)
         if (record := self._config.stash.get(_record_key, None)) is not None:
             record.go_on()

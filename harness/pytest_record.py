@@ -25,7 +25,7 @@ from harness.errors import TaskchaosError
 from harness.events import Event
 from harness.history_io import EVENTS
 from harness.manifest import PLAN, seal_run
-from harness.pytest_plugin import is_case
+from harness.pytest_plugin import NOTE, is_case
 from harness.report import write_all
 from harness.report.run import collect
 from harness.result import RunResult
@@ -35,8 +35,6 @@ from harness.suite import Chaos, Inconclusive, NeverCalled, NoVerdict, Unexpecte
 
 #: Raised by `chaos` itself: the verdict is in the stream already.
 _VERDICTS = (Inconclusive, NoVerdict, Unexpected)
-#: The attribute of a report that carries what the controller has to know; plain values, for xdist sends them on.
-NOTE = "taskchaos"
 _LONGEST = 500
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Warning|Exit|Interrupt)\b")
 
@@ -74,12 +72,13 @@ def _reason(error: BaseException) -> str:
 class Record:
     """The controller's end: writes events, closes the run, and knows whether the user ended it.
 
-    troubles: what could not be written down; then no verdict can be believed.
+    troubles: what could not be written down; then no verdict can be believed. closed: whether the run's end is written.
     """
 
     options: RunOptions
     troubles: list[str] = field(default_factory=list)
     interrupted: bool = False
+    closed: bool = False
     _kept: list[Event] = field(default_factory=list)  # until it is clear that this is a run of ours
     _handlers: dict[signal.Signals, Any] = field(default_factory=dict)
 
@@ -93,11 +92,7 @@ class Record:
             self.keep(event)
             return
         try:
-            log = events.Log(run.open_run(self.options))
-            try:
-                log.emit(event)
-            finally:
-                log.close()
+            events.append(run.open_run(self.options), event)
         except TaskchaosError as error:
             self.troubles.append(str(error))
 
@@ -159,7 +154,7 @@ class Record:
             self.emit(event)
         wall_s = round((now_ns() - self.options.began_ns) / NS_PER_S, 2)
         self.emit(events.RunEnded(wall_s=wall_s, interrupted=self.interrupted, status=status))
-        folder = self.options.folder
+        folder, self.closed = self.options.folder, True
         try:
             seal_run(folder)
             if write:

@@ -163,8 +163,8 @@ def open_run(options: RunOptions) -> Path:
             plan.write(json.dumps(codec.encode(options), indent=1) + "\n")
     except OSError as error:
         raise StackError(f"{folder / PLAN} cannot be written: {error.strerror}") from error
-    log = events.Log(folder / EVENTS)
-    log.emit(
+    events.append(
+        folder / EVENTS,
         events.RunStarted(
             run=folder.name,
             seed=options.seed,
@@ -178,9 +178,8 @@ def open_run(options: RunOptions) -> Path:
             shard=options.shard,
             suites=options.suites,
             subjects=options.subjects,
-        )
+        ),
     )
-    log.close()
     return folder / EVENTS
 
 

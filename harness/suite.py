@@ -107,9 +107,7 @@ def refuse(config: pytest.Config, options: RunOptions, text: str) -> None:
 def _say(config: pytest.Config, options: RunOptions, event: events.Event) -> None:
     """Put an event into the stream, from one of the processes that collect the same."""
     if not hasattr(config, "workerinput") or config.workerinput["workerid"] == "gw0":
-        stream = events.Log(run.open_run(options))
-        stream.emit(event)
-        stream.close()
+        events.append(run.open_run(options), event)
 
 
 def check_ids(items: Sequence[pytest.Item]) -> None:
@@ -120,16 +118,20 @@ def check_ids(items: Sequence[pytest.Item]) -> None:
             raise UsageError(f"{twin.nodeid} and {item.nodeid} are both case {name_of(item)}: rename one of them")
 
 
+def check_files(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Raise UsageError when a file that was asked for by name holds no test. items: all, none left out."""
+    given = {Path(str(arg).partition("::")[0]).resolve() for arg in config.args}
+    for path in sorted(given - {item.path.resolve() for item in items}):
+        if path.suffix == ".py":
+            raise UsageError(f"{path} holds no test")
+
+
 def check_subjects(config: pytest.Config, options: RunOptions, items: Sequence[pytest.Item]) -> None:
     """Raise UsageError when a subject expects something of scenarios that there are not. items: all, none left out."""
     scenarios: dict[Path, set[str]] = {}
     for item in items:
         if is_case(item):
             scenarios.setdefault(item.path, set()).add(scenario_of(item))
-    given = {Path(str(arg).partition("::")[0]).resolve() for arg in config.args}
-    for path in sorted(given - {item.path.resolve() for item in items}):
-        if path.suffix == ".py":
-            raise UsageError(f"{path} holds no test")
     in_part = {Path(str(arg).partition("::")[0]).resolve() for arg in config.args if "::" in str(arg)}
     whole = {
         path.stem.removeprefix("test_"): frozenset(names)
