@@ -94,6 +94,24 @@ def test_the_users_wish_heals_judges_what_there_is_and_exits_130(
     _ended(tmp_path, 5.0)
 
 
+def _started(process: int) -> bool:
+    """Whether a process has a child."""
+    return bool(Path(f"/proc/{process}/task/{process}/children").read_text().split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_wish_that_comes_when_the_run_has_ended_leaves_its_reports_whole(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    running = _start(tmp_path, "-s", "stock_best", "-n", "1")
+    until(lambda: not _started(running.pid), "the cases have ended, and the reports are being written", 60.0)
+    running.send_signal(number)
+    assert running.wait(60) == 0, (tmp_path / "out.log").read_text()
+    assert verdict(tmp_path / "run")["exit_code"] == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert "PASS in" in (tmp_path / "out.log").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", ["the first output", "the run folder", "the first case"])
 def test_an_early_wish_is_no_traceback(tmp_path: Path, number: signal.Signals, after: str) -> None:

@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from c_locale import C_LOCALE
 from cli_support import COMMAND, TIMEOUT_S, verdict
 
 from harness.stack.redis_server import find_binary
 
 ROOT = Path(__file__).parents[2]
 ONCE = ("run", "transient_error", "-k", "once", "-s", "locked_retry")
-#: Python under the C locale without the modes that would make it UTF-8 all the same.
-C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def _run(words: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:

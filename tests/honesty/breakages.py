@@ -313,6 +313,14 @@ TESTS = (
         "chaos was called twice",
         "def test_twice(chaos):\n    chaos(LOAD, SLOW, slo=Slo())\n    chaos(LOAD, SLOW, slo=Slo())\n",
     ),
+    BadTest(
+        "run_anew",
+        Comes.SUITE,
+        "was run already in this run",
+        "def test_run_anew(chaos, request, subject):\n    from harness.suite import Chaos\n"
+        "    chaos(LOAD, SLOW, slo=Slo(target_tps=None))\n"
+        "    Chaos(chaos._options, request.node, subject)(LOAD, SLOW, slo=Slo(target_tps=None))\n",
+    ),
     BadTest("breaks", Comes.SUITE, "ZeroDivisionError", "def test_breaks(chaos):\n    1 / 0\n"),
     BadTest(
         "teardown",

@@ -51,6 +51,12 @@ def shards(tmp_path: Path) -> list[Path]:
     return [shard_folder(tmp_path / "all" / f"chaos-{i}" / "run", i, 3) for i in (1, 2, 3)]
 
 
+def test_a_run_is_not_merged_into_one_of_its_shards(shards: list[Path], tmp_path: Path) -> None:
+    """What is copied would be copied again, without an end."""
+    said = refused(tmp_path / "all", out=shards[1] / "cases" / "merged")
+    assert f"is inside shard {shards[1]}: choose another place" in said
+
+
 def test_all_shards_are_the_whole_run(shards: list[Path], tmp_path: Path) -> None:
     done, result = merged(tmp_path / "all", out=tmp_path / "whole")
     assert done.exit_code == 0, done.output

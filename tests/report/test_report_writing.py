@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import report_samples as samples
+from c_locale import C_LOCALE
 
 from harness.errors import TaskchaosError, UsageError
 from harness.events import Problem
@@ -18,20 +19,17 @@ from harness.report.files import replace_text
 
 ROOT = Path(__file__).parents[2]
 VIEWS = ("verdict.json", "junit.xml", "summary.md", "report.html")
-#: Python under the C locale without the modes that would make it UTF-8 all the same; a default encoding is an error.
-C_LOCALE = {
+ENVIRONMENT = {
     **{k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))},
-    "LC_ALL": "C",
-    "PYTHONUTF8": "0",
-    "PYTHONCOERCECLOCALE": "0",
+    **C_LOCALE,
     "PYTHONPATH": str(ROOT),
 }
 
 
 def python(code: str, *arguments: bytes | str) -> subprocess.CompletedProcess[bytes]:
-    """Run a script in the C locale."""
+    """Run a script in the C locale; that it uses a default encoding is an error."""
     argv = [sys.executable, "-X", "warn_default_encoding", "-W", "error::EncodingWarning", "-c", code, *arguments]
-    return subprocess.run(argv, env=C_LOCALE, capture_output=True, timeout=60, check=False)
+    return subprocess.run(argv, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("view", VIEWS)
