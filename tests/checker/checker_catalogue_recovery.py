@@ -50,6 +50,11 @@ def _() -> H:
     return open_load(((3000, 150),)).set(torn_records=1)
 
 
+@known("back, whatever cannot be read", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s", others=(Rule.EVIDENCE,))
+def _() -> H:
+    return open_load(((3000, 192),)).set(torn_records=1)
+
+
 @known("back at 95 %", Rule.RECOVERY, PASS, 0.0, "back after 0.00 s")
 def _() -> H:
     return open_load(((3000, 192),))

@@ -84,6 +84,23 @@ for _torn, _verdict in ((1, FAIL), (2, UNKNOWN)):
 
 
 @known(
+    "3 torn where four more effects in two seconds would be enough",
+    Rule.THROUGHPUT,
+    FAIL,
+    8.0,
+    "healed 8.0/s < 10.0/s",
+    expression="effects/s >= 10, or 95 % of the offered rate",
+    others=(Rule.EVIDENCE,),
+)
+def _() -> H:
+    builder = H().slo(10, phases=frozenset({HEALED})).phase(HEALED, 1000, 3000, 40)
+    for op in range(40):
+        at = 1000 + op * 125 if op < 16 else 3100
+        builder.ack(op, at=1000 + op * 50).attempt(op, at, at).effect(op, at)
+    return builder.set(torn_records=3)
+
+
+@known(
     "getting going: a drain counts whole",
     Rule.THROUGHPUT,
     FAIL,
