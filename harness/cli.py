@@ -327,7 +327,7 @@ def new_subject(name: str, force: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def proxy(arguments: tuple[str, ...]) -> None:
     """Run the embedded proxy by itself (--host, --port, --config)."""
-    os.execv(sys.executable, [sys.executable, "-m", "faults.proxy", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "faults.proxy", *arguments])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from harness.settle import Settled, Settling
 from harness.stack.base import Stack
 from harness.stack.local import LocalStack
 from harness.stack.options import Place
+from harness.standstill import Standstill, StandstillError
 from harness.turnstile import Turn
 from harness.workload import LoadModel, pardon
 
@@ -43,6 +44,8 @@ LOAD_GRACE_S = 6.0
 FILL_S = 120.0
 #: How often it is asked whether the harness's own part still is as it should be.
 AUDIT_EVERY_S = 0.25
+#: Whose an error is, if not the stack's.
+_TROUBLES = ((SubjectError, Trouble.SUBJECT), (StandstillError, Trouble.STANDSTILL))
 #: How long a dead letter that was run again has to take effect, beyond what the subject may rightly wait.
 REDRIVE_S = 5.0
 
@@ -151,7 +154,7 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: T
                 (folder / "logs" / "harness.log").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
             known = isinstance(error, (TaskchaosError, FaultError))
             text = str(error) if known else f"{type(error).__name__}: {error}"
-            trouble = Trouble.SUBJECT if isinstance(error, SubjectError) else Trouble.STACK
+            trouble = next((t for kind, t in _TROUBLES if isinstance(error, kind)), Trouble.STACK)
             result = judge.no_verdict(case, folder, " ".join(text.split()), trouble, time.monotonic() - began)
         log.emit(events.CaseJudged(case=case.id, result=result))
         return result
@@ -169,7 +172,8 @@ def _stack(case: Case, folder: Path) -> Stack:
 
 def _run(case: Case, folder: Path, log: events.Log, stop: Path, place: Turn | None) -> None:
     """Run the case and seal its evidence, when everything that could still write to it has ended."""
-    state = _on_a_stack(case, folder, log, stop, place)
+    with Standstill():
+        state = _on_a_stack(case, folder, log, stop, place)
     if why := alarm.raised(folder / LEDGER):
         raise StackError(why)
     seal_case(folder, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
         raise StackError(f"{options.folder} cannot be written: {error.strerror}") from error
     say(folder=str(options.folder))
     given = _Given(options)
+    os.environ.pop("PYTEST_ADDOPTS", None)  # what the user wants of tests of their own
     status = pytest.main(_command_line(asked, options), plugins=[given])
     record = given.record
     say(status=int(status), closed=bool(record and record.closed), troubles=record.troubles if record else [])

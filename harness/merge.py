@@ -79,6 +79,9 @@ def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
     options = run.reserve(options)
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{options.folder}: {error.strerror}; use --out for another place") from error
+    try:
         (options.folder / PLAN).write_text(json.dumps(codec.encode(options), indent=1) + "\n", encoding="utf-8")
         for part in parts:
             _copy(part, options.folder)

@@ -72,6 +72,7 @@ class Trouble(StrEnum):
     """Why a case has no verdict: what failed, if it was not the subject's task code that was judged."""
 
     STACK = "stack"  # the harness's own: Redis, proxy, processes, disk; or a heal
+    STANDSTILL = "standstill"  # the machine slept, was stopped, or had its clock set
     SUBJECT = "subject"  # code of the subject that the harness calls: pending(), install() and so on
     SUITE = "suite"  # the test's own code
     INTERRUPTED = "interrupted"  # the user ended the run

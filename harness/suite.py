@@ -20,7 +20,7 @@ from harness.expectations import check_expectations
 from harness.manifest import CASES
 from harness.profile import Depth
 from harness.pytest_plugin import OUTCOME, is_case
-from harness.result import CaseResult, Expectation
+from harness.result import CaseResult, Expectation, Trouble
 from harness.run import RunOptions
 from harness.shard import Share, deal
 from harness.stack.options import Pool, with_settings
@@ -278,9 +278,10 @@ class Chaos:
         result = self._conduct(case, alone=self._item.get_closest_marker("alone") is not None)
         late = case.workload.model is LoadModel.OPEN and load_was_late(result)
         missed = case.expectation.missed(result.outcome, frozenset(result.failed_rules))
-        if late or missed or (result.repairs and not result.as_expected):
-            # The machine was too busy to offer the load, a control's defect met no chance to show, or the proxy had to
-            # be restarted, which nobody planned: no finding about the subject. Once more, alone.
+        slept = result.trouble is Trouble.STANDSTILL
+        if late or missed or slept or (result.repairs and not result.as_expected):
+            # The machine was too busy to offer the load or slept, a control's defect met no chance to show, or the
+            # proxy had to be restarted, which nobody planned: no finding about the subject. Once more, alone.
             folder = self._options.folder / CASES / case.id
             folder.rename(folder.with_name(f"{case.id}~1"))
             result = self._conduct(case, alone=True, tries=2)

@@ -57,6 +57,7 @@ MARKS: Mapping[Standing, str] = {
 }
 _TROUBLES: Mapping[Trouble, Standing] = {
     Trouble.STACK: Standing.STACK,
+    Trouble.STANDSTILL: Standing.STACK,
     Trouble.SUBJECT: Standing.SUBJECT,
     Trouble.SUITE: Standing.SUITE,
     Trouble.INTERRUPTED: Standing.INTERRUPTED,

@@ -18,7 +18,7 @@ class ProxyServer:
     def __init__(self, log: Path) -> None:
         """Start on a random port; `connect` has to follow. Raises StackError."""
         self._log = log
-        argv = [sys.executable, "-m", "faults.proxy", "--host", "127.0.0.1", "--port", "0"]
+        argv = [sys.executable, "-P", "-m", "faults.proxy", "--host", "127.0.0.1", "--port", "0"]
         self.process = OwnedProcess("proxy", argv, log)
 
     def connect(self) -> None:

@@ -149,7 +149,7 @@ class LocalZygote(Zygote):
         """Start it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            argv = [sys.executable, "-m", "harness.stack.zygote", str(theirs.fileno())]
+            argv = [sys.executable, "-P", "-m", "harness.stack.zygote", str(theirs.fileno())]
             self._process = OwnedProcess("zygote", argv, log, fds=(theirs.fileno(),))
         super().__init__(ours, self._process.tail)
 

@@ -54,7 +54,7 @@ def run_command_line(config_path: Path, ready_fd: int) -> None:
     config = RoleConfig.load(config_path)
     os.set_inheritable(ready_fd, True)
     environment = {**os.environ, CONFIG_VARIABLE: str(config_path), READY_VARIABLE: str(ready_fd)}
-    os.execve(sys.executable, [sys.executable, "-m", "celery", *command_line(config)], environment)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "celery", *command_line(config)], environment)
 
 
 def command_line(config: RoleConfig) -> list[str]:

@@ -94,6 +94,8 @@ def test_a_shard_that_no_case_fell_to_passes(tmp_path: Path, parallel: str) -> N
     assert done.code == 2
     assert "shard 1/2: no run folder of it was given" in done.out
     assert "shard 2/2" not in done.out
+    done = taskchaos("merge", "2", "--out", "/proc/none", cwd=tmp_path)
+    assert done.code == 4 and done.error_line.startswith("taskchaos: /proc/none: "), done.err
 
 
 def test_no_case_at_all_is_a_usage_error_in_a_shard_too(tmp_path: Path) -> None:

@@ -46,6 +46,20 @@ def test_a_closed_standard_stream_changes_no_verdict(tmp_path: Path, closed: str
     assert b"PASS" in done.stdout or ">&-" in closed.split()
 
 
+@pytest.mark.parametrize("start", ["zygote", "cli"])
+def test_files_in_the_working_directory_that_are_called_like_packages(tmp_path: Path, start: str) -> None:
+    """A Django project has its own celery.py; `python -m` would put it before the package."""
+    for name in ("celery", "kombu", "redis", "billiard", "faults", "harness", "logging", "json"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is not the package')\n")
+    done = _run([COMMAND, *ONCE, "-n", "2", "--worker-start", start, "--out", "run"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_users_own_pytest_options_are_not_for_a_run(tmp_path: Path) -> None:
+    done = _run([COMMAND, *ONCE, "-n", "1", "--out", "run"], tmp_path, PYTEST_ADDOPTS="--no-such-option -x")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_only_collecting_leaves_no_run_folder(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytest", str(ROOT / "suites"), "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = _run(words, tmp_path)

@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from honesty_support import COMMAND, Came
 from waiting import until
+
+from harness.stack.proc import children_of
+from harness.standstill import LONGEST_GAP_S
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -72,6 +76,13 @@ class Running:
                 found.append(int(entry))
         return found
 
+    def tree(self) -> list[int]:
+        """All processes of this run, parents first."""
+        found = [self._popen.pid]
+        for pid in found:
+            found += children_of(pid)
+        return found
+
     def ended(self) -> Came:
         """Wait for its end."""
         code = self._popen.wait(120)
@@ -126,6 +137,26 @@ def test_a_proxy_of_the_harness_that_hangs_is_no_finding(tmp_path: Path) -> None
     came = running.ended()
     _blames_nobody(came)
     assert came.code == 3 and "the proxy does not answer" in came.out, came.out
+
+
+@pytest.mark.parametrize("parallel", ["1", "2"])
+def test_a_run_that_stood_still_is_run_again(tmp_path: Path, parallel: str) -> None:
+    """As on a laptop that was closed: every lease and time-out is over when it goes on, whoever held it."""
+    running = Running(tmp_path, tmp_path / "run", "locked_retry", parallel=parallel)
+    running.reaches('"phase":"fault"')
+    stopped = running.tree()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    held = threading.Event()
+    held.wait(LONGEST_GAP_S + 1.0)  # what is waited for is time itself
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    came = running.ended()
+    (case,) = came.verdict["cases"]
+    assert came.code == 0 and case["outcome"] == "pass" and case["tries"] == 2, came.out
+    first = came.folder / "cases" / f"{case['id']}~1"
+    assert "everything stood still for" in (first / "events.jsonl").read_text()
+    assert not (first / "final.json").exists(), "there is nothing in it to be judged later"
 
 
 def test_the_process_that_runs_the_cases_is_killed(tmp_path: Path) -> None:
