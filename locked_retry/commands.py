@@ -20,7 +20,9 @@ import locked_retry
 from locked_retry.broker import Broker, NotInstalled, connect
 from locked_retry.dead_letters import DeadLetter, Tools
 from locked_retry.prometheus import broker_families, render
+from locked_retry.releases import UnknownRelease
 from locked_retry.statistics import Statistics, collect
+from locked_retry.text import encodable
 
 #: What can go wrong between here and Redis. Anything else is a bug and shows its traceback.
 FAILURES = (RedisError, KombuError, NotInstalled, OSError)
@@ -35,7 +37,7 @@ class OneLine(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader of our output has left: click knows what to do
-        except NotInstalled as error:
+        except (NotInstalled, UnknownRelease) as error:
             raise click.ClickException(str(error)) from error
         except FAILURES as error:
             where = ctx.meta.get("locked_retry.where", "no answer from the broker")
@@ -78,7 +80,7 @@ def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -
 
 def _line(letter: DeadLetter) -> str:
     counts = f"attempts {letter.attempts}  crashes {letter.crashes}"
-    return f"{letter.row}  {letter.task}  {_when(letter)}  {counts}  {letter.reason}"
+    return encodable(f"{letter.row}  {letter.task}  {_when(letter)}  {counts}  {letter.reason}")
 
 
 def _when(letter: DeadLetter) -> str:
@@ -105,10 +107,14 @@ def _unknown(rows: Iterable[str]) -> str:
     return f"no dead letter {', '.join(rows)}; `dead list` names them"
 
 
-def _chosen(tools: Tools, rows: tuple[str, ...], everything: bool, task: str) -> list[str]:
-    if sum((bool(rows), everything, bool(task))) != 1:
-        raise click.UsageError("name rows, or give --task NAME, or --all")
-    return list(rows) or [letter.row for letter in tools.dead(newest_first=False, task=task)]
+def _chosen(
+    tools: Tools, rows: tuple[str, ...], everything: bool, task: str, older_than: float | None = None
+) -> list[str]:
+    some = bool(task) or older_than is not None
+    if sum((bool(rows), everything, some)) != 1:
+        raise click.UsageError("name rows, or say which ones by options, or give --all")
+    older_than_s = None if older_than is None else older_than * 86_400
+    return list(rows) or [letter.row for letter in tools.dead(False, task, older_than_s)]
 
 
 def _report(done: str, moved: list[str], rows: tuple[str, ...], as_json: bool) -> None:
@@ -139,13 +145,22 @@ def requeue(context: click.Context, rows: tuple[str, ...], everything: bool, tas
 @_rows
 @_all
 @_task
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="All that died longer ago.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @click.pass_context
-def purge(context: click.Context, rows: tuple[str, ...], everything: bool, task: str, yes: bool, as_json: bool) -> None:
+def purge(
+    context: click.Context,
+    rows: tuple[str, ...],
+    everything: bool,
+    task: str,
+    older_than: float | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Delete for good."""
     tools = _tools(context)
-    chosen = _chosen(tools, rows, everything, task)
+    chosen = _chosen(tools, rows, everything, task, older_than)
     if not rows and not yes and chosen:
         click.confirm(f"Delete {len(chosen)} dead letters for good?", abort=True, err=True)
     _report("purged", tools.purge(chosen), rows, as_json)
@@ -162,7 +177,7 @@ def audit(context: click.Context, repair: bool, as_json: bool) -> None:
         click.echo(json.dumps({"findings": [asdict(finding) for finding in findings], "repaired": repair}))
     else:
         for finding in findings:
-            click.echo(f"{finding.row}: {finding.problem}")
+            click.echo(encodable(f"{finding.row}: {finding.problem}"))
         click.echo(f"{len(findings)} problem(s){' repaired' if repair and findings else ''}")
     context.exit(1 if findings and not repair else 0)
 

@@ -1,4 +1,4 @@
-"""Dead letters and the audit: what was given up and why, and tools to look, requeue, purge and check."""
+"""Dead letters: what was given up and why, and tools to look, requeue and purge; and to check all that there is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from celery import Celery
 
+from locked_retry.audit import CHUNK, Audit, Finding, chunks
 from locked_retry.broker import connect
-from locked_retry.store import Keys, Script, call
-
-#: Rows per script call: Redis serves nobody else meanwhile.
-CHUNK = 200
+from locked_retry.store import Keys, Script, call, text_of, wire
+from locked_retry.text import message_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +29,6 @@ class DeadLetter:
     crashes: int
     queue: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something the audit found wrong."""
-
-    row: str
-    problem: str
-
-
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(values)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
 
 
 @dataclass(frozen=True)
@@ -65,12 +49,32 @@ class Tools:
         indexes = self.keys.indexes()
         return call(self.redis, Script.load(script), [len(indexes), *indexes, self.keys.prefix, *arguments])
 
-    def dead(self, newest_first: bool = True, task: str = "") -> Iterator[DeadLetter]:
-        """All dead letters, of one task if it is named."""
-        rows = self.redis.zrange(f"{self.keys.prefix}dead", 0, -1, desc=newest_first)
-        for letter in self.letters(row.decode() for row in rows):
+    def dead(
+        self, newest_first: bool = True, task: str = "", older_than_s: float | None = None
+    ) -> Iterator[DeadLetter]:
+        """All dead letters; of one task if it is named, and of those that died longer ago."""
+        newest = "+inf"
+        if older_than_s is not None:
+            seconds, micros = self.redis.time()
+            newest = f"{(seconds - older_than_s) * 1000 + micros / 1000:.0f}"
+        for letter in self.letters(self._rows(newest_first, newest)):
             if not task or letter.task == task:
                 yield letter
+
+    def _rows(self, newest_first: bool, newest: str) -> Iterator[str]:
+        """The names of all, some at a time, while others come and go at both ends."""
+        index, most = f"{self.keys.prefix}dead", CHUNK
+        begin, end = (newest, "-inf") if newest_first else ("-inf", newest)
+        seen: set[bytes] = set()  # of the last time of death: others have the same
+        while True:
+            found = self.redis.zrange(index, begin, end, newest_first, True, byscore=True, offset=0, num=most)
+            fresh = [(row, score) for row, score in found if row not in seen]
+            yield from (text_of(row) for row, _ in fresh)
+            if len(found) < most:
+                return
+            last = found[-1][1]
+            seen = {row for row, score in found if score == last} | (seen if f"{last:.0f}" == begin else set())
+            begin, most = f"{last:.0f}", CHUNK + len(seen)
 
     def show(self, row: str) -> DeadLetter | None:
         """One dead letter; None if there is none of that name."""
@@ -78,10 +82,10 @@ class Tools:
 
     def letters(self, rows: Iterable[str]) -> Iterator[DeadLetter]:
         """Those of these rows that are dead letters."""
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             pipe = self.redis.pipeline(transaction=False)
             for row in chunk:
-                pipe.hgetall(self.keys.row(row))
+                pipe.hgetall(wire(self.keys.row(row)))
             for row, found in zip(chunk, pipe.execute(), strict=True):
                 if found.get(b"st") == b"x":
                     yield _letter(row, found)
@@ -89,35 +93,24 @@ class Tools:
     def requeue(self, rows: Iterable[str]) -> list[str]:
         """Back to the front of their queues, retries counted from 0 again. Returns those that went."""
         moved: list[str] = []
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             letters = list(self.letters(chunk))
             pairs = [part for letter in letters for part in (letter.row, _fresh(letter))]
-            moved += [row.decode() for row in self._call("requeue", *pairs)]
+            moved += map(text_of, self._call("requeue", *map(wire, pairs)))
         return moved
 
     def purge(self, rows: Iterable[str]) -> list[str]:
         """Delete for good. Returns those that were deleted."""
-        return [row.decode() for chunk in _chunks(rows) for row in self._call("purge", *chunk)]
+        return [text_of(row) for chunk in chunks(rows) for row in self._call("purge", *map(wire, chunk))]
 
     def audit(self, repair: bool = False) -> list[Finding]:
-        """Cross-check every state row and index entry, chunk by chunk while workers go on; repair if told to."""
-        found = []
-        for chunk in _chunks(self._names()):
-            found += [Finding(r.decode(), p.decode()) for r, p in self._call("audit", "1" if repair else "0", *chunk)]
-        return found
-
-    def _names(self) -> Iterator[str]:
-        prefix = self.keys.row("")
-        for key in self.redis.scan_iter(match=f"{prefix}*", count=1000):
-            yield key.decode()[len(prefix) :]
-        for index in ("lease", "delay", "dead"):
-            for row, _ in self.redis.zscan_iter(f"{self.keys.prefix}{index}"):
-                if not self.redis.exists(self.keys.row(row.decode())):
-                    yield row.decode()
+        """Cross-check every state row and index entry while workers go on (audit.py); repair if told to."""
+        how = "1" if repair else "0"
+        return Audit(self.redis, self.keys, lambda words: self._call("audit", how, *words)).run()
 
 
 def _letter(row: str, found: dict[bytes, bytes]) -> DeadLetter:
-    text = {k.decode(): v.decode(errors="replace") for k, v in found.items()}
+    text = {text_of(name): text_of(value) for name, value in found.items()}
     try:
         headers = json.loads(text["msg"])["headers"]
         task, task_id = str(headers.get("task", "?")), str(headers.get("id", "?"))
@@ -145,4 +138,4 @@ def _fresh(letter: DeadLetter) -> str:
         headers.update(retries=0, eta=None, lr=f"0~{nesting}~{letter.row}")
     except (ValueError, KeyError, TypeError):
         return letter.message  # never was a Celery message: it goes back as it came
-    return json.dumps(payload)
+    return message_text(payload)

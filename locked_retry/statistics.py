@@ -98,7 +98,7 @@ def _lengths(broker: Broker, names: list[str]) -> list[int]:
     pipe = broker.redis.pipeline(transaction=False)
     for name in names:
         pipe.llen(name)
-    return [int(n) for n in pipe.execute()]
+    return [n if isinstance(n, int) else 0 for n in pipe.execute(raise_on_error=False)]  # one may be no list
 
 
 def _rows(broker: Broker) -> Rows:

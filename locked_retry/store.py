@@ -12,14 +12,19 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+#: The files of a script that are not lib.lua and its own.
+PARTS = {"turn": ("lib", "turn", "claim"), "restore": ("restore",), "fenced": ("fenced",)}
+
 
 class Kind(StrEnum):
-    """How a delivery ended. Only RETRY costs an attempt, only CRASH a crash."""
+    """How a delivery ended. Only RETRY costs an attempt, only CRASH a crash, only RETURN a return."""
 
     OK = "ok"  # done, or rightly ignored: the row goes, a completion record stays
+    FINAL = "final"  # failed as its task foresees: the same, though it counts as a failure
     RETRY = "retry"  # again after a delay
     DEAD = "dead"  # given up: kept as a dead letter
-    REQUEUE = "requeue"  # back to the front of its queue
+    REQUEUE = "requeue"  # back to the front of its queue, at no cost
+    RETURN = "return"  # back unstarted, through no orderly end: counted, and dead when it happens too often
     SNOOZE = "snooze"  # later, at no cost (an ETA, a breaker)
     CRASH = "crash"  # its process died: again after a delay, or dead at the limit
 
@@ -42,12 +47,13 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A lease to be extended, and whether the task has started (a crash then counts as one)."""
+    """A lease to be extended, and whether the task has started (a crash then counts as one, towards `max_crashes`)."""
 
     row: str
     fence: str
     lease_ms: int
     started: bool = False
+    max_crashes: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,10 @@ class Turn:
     lease_ms: int
     done_ms: int
     first_queue: int = 0
-    batch: int = 200
+    batch: int = 100  # most rows to promote, and to reap
     max_crashes: int = 3
+    dead_max_age_ms: int = 30 * 86_400_000
+    dead_max_count: int = 100_000
     settles: Sequence[Settle] = ()
     renewals: Sequence[Renewal] = ()
 
@@ -103,7 +111,10 @@ class Answer:
     reaped: int = 0
     dropped: int = 0
     parked: int = 0
+    more: bool = False  # claiming stopped at a limit beside what was wanted: there may be more
+    trimmed: int = 0  # dead letters that were too old or too many, and are gone
     buried: tuple[Buried, ...] = ()
+    broken: tuple[str, ...] = ()  # queue lists that are no lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +167,9 @@ class Script:
     @classmethod
     @cache
     def load(cls, name: str) -> Script:
-        """The script of this name, with lib.lua in front (not restore.lua and fenced.lua, which know no rows)."""
+        """The script of this name, with what it shares with others in front."""
         folder = Path(__file__).parent / "scripts"
-        library = "" if name in ("restore", "fenced") else (folder / "lib.lua").read_text("utf-8")
-        text = library + (folder / f"{name}.lua").read_text("utf-8")
+        text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in PARTS.get(name, ("lib", name)))
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
 
 
@@ -169,10 +179,10 @@ def turn_arguments(keys: Keys, turn: Turn) -> list[Any]:
     arguments: list[Any] = [
         *(len(names), *names, keys.prefix, turn.worker, turn.number, turn.want, turn.want_bytes, turn.lease_ms),
         *(turn.done_ms, turn.batch, turn.queues, turn.first_queue, turn.max_crashes),
-        *(len(turn.settles), len(turn.renewals)),
+        *(len(turn.settles), len(turn.renewals), turn.dead_max_age_ms, turn.dead_max_count),
     ]
     for s in turn.settles:
-        arguments += (s.row, s.fence, s.kind.value, s.delay_ms, s.reason, s.message, s.budget)
+        arguments += (wire(s.row), s.fence, s.kind.value, s.delay_ms, s.reason, s.message, s.budget)
     arguments += _renewal_words(turn.renewals)
     return arguments
 
@@ -184,27 +194,36 @@ def renewal_arguments(keys: Keys, worker: str, renewals: Sequence[Renewal]) -> l
 
 
 def _renewal_words(renewals: Sequence[Renewal]) -> list[Any]:
-    return [word for r in renewals for word in (r.row, r.fence, r.lease_ms, int(r.started))]
+    return [word for r in renewals for word in (wire(r.row), r.fence, r.lease_ms, int(r.started), r.max_crashes)]
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def text_of(value: bytes | str) -> str:
+    """What Redis holds as text. Row names may be any bytes, as task ids of foreign producers may."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def wire(text: str) -> str | bytes:
+    """The reverse of `text_of`."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape")
 
 
 def read_answer(reply: Any) -> Answer:
     """The reply of turn.lua."""
-    now_ms, due_ms, codes, lost, claims, seen, buried = reply
+    now_ms, due_ms, codes, lost, claims, seen, buried, broken = reply
     return Answer(
         now_ms=int(now_ms),
         due_ms=None if due_ms < 0 else int(due_ms),
-        codes=_text(codes),
-        lost=tuple(_text(row) for row in lost),
-        claims=tuple(Claim(_text(c[0]), _text(c[1]), int(c[2]), int(c[3]), int(c[4]), c[5]) for c in claims),
+        codes=text_of(codes),
+        lost=tuple(text_of(row) for row in lost),
+        claims=tuple(Claim(text_of(c[0]), text_of(c[1]), int(c[2]), int(c[3]), int(c[4]), c[5]) for c in claims),
         promoted=seen[0],
         reaped=seen[1],
         dropped=seen[2],
         parked=seen[3],
-        buried=tuple(Buried(_text(b[0]), _text(b[1]), b[2] or b"") for b in buried),
+        more=bool(seen[4]),
+        trimmed=seen[5],
+        buried=tuple(Buried(text_of(b[0]), text_of(b[1]), b[2] or b"") for b in buried),
+        broken=tuple(text_of(name) for name in broken),
     )
 
 

@@ -1,32 +1,80 @@
 -- audit.lua: whether each row is where its state says, and each index entry has a row. Repairs when told to.
 --
--- KEYS  1-7 as in lib.lua     ARGV  1 prefix, 2 '1' to repair, then names of rows (from state rows and from indexes)
+-- KEYS  1-7 as in lib.lua     ARGV  1 prefix, 2 '1' to repair, then pairs:
+--       a row (from state rows and from indexes), '': are its indexes right, and does somebody wake it if it is parked
+--       a row, its fence or '-': under that fence it was queued or parked, and was not in its list
 -- Reply {row, what is wrong} each. A repeat finds what is still wrong: nothing, after a repair.
 -- A queued row whose message is in no list is queued again: running twice is the lesser evil.
+--
+-- Lists are read by whoever calls (audit.py): to look for each row in a list takes as long as rows times messages.
+-- A row that has been claimed since has another fence; one that came back without is near one of the list's ends.
 
+if #ARGV % 2 ~= 0 then return redis.error_reply('ERR locked_retry: malformed audit') end
+local NEAR = 100
 local repair = ARGV[2] == '1'
 local homes = { r = LEASE, d = DELAY, x = DEAD }
 local names = { [LEASE] = 'lease', [DELAY] = 'delay', [DEAD] = 'dead' }
 local found = {}
-for at = 3, #ARGV do
-  local row = ARGV[at]
-  local v = redis.call('HMGET', row_key(row), 'st', 'q', 'msg', 'lk')
-  local home = homes[v[1]]
+
+local function say(row, problem)
+  found[#found + 1] = { row, problem }
+  return repair
+end
+
+local function peek(key, ...)
+  local v = redis.pcall('HMGET', key, ...)
+  return v.err and {} or v
+end
+
+local function check_indexes(row, state)
+  local home = homes[state]
   for index, name in pairs(names) do
     local inside = redis.call('ZSCORE', index, row)
     if inside and index ~= home then
-      found[#found + 1] = { row, (v[1] and 'also' or 'no row, but') .. ' in ' .. name }
-      if repair then redis.call('ZREM', index, row) end
+      if say(row, (state and 'also' or 'no row, but') .. ' in ' .. name) then redis.call('ZREM', index, row) end
     elseif index == home and not inside then
-      found[#found + 1] = { row, 'not in ' .. name }
-      if repair then redis.call('ZADD', index, int(now_ms), row) end
+      if say(row, 'not in ' .. name) then redis.call('ZADD', index, int(now_ms), row) end
     end
   end
-  local lost = v[1] == 'q' and not redis.call('LPOS', v[2], v[3])
-  lost = lost or (v[1] == 'p' and not redis.call('LPOS', P .. 'wait:' .. (v[4] or ''), row))
-  if lost then
-    found[#found + 1] = { row, v[1] == 'q' and 'not in its queue' or 'parked nowhere' }
-    if repair then to_front(row, v[2], v[3]) end
+end
+
+-- Whether the lock is this row's, held or soon to be, so that it will wake those that wait for it.
+local function frees(row, name, states)
+  local v = row and peek(row_key(row), 'st', 'lk') or {}
+  return v[1] and v[2] == name and string.find(states, v[1], 1, true)
+end
+
+local function check_waker(row, name)
+  local lock = peek(lock_key(name), 'o', 'n')
+  if frees(lock[1], name, 'r') or frees(lock[2], name, 'qdr') then return end
+  if say(row, 'parked, and nobody holds its lock') then free_lock(name, row) end
+end
+
+local function is_near(list, value)
+  for _, rank in ipairs({ 1, -1 }) do
+    local place = redis.pcall('LPOS', list, value, 'RANK', rank, 'MAXLEN', NEAR)
+    if place and type(place) ~= 'table' then return true end
+  end
+  return false
+end
+
+for at = 3, #ARGV, 2 do
+  local row, missed = ARGV[at], ARGV[at + 1]
+  local v = redis.pcall('HMGET', row_key(row), 'st', 'q', 'msg', 'lk', 'f')
+  if v.err then
+    if say(row, 'is no row') then redis.call('UNLINK', row_key(row)) end
+    v = {}
+  end
+  local queued, parked = v[1] == 'q', v[1] == 'p'
+  if missed == '' then
+    check_indexes(row, v[1])
+    if parked and v[4] then check_waker(row, v[4]) end
+  elseif (v[5] or '-') == missed and (queued or parked) then
+    local list, value = queued and v[2] or wait_key(v[4] or ''), queued and v[3] or row
+    if not is_near(list, value) and say(row, queued and 'not in its queue' or 'parked nowhere') then
+      to_front(row, v[2], v[3])
+    end
   end
 end
+if repair then write_counts() end
 return found

@@ -15,7 +15,18 @@ local fence = tonumber(ARGV[1])
 local keep_fence_ms, keep_record_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not (fence and keep_fence_ms and keep_record_ms) then return redis.error_reply('ERR locked_retry: malformed fenced') end
 
+local at = FIXED + 1
+while at <= #ARGV do
+  local words = tonumber(ARGV[at])
+  if not words or words < 1 or at + words > #ARGV then return redis.error_reply('ERR locked_retry: malformed fenced') end
+  at = at + 1 + words
+end
+local record = ARGV[2] ~= '' and redis.call('TYPE', KEYS[2]).ok or 'none'
 local highest = tonumber(redis.call('GET', KEYS[1]) or '0')
+if not highest then return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is no fence') end
+if record ~= 'none' and record ~= 'string' then
+  return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is no record of an effect')
+end
 local function text(number) return string.format('%.0f', number) end
 if fence < highest then return { 'refused', text(highest), {} } end
 
@@ -25,12 +36,10 @@ if keep_fence_ms > 0 then
 else
   redis.call('SET', KEYS[1], text(fence))
 end
-if ARGV[2] ~= '' then
-  if redis.call('EXISTS', KEYS[2]) == 1 then return { 'repeated', text(fence), {} } end
-end
+if record == 'string' then return { 'repeated', text(fence), {} } end
 
 local replies = {}
-local at = FIXED + 1
+at = FIXED + 1
 while at <= #ARGV do
   local words = tonumber(ARGV[at])
   replies[#replies + 1] = redis.call(unpack(ARGV, at + 1, at + words))

@@ -11,10 +11,11 @@ local key = job_key(ARGV[2])
 if KEYS[8] and not is_list(KEYS[8]) then return redis.error_reply('WRONGTYPE ' .. KEYS[8] .. ' is no queue') end
 
 local v = redis.call('HMGET', key, 'what', 'pub', 'total')
-if not v[1] or (v[2] == '0' and not v[3]) then
+if not v[1] or not tonumber(v[2]) or (v[2] == '0' and not v[3]) then
   redis.call('HSET', key, 'what', ARGV[3], 'on', ARGV[4], 'keep', ARGV[5], 'join', ARGV[6], 'list', KEYS[8] or '',
     'expires', ARGV[7], 'pub', 0, 'done', 0, 'dead', 0)
   return { ARGV[3], 0, -1 }
 end
 join_when_ended(ARGV[2]) -- what was put off because its list was none
+write_counts()
 return { v[1], tonumber(v[2]), tonumber(v[3] or -1) }

@@ -4,54 +4,93 @@
 --       3 dead    zset  row -> time of death, ms      4 fence  string, highest fencing token given out
 --       5 worker  hash  last turn of one worker       6 stats  hash, counters       7 stale  list, refused settles
 -- ARGV  1 prefix of all other keys: t:<row> (state row), done:<row>, lock:<name>, wait:<name>, budget:<queue list>,
---       job:<job>, marks:<job>
+--       job:<job>, marks:<job>, clock (the last turn of anybody's, and before when nothing is reaped)
 --
 -- A state row is a hash: st (q queued, r running, d delayed, p parked, x dead), msg (the Celery message, as it is in the
--- queue), q (the list it came from), tag (its delivery tag), f (fence of the holder), w and tn (worker and turn that
--- claimed it), ls (lease, ms), s (1 = the task was started), a (attempts that ended in a retry), c (crashes), rt (times
--- it came back unstarted), mc (max crashes), lk (lock name), lf (fence of the last settle), err (last reason), jb (the
--- shard it is).
+-- queue), q (the list it came from), tag (its delivery tag), nw (which submission of its task id it is), f (fence of the
+-- holder), w and tn (worker and turn that claimed it), s (1 = the task was started), a (attempts that ended in a retry),
+-- c (crashes), rt (times it came back unstarted), mc (max crashes of its task), lk (lock name), pk (1 = it was parked
+-- for it), lf (fence of the last settle), err (last reason), at (time of death, ms), jb (the shard it is).
+--
+-- A completion record, done:<row>, holds the fence that completed it and the submissions that are complete.
 --
 -- A job (sharding.py) is a hash: what (is split: task and size), pub (shards published), total (once all are), done, dead,
--- joined (when, ms), and what job.lua is told about the join. marks:<job> has two bits for each shard: 0 open, 1 done,
--- 2 dead.
+-- joined (when, ms), on (all or success), keep (ms), join (its message), list (its queue), expires (ms). marks:<job> has two
+-- bits for each shard: 0 open, 1 done, 2 dead.
+--
+-- A lock is a hash: o (the row that holds it), f (its fence), n (the row that was woken for it).
+--
+-- Scripts are not rolled back, so no command of theirs may fail after the first write. The first four keys are looked at
+-- first: if one of them is no such thing, nothing is done, and who asked asks again (MISCONF). The other three are records
+-- that nothing depends on, and begin anew. A key of a single row, lock, budget or job that somebody has put something else
+-- into is deleted and taken for absent (what it said is gone); what cannot be put into its queue, because that is no list,
+-- waits among the delayed. These are counted as broken; lists are named in `broken_lists`.
+--
+-- Redis serves nobody else during a script, so the work of a call is bounded: turn.lua and audit.lua say by what, and the
+-- callers of the others send only so much (submit.lua 1000 messages unless told, 8 us each; shard.lua 200; requeue.lua,
+-- purge.lua and audit.lua 100 rows; renew.lua what a worker holds, 3 us each; restore.lua and job.lua one). No command
+-- takes longer because a queue, an index or a wait list is long. What a lock's end looks at: MOST_STRAYS.
 --
 -- Time is the server's. Numbers beyond 2^31 are formatted with %.0f: tostring() would round microseconds.
 
 local LEASE, DELAY, DEAD, FENCE, WORKER, STATS, STALE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local P = ARGV[1]
+local VITAL = 4
+local no_records = {}
+for number, kind in ipairs({ 'zset', 'zset', 'zset', 'string', 'hash', 'hash', 'list' }) do
+  local found = redis.call('TYPE', KEYS[number]).ok
+  if found ~= kind and found ~= 'none' then
+    if number <= VITAL then
+      return redis.error_reply('MISCONF ' .. KEYS[number] .. ' has to be a ' .. kind .. ', not a ' .. found)
+    end
+    no_records[#no_records + 1] = KEYS[number]
+  end
+end
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
 local now_ms = math.floor(now_us / 1000)
+local BROKEN_PAUSE_MS = 30000
+local MOST_SHARDS = 2147483647 -- of a job: two bits each are the longest string that Redis has
 local MAX_RETURNS = 20 -- unstarted and given back this often, it is more likely to be the cause than a bystander
 
 local function int(number) return string.format('%.0f', number) end
 local function row_key(row) return P .. 't:' .. row end
 local function done_key(row) return P .. 'done:' .. row end
+local function lock_key(name) return P .. 'lock:' .. name end
+local function wait_key(name) return P .. 'wait:' .. name end
+
+-- A count that is no number any more begins again.
+local function add(key, field, by)
+  if type(redis.pcall('HINCRBY', key, field, by)) == 'table' then redis.call('HSET', key, field, math.max(by, 0)) end
+end
 
 local tally = {}
 local function count(name, by) tally[name] = (tally[name] or 0) + (by or 1) end
 local function write_counts()
-  for name, by in pairs(tally) do redis.call('HINCRBY', STATS, name, by) end
+  for name, by in pairs(tally) do add(STATS, name, by) end
 end
 
--- The lock is free: the message that has waited longest goes to the front of its queue.
-local function free_lock(name, row)
-  if not name or name == '' then return end
-  local key = P .. 'lock:' .. name
-  if redis.call('HGET', key, 'o') ~= row then return end
-  redis.call('DEL', key)
-  while true do
-    local waiter = redis.call('LPOP', P .. 'wait:' .. name)
-    if not waiter then return end
-    local w = redis.call('HMGET', row_key(waiter), 'st', 'q', 'msg')
-    if w[1] == 'p' then
-      redis.call('HSET', row_key(waiter), 'st', 'q')
-      redis.call('RPUSH', w[2], w[3])
-      return
-    end
-  end
+if #no_records > 0 then
+  redis.call('UNLINK', unpack(no_records))
+  count('broken', #no_records)
 end
+
+-- A command on a key of ours, which may be something else by now: then it goes, and the command finds nothing.
+local function on_ours(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then
+    redis.call('UNLINK', key)
+    count('broken')
+  end
+  return redis.call(command, key, ...)
+end
+
+local function read_row(row, ...) return on_ours('HMGET', row_key(row), ...) end
+
+-- Of a completion record: the fence that completed the row, and the submissions that are complete (' one two ').
+local function read_record(record) return string.match(record or '', '^(%d+)(.*)$') end
+local function completed(row) return read_record(on_ours('GET', done_key(row))) end
 
 local function is_list(key)
   local kind = redis.call('TYPE', key).ok
@@ -64,36 +103,37 @@ local function job_key(job) return P .. 'job:' .. job end
 -- All shards of the job have ended: its join goes into its queue, with the numbers in it, and the job's keys get a TTL.
 local function join_when_ended(job)
   local key = job_key(job)
-  local v = redis.call('HMGET', key, 'total', 'done', 'dead', 'on', 'joined')
-  if not v[1] or v[5] or v[2] + v[3] < tonumber(v[1]) or (v[4] == 'success' and v[3] ~= '0') then return end
-  local w = redis.call('HMGET', key, 'join', 'list', 'expires', 'keep')
-  if w[1] ~= '' then
-    local message = string.gsub(w[1], '\1(%a+)\1', { total = v[1], done = v[2], dead = v[3] })
+  local v = on_ours('HMGET', key, 'total', 'done', 'dead', 'on', 'joined', 'keep')
+  local total, done, dead, keep_ms = tonumber(v[1]), tonumber(v[2]) or 0, tonumber(v[3]) or 0, tonumber(v[6])
+  if not total or not keep_ms or v[5] or done + dead < total or (v[4] == 'success' and dead ~= 0) then return end
+  local w = redis.call('HMGET', key, 'join', 'list', 'expires')
+  if w[1] and w[1] ~= '' then
+    local message = string.gsub(w[1], '\1(%a+)\1', { total = v[1], done = int(done), dead = int(dead) })
     if type(redis.pcall('LPUSH', w[2], message)) == 'table' then return end -- no list any more: `shard` again joins
-    if w[3] ~= '0' then redis.call('PEXPIRE', w[2], w[3]) end
+    if (tonumber(w[3]) or 0) > 0 then redis.call('PEXPIRE', w[2], w[3]) end
   end
   redis.call('HSET', key, 'joined', int(now_ms))
-  redis.call('PEXPIRE', key, w[4])
-  redis.call('PEXPIRE', P .. 'marks:' .. job, w[4])
+  redis.call('PEXPIRE', key, keep_ms)
+  redis.call('PEXPIRE', P .. 'marks:' .. job, keep_ms)
 end
 
 -- A shard ('<job>/<number>') has ended, or is open again. Once done it stays done. Of a job that is gone: nothing.
 local function mark(shard, as)
   local job, digits = string.match(shard, '^(.*)/(%d+)$')
   local number = tonumber(digits)
-  local published = number and tonumber(redis.call('HGET', job_key(job), 'pub') or '0')
-  if not number or number < 1 or number > published then return end
+  local published = number and tonumber(on_ours('HGET', job_key(job), 'pub')) or 0
+  if not number or number < 1 or number > math.min(published, MOST_SHARDS) then return end
   local marks, place = P .. 'marks:' .. job, '#' .. int(number)
-  local was = redis.call('BITFIELD', marks, 'GET', 'u2', place)[1]
+  local was = on_ours('BITFIELD', marks, 'GET', 'u2', place)[1]
   if was == DONE then return end
   redis.call('BITFIELD', marks, 'SET', 'u2', place, as)
-  if was == FELL then redis.call('HINCRBY', job_key(job), 'dead', -1) end
-  if as ~= OPEN then redis.call('HINCRBY', job_key(job), as == DONE and 'done' or 'dead', 1) end
+  if was == FELL then add(job_key(job), 'dead', -1) end
+  if as ~= OPEN then add(job_key(job), as == DONE and 'done' or 'dead', 1) end
   join_when_ended(job)
 end
 
 local function mark_row(row, as)
-  local shard = redis.call('HGET', row_key(row), 'jb')
+  local shard = on_ours('HGET', row_key(row), 'jb')
   if shard then mark(shard, as) end
 end
 
@@ -104,18 +144,60 @@ local function bury(row, reason)
   count('dead')
 end
 
+-- Into a queue, by RPUSH (to be consumed next) or LPUSH; whether it is there. A queue that is no list is tried again later.
+local broken_lists = {}
+local function enqueue(push, row, list, message)
+  if not list or not message then
+    bury(row, 'somebody has been at its row')
+    return false
+  end
+  redis.call('HSET', row_key(row), 'st', 'q')
+  if type(redis.pcall(push, list, message)) ~= 'table' then return true end
+  redis.call('HSET', row_key(row), 'st', 'd')
+  redis.call('ZADD', DELAY, int(now_ms + BROKEN_PAUSE_MS), row)
+  broken_lists[list] = true
+  count('broken')
+  return false
+end
+
+-- Whether someone else holds the lock. A holder without a running row is none (Redis lost it, or it was repaired).
+local function held_by_other(name, row)
+  local owner = on_ours('HGET', lock_key(name), 'o')
+  if not owner or owner == row then return false end
+  local v = read_row(owner, 'st', 'lk')
+  return v[1] == 'r' and v[2] == name
+end
+
+-- The lock is free: the message that has waited longest goes to the front of its queue, if that has one.
+local MOST_STRAYS = 200 -- of one call: rows in a wait list that do not wait, because somebody has moved them by hand
+local strays = 0
+local function free_lock(name, row)
+  if not name or name == '' or held_by_other(name, row) then return end
+  redis.call('DEL', lock_key(name))
+  repeat
+    local waiter = on_ours('LPOP', wait_key(name))
+    if not waiter then return end
+    local w = read_row(waiter, 'st', 'lk', 'q', 'msg')
+    if w[1] == 'p' and w[2] == name and enqueue('RPUSH', waiter, w[3], w[4]) then
+      redis.call('HSET', lock_key(name), 'n', waiter)
+      return
+    end
+    strays = strays + 1
+  until strays >= MOST_STRAYS
+end
+
 -- The lease is extended if this worker still holds it; whether it does.
-local function renew(worker, row, fence, ms, started)
-  local v = redis.call('HMGET', row_key(row), 'st', 'f', 'w')
+local function renew(worker, row, fence, ms, started, max_crashes)
+  local v = read_row(row, 'st', 'f', 'w')
   if v[1] ~= 'r' or v[2] ~= fence or v[3] ~= worker then return false end
-  redis.call('ZADD', LEASE, int(now_ms + tonumber(ms)), row)
-  if started == '1' then redis.call('HSET', row_key(row), 's', '1', 'ls', ms) end
+  redis.call('ZADD', LEASE, int(now_ms + ms), row)
+  if started == '1' then redis.call('HSET', row_key(row), 's', '1', 'mc', max_crashes) end
   return true
 end
 
 -- To the end of the queue that is consumed next, as kombu puts back what it restores.
 local function to_front(row, q, msg)
-  redis.call('HSET', row_key(row), 'st', 'q', 'w', '')
+  redis.call('HSET', row_key(row), 'w', '')
   redis.call('HDEL', row_key(row), 's')
-  redis.call('RPUSH', q, msg)
+  enqueue('RPUSH', row, q, msg)
 end

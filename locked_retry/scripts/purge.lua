@@ -6,7 +6,7 @@
 local gone = {}
 for at = 2, #ARGV do
   local row = ARGV[at]
-  if redis.call('HGET', row_key(row), 'st') == 'x' then
+  if on_ours('HGET', row_key(row), 'st') == 'x' then
     redis.call('DEL', row_key(row))
     redis.call('ZREM', DEAD, row)
     gone[#gone + 1] = row

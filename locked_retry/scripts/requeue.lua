@@ -7,8 +7,8 @@ if #ARGV % 2 ~= 1 then return redis.error_reply('ERR locked_retry: malformed req
 local moved = {}
 for at = 2, #ARGV, 2 do
   local row, message = ARGV[at], ARGV[at + 1]
-  local v = redis.call('HMGET', row_key(row), 'st', 'q')
-  if v[1] == 'x' then
+  local v = read_row(row, 'st', 'q')
+  if v[1] == 'x' and v[2] then
     redis.call('ZREM', DEAD, row)
     mark_row(row, OPEN)
     redis.call('HDEL', row_key(row), 'a', 'c', 'rt', 'at')

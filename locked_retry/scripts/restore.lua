@@ -5,8 +5,13 @@
 -- then one message per list
 -- Reply 1 restored, 0 it was acknowledged or restored meanwhile. A repeat answers 0.
 
+if #ARGV ~= #KEYS or #KEYS < 3 then return redis.error_reply('ERR locked_retry: malformed restore') end
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+for number = 3, #KEYS do
+  local kind = redis.call('TYPE', KEYS[number]).ok
+  if kind ~= 'list' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[number] .. ' is no queue') end
+end
+if redis.call('TYPE', KEYS[2]).ok == 'zset' then redis.call('ZREM', KEYS[2], ARGV[1]) end
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
 for number = 3, #KEYS do redis.call('RPUSH', KEYS[number], ARGV[number]) end
 return 1

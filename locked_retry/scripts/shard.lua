@@ -25,6 +25,10 @@ if not v[1] then return {} end
 local before, closed = tonumber(v[1]), tonumber(v[2])
 if closed then return { before, before, closed } end
 if first > before + 1 then return redis.error_reply('ERR locked_retry: shards before these are missing') end
+for at = base + 3, #ARGV, 3 do
+  local list = tonumber(ARGV[at]) or 0
+  if list < 1 or list > lists then return redis.error_reply('ERR locked_retry: malformed shard') end
+end
 for number = 8, #KEYS do
   if not is_list(KEYS[number]) then return redis.error_reply('WRONGTYPE ' .. KEYS[number] .. ' is no queue') end
 end
@@ -37,10 +41,10 @@ if total then redis.call('HSET', key, 'total', total) end
 for number = before + 1, after do
   local at = base + 3 * (number - first)
   local row, message, list = ARGV[at + 1], ARGV[at + 2], KEYS[7 + tonumber(ARGV[at + 3])]
-  local state = redis.call('HGET', row_key(row), 'st')
+  local state = on_ours('HGET', row_key(row), 'st')
   if state == 'x' then
     mark(row, FELL)
-  elseif not state and redis.call('EXISTS', done_key(row)) == 1 then
+  elseif not state and completed(row) then
     mark(row, DONE)
   elseif not state then
     redis.call('LPUSH', list, message)

@@ -42,8 +42,8 @@ local function verdict(number)
   if seen[id] then return 't' end
   seen[id] = true
   if marks[number] == mine(number) then return 'a' end
-  if any_known and redis.call('EXISTS', done_key(id)) == 1 then return 'c' end
-  if any_known and redis.call('EXISTS', row_key(id)) == 1 then return 'w' end
+  if any_known and completed(id) then return 'c' end
+  if any_known and read_row(id, 'st')[1] then return 'w' end
   return (marks[number] or replay) and 's' or 'a'
 end
 
@@ -53,6 +53,7 @@ for number = 1, messages do
   if codes[number] == 'a' then
     accepted = accepted + 1
     for list in string.gmatch(ARGV[first + 3 * number], '%d+') do
+      if not KEYS[7 + list] then return redis.error_reply('ERR locked_retry: malformed submit') end
       local batch = batches[list] or {}
       batch[#batch + 1] = ARGV[first + 3 * number - 1]
       batches[list] = batch

@@ -18,8 +18,8 @@ from locked_retry.dead_letters import Tools
 ROW = "lr:t:"
 #: A task that is killed with its worker so often is given up.
 MAX_CRASHES = 20
-#: Kept on purpose: completion records, counters, the highest fence, each worker's last turn, refused settles.
-KEPT = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead")
+#: Kept on purpose: completion records, counters, the highest fence, last turns, refused settles.
+KEPT = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead", "lr:clock")
 
 
 class LockedRetry(CelerySubject):

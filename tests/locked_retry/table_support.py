@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,7 +88,8 @@ def state(redis: Redis, name: str) -> str | None:
 def where(redis: Redis, name: str) -> set[str]:
     """The indexes a row is in: exactly one for a row that exists."""
     found = {i for i in ("lease", "delay", "dead") if redis.zscore(f"lr:{i}", name) is not None}
-    queued = [json.loads(m) for m in redis.lrange("q", 0, -1)]  # type: ignore[union-attr]
+    messages = redis.lrange("q", 0, -1) if redis.type("q") == b"list" else []
+    queued = [json.loads(m) for m in messages]  # type: ignore[union-attr]
     if any(name in (m["headers"]["id"], str(m["headers"].get("lr", "")).rpartition("~")[2]) for m in queued):
         found.add("queue")
     if any(name.encode() in redis.lrange(k, 0, -1) for k in redis.scan_iter("lr:wait:*")):  # type: ignore[operator]
@@ -99,20 +101,22 @@ def stat(redis: Redis, name: str) -> int:
     return int(redis.hget("lr:stats", name) or 0)  # type: ignore[arg-type]
 
 
+_READ: dict[str, Callable[[Redis, bytes], Any]] = {
+    "string": lambda redis, key: redis.get(key),
+    "list": lambda redis, key: redis.lrange(key, 0, -1),
+    "hash": lambda redis, key: redis.hgetall(key),
+    "set": lambda redis, key: redis.smembers(key),
+    "zset": lambda redis, key: redis.zrange(key, 0, -1, withscores=True),
+    "stream": lambda redis, key: redis.xrange(key),
+}
+
+
 def everything(redis: Redis) -> dict[str, Any]:
     """All keys with their values, without clocks: equal before and after means that nothing happened."""
     found: dict[str, Any] = {}
     for key in sorted(redis.scan_iter()):
-        kind = redis.type(key)
-        name = key.decode()
-        if kind == b"hash":
-            found[name] = redis.hgetall(key)
-        elif kind == b"zset":
-            found[name] = redis.zrange(key, 0, -1, withscores=True)
-        elif kind == b"list":
-            found[name] = redis.lrange(key, 0, -1)
-        else:
-            found[name] = redis.get(key)
+        read = _READ[redis.type(key).decode()]  # type: ignore[union-attr]
+        found[key.decode()] = read(redis, key)
     found.pop("lr:stats", None)
     return found
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, Renewal, Worker, everything, message, row, stat, state, where
+from table_support import KEYS, LEASE_MS, Renewal, Worker, everything, message, row, stat, state, where
 from waiting import until
 
 from locked_retry.store import Kind, Script, call
@@ -58,14 +60,14 @@ def test_a_requeued_row_whose_message_was_purged_adopts_the_next_one(redis: Redi
     assert again.row == "a"
 
 
-def test_while_its_message_is_queued_a_second_one_is_dropped(redis: Redis) -> None:
+def test_of_two_messages_of_a_queued_row_the_first_to_come_runs(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a", tag="t1"))
     worker.end(claim, Kind.REQUEUE)
     redis.rpush("q", message("a", tag="t2"))
     (again,) = worker.turn(want=2).claims
-    assert b"t1" in again.raw
-    assert stat(redis, "dropped") == 1
+    assert b"t2" in again.raw
+    assert (redis.llen("q"), stat(redis, "dropped")) == (0, 1)
 
 
 def test_contention_parks_without_cost_and_the_end_wakes_the_longest_waiter(redis: Redis) -> None:
@@ -109,14 +111,14 @@ def test_an_expired_lease_is_queued_again_in_front(redis: Redis) -> None:
 
 
 def test_a_started_task_of_a_dead_worker_counts_as_a_crash(redis: Redis) -> None:
-    live = Worker(redis, "live", max_crashes=2)
+    live = Worker(redis, "live", max_crashes=9)  # the task's own limit counts
     crashes = []
     for number in range(2):
         dead = Worker(redis, f"dead{number}", lease_ms=60_000)
         if number == 0:
             redis.lpush("q", message("a"))
         (claim,) = dead.turn(want=1).claims
-        dead.turn(renewals=(Renewal("a", claim.fence, 1, started=True),))
+        dead.turn(renewals=(Renewal("a", claim.fence, 1, started=True, max_crashes=2),))
         until(lambda: live.turn().reaped, "reaped")
         crashes.append(row(redis, "a")["c"])
     assert crashes == ["1", "2"]
@@ -132,12 +134,13 @@ def test_the_answer_says_when_something_is_due(redis: Redis) -> None:
     assert 4_000 < (worker.turn().due_ms or 0) <= 5_000
 
 
-def test_what_is_no_json_goes_to_the_dead_letters(redis: Redis) -> None:
-    redis.lpush("q", "garbage {", message("a"))
-    (claim,) = Worker(redis).turn(want=2).claims
-    assert claim.row == "a"
-    (name,) = redis.zrange("lr:dead", 0, -1)  # type: ignore[misc]
-    assert row(redis, name.decode())["msg"] == "garbage {"
+def test_what_the_script_cannot_read_is_left_to_the_worker_under_a_row_of_its_own(redis: Redis) -> None:
+    redis.lpush("q", "garbage {", message("a"), "garbage {")
+    worker = Worker(redis)
+    (strange, claim) = worker.turn(want=3).claims
+    assert claim.row == "a" and strange.row.startswith("raw-") and strange.raw == b"garbage {"
+    worker.end(strange, Kind.DEAD, reason="not a JSON message")
+    assert row(redis, strange.row)["msg"] == "garbage {" and where(redis, strange.row) == {"dead"}
 
 
 def test_fences_only_grow_even_when_the_clock_went_back(redis: Redis) -> None:
@@ -199,3 +202,41 @@ def test_a_thousand_at_once(redis: Redis, number: int) -> None:
 
     assert worker.turn(settles=tuple(settle(c, Kind.OK) for c in claims)).codes == "o" * 1000
     assert not list(redis.scan_iter("lr:t:*"))
+
+
+def _stalled(redis: Redis, gap_ms: int) -> None:
+    """As if the last turn of anybody's had been so long ago: Redis hung, or its clock was set forward."""
+    redis.hset("lr:clock", "turn", int(time.time() * 1000) - gap_ms)
+
+
+def test_after_a_stall_a_holder_that_lives_keeps_what_it_holds(redis: Redis) -> None:
+    """A clock that was set a minute forward had every running task reaped as crashed, and run a second time."""
+    holder, other = Worker(redis, "holder"), Worker(redis, "other")
+    (claim,) = holder.claim(message("a"))
+    holder.turn(renewals=(Renewal("a", claim.fence, 1, started=True),))
+    redis.zadd("lr:lease", {"a": time.time() * 1000 - 60_000})
+    _stalled(redis, 60_000)
+    answer = other.turn()
+    assert answer.reaped == 0 and 25_000 < (answer.due_ms or 0) <= 30_000
+    assert holder.turn(renewals=(Renewal("a", claim.fence, LEASE_MS, started=True),)).lost == ()
+    assert other.turn().reaped == 0 and state(redis, "a") == "r"
+    assert stat(redis, "stalls") == 1
+
+
+def test_after_a_stall_what_nobody_renews_is_reaped_all_the_same(redis: Redis) -> None:
+    holder, other = Worker(redis, "holder"), Worker(redis, "other", lease_ms=400)
+    (claim,) = holder.claim(message("a"))
+    holder.turn(renewals=(Renewal("a", claim.fence, 1, started=True),))
+    _stalled(redis, 60_000)
+    assert other.turn().reaped == 0
+    _stalled(redis, 60_000)  # again and again: that must not put it off for ever
+    until(lambda: other.turn().reaped == 1, "it is reaped")
+
+
+def test_a_clock_that_was_set_back_ends_the_wait(redis: Redis) -> None:
+    holder, other = Worker(redis, "holder"), Worker(redis, "other")
+    (claim,) = holder.claim(message("a"))
+    holder.turn(renewals=(Renewal("a", claim.fence, 1, started=True),))
+    later_ms = int(time.time() * 1000) + 3_600_000
+    redis.hset("lr:clock", mapping={"turn": later_ms, "reap": later_ms})
+    until(lambda: other.turn().reaped == 1, "it is reaped")

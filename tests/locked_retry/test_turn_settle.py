@@ -69,7 +69,7 @@ def test_completion_leaves_a_record_with_a_ttl_that_drops_a_late_duplicate(redis
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
     worker.end(claim, Kind.OK)
-    assert redis.get(KEYS.done("a")) == claim.fence.encode()
+    assert redis.get(KEYS.done("a")).split()[0] == claim.fence.encode()  # type: ignore[union-attr]
     assert 0 < int(redis.pttl(KEYS.done("a"))) <= 60_000  # type: ignore[arg-type]
     assert worker.claim(message("a")) == ()
     assert redis.llen("q") == 0

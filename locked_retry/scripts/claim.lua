@@ -1,0 +1,209 @@
+-- claim.lua: put behind turn.lua, whose second half it is: which messages are claimed, and the answer.
+
+local function decode(raw)
+  local ok, message = pcall(cjson.decode, raw or '')
+  if ok and type(message) == 'table' then return message end
+end
+
+local function retries_in(message)
+  local headers = message and message.headers
+  return type(headers) == 'table' and tonumber(headers.retries) or 0
+end
+
+-- The row a message belongs to. A message that locked_retry wrote for a retry names it, for exactly that generation.
+local function identify(raw)
+  local message = decode(raw)
+  if not message then -- the worker may read it: half a surrogate pair, nested too deep
+    local row = 'raw-' .. redis.sha1hex(raw)
+    return {}, row, row
+  end
+  local headers = type(message.headers) == 'table' and message.headers or {}
+  local properties = type(message.properties) == 'table' and message.properties or {}
+  local tag = type(properties.delivery_tag) == 'string' and properties.delivery_tag or redis.sha1hex(raw)
+  if type(headers.id) ~= 'string' then return headers, tag, tag end
+  local retries, nesting = tonumber(headers.retries) or 0, tonumber(headers.replaced_task_nesting) or 0
+  local generation = int(retries) .. '~' .. int(nesting) .. '~'
+  if type(headers.lr) == 'string' and string.sub(headers.lr, 1, #generation) == generation then
+    return headers, string.sub(headers.lr, #generation + 1), tag
+  end
+  if retries == 0 and nesting == 0 then return headers, headers.id, tag end
+  return headers, headers.id .. '~' .. int(retries) .. '~' .. int(nesting), tag
+end
+
+local fence = tonumber(redis.call('GET', FENCE) or '0') or 0
+
+local function drop()
+  seen.dropped = seen.dropped + 1
+  count('dropped')
+end
+
+-- Which submission of its task id a message is: what its producer says, and its queue, because a message that is routed
+-- to two queues is to run in both. Of those that say nothing the second one in a queue is a repeat.
+local queue_marks = {}
+local function submission_of(headers, list)
+  if not queue_marks[list] then
+    local queue = string.match(list, '^(.-)\6\22%d+$') or list -- without its priority
+    queue_marks[list] = '@' .. string.sub(redis.sha1hex(queue), 1, 6)
+  end
+  local said = type(headers.lr_new) == 'string' and string.match(headers.lr_new, '^%w+$') or ''
+  return string.sub(said, 1, LONGEST_SUBMISSION) .. queue_marks[list], said ~= ''
+end
+
+local function beside(row, submission) return row .. '#' .. submission end
+
+-- Whether a submission is complete: under the row of its task id, or under the row that it had beside another one's.
+local function was_completed(row, submission, says)
+  local records = redis.call('MGET', done_key(row), done_key(beside(row, submission))) -- nil for what is no string
+  for number = 1, 2 do
+    local by, submissions = read_record(records[number])
+    if by and string.find(submissions, ' ' .. submission .. ' ', 1, true) then return true end
+    if by and submissions == '' and not says then return true end -- of an older version
+  end
+  return false
+end
+
+local function claim(raw, number)
+  local list = KEYS[7 + number]
+  local headers, row, tag = identify(raw)
+  local submission, says = submission_of(headers, list)
+  if was_completed(row, submission, says) then return drop() end
+  local v = read_row(row, 'st', 'tag', 'q', 'msg', 'c', 'rt', 'pk', 'nw', 'mc')
+  if v[8] and v[8] ~= submission and type(headers.lr) ~= 'string' then -- another submission, which has not ended yet
+    row = beside(row, submission)
+    v = read_row(row, 'st', 'tag', 'q', 'msg', 'c', 'rt', 'pk', 'nw', 'mc')
+  end
+  local key = row_key(row)
+  if v[1] and v[1] ~= 'q' then return drop() end
+  -- A second message for what is queued: the other one is dropped when its turn comes, unless it is the later attempt.
+  if v[1] and v[2] ~= tag and retries_in(decode(v[4])) > retries_in({ headers = headers }) then return drop() end
+  local name = type(headers.lr_lock) == 'string' and headers.lr_lock or ''
+  if v[8] then submission = v[8] end
+  if name ~= '' and held_by_other(name, row) then
+    redis.call('HSET', key, 'st', 'p', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'lk', name, 'pk', '1')
+    on_ours(v[7] and 'LPUSH' or 'RPUSH', wait_key(name), row)
+    seen.parked = seen.parked + 1
+    return count('parked')
+  end
+  if (tonumber(v[5]) or 0) >= (tonumber(v[9]) or max_crashes) then -- found by a worker that does not serve its queue
+    redis.call('HSET', key, 'msg', raw, 'q', list, 'nw', submission)
+    bury_unasked(row, 'its worker died or was lost')
+    return free_lock(name, row) -- it may have been woken for it
+  end
+  fence = math.max(fence + 1, now_us)
+  redis.call('HSET', key, 'st', 'r', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'f', int(fence), 'w', me,
+    'tn', turn)
+  if name ~= '' then
+    redis.call('HSET', key, 'lk', name)
+    redis.call('HSET', lock_key(name), 'o', row, 'f', int(fence))
+  end
+  if type(headers.lr_job) == 'string' then redis.call('HSET', key, 'jb', headers.lr_job) end
+  redis.call('ZADD', LEASE, int(now_ms + lease_ms), row)
+  claims[#claims + 1] = { row, int(fence), tonumber(v[5]) or 0, tonumber(v[6]) or 0, number, raw }
+end
+
+-- What is popped without being claimed (duplicates, what is parked) is work, too: the next turn goes on.
+local want_pops = want + POPS_BESIDE
+
+local function pop(list)
+  if broken_lists[list] then return false end
+  local raw = redis.pcall('RPOP', list)
+  if type(raw) ~= 'table' then return raw end
+  broken_lists[list] = true
+  count('broken')
+  return false
+end
+
+-- Every queue of a priority gets its share before any gets more; the queue to begin with rotates from turn to turn.
+local function claim_all()
+  for base = 0, #KEYS - 7 - queues, queues do
+    local progress = true
+    while progress and #claims < want do
+      progress = false
+      for offset = 0, queues - 1 do
+        local number = base + 1 + (first + offset) % queues
+        local share = math.min(math.ceil((want - #claims) / (queues - offset)), 100)
+        for _ = 1, share do
+          if want_bytes <= 0 or want_pops <= 0 then
+            seen.more = 1
+            return
+          end
+          local raw = pop(KEYS[7 + number])
+          if not raw then break end
+          progress, want_pops, want_bytes = true, want_pops - 1, want_bytes - #raw
+          claim(raw, number)
+        end
+      end
+    end
+  end
+end
+
+local function claimed_before()
+  local number_of = {}
+  for number = 1, #KEYS - 7 do number_of[KEYS[7 + number]] = number end
+  for _, row in ipairs(decode(redis.call('HGET', WORKER, 'rows')) or {}) do
+    local v = read_row(row, 'st', 'w', 'tn', 'f', 'c', 'rt', 'q', 'msg')
+    if v[1] == 'r' and v[2] == me and v[3] == turn then
+      claims[#claims + 1] = { row, v[4], tonumber(v[5]) or 0, tonumber(v[6]) or 0, number_of[v[7]] or 0, v[8] }
+    end
+  end
+end
+
+local function buried_before()
+  for _, row in ipairs(decode(redis.call('HGET', WORKER, 'buried')) or {}) do
+    local v = read_row(row, 'st', 'err', 'msg')
+    if v[1] == 'x' then buried[#buried + 1] = { row, v[2], v[3] } end
+  end
+end
+
+local function names(of)
+  local rows = {}
+  for number, one in ipairs(of) do rows[number] = one[1] end
+  return cjson.encode(rows)
+end
+
+local replay = redis.call('HGET', WORKER, 'tn') == turn
+local at = FIXED
+if replay then
+  codes = { redis.call('HGET', WORKER, 'codes') or '' }
+  at = at + 7 * settles
+else
+  for number = 1, settles do
+    local delay_ms = tonumber(ARGV[at + 4])
+    codes[number] = settle(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], delay_ms, ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
+    at = at + 7
+  end
+end
+for _ = 1, renewals do
+  local row = ARGV[at + 1]
+  if not renew(me, row, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]) then lost[#lost + 1] = row end
+  at = at + 5
+end
+if replay then
+  claimed_before()
+  buried_before()
+  count('replays')
+else
+  promote()
+  if may_reap() then reap() end
+  if want > 0 then claim_all() end
+  trim()
+  if #claims > 0 then
+    redis.call('SET', FENCE, int(fence))
+    count('claimed', #claims)
+  end
+  write_buckets()
+  redis.call('HSET', WORKER, 'tn', turn, 'codes', table.concat(codes), 'rows', names(claims), 'buried', names(buried))
+  redis.call('PEXPIRE', WORKER, 3600000)
+end
+write_counts()
+
+local due_ms = -1
+for index, not_before in pairs({ [DELAY] = 0, [LEASE] = reap_after }) do
+  local head = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+  head = head and math.max(head, not_before)
+  if head and (due_ms < 0 or head - now_ms < due_ms) then due_ms = math.max(0, head - now_ms) end
+end
+local counted = { seen.promoted, seen.reaped, seen.dropped, seen.parked, seen.more, seen.trimmed }
+local broken = {}
+for list in pairs(broken_lists) do broken[#broken + 1] = list end
+return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried, broken }
