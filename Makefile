@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 TOX := $(VENV)/bin/tox run
 READY := $(VENV)/.ready
 
-.PHONY: help chaos docker test lint types check clean
+.PHONY: help chaos docker test oldest lint types check clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1   /p' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ docker: $(READY) ## Run the quick chaos suites in containers
 
 test: $(READY) ## Run the project's own tests
 	@$(TOX) -e tests
+
+oldest: $(READY) ## Run chosen tests of locked_retry on the oldest supported releases of Celery and kombu
+	@$(TOX) -e oldest
 
 lint: $(READY) ## Check style and formatting
 	@$(TOX) -e lint

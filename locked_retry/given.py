@@ -1,8 +1,9 @@
 """Jobs that a pool process was given, but has not yet said that it began: Celery 5.7 forgets them when its worker ends.
 
-`AsynPool.flush` discards every job that is not accepted, since the broker will deliver it again. A job whose payload is
-already in the process's pipe runs all the same: its result is not read, it is run a second time, and the process waits
-30 seconds for somebody to read it. So what was given is kept out of the flush's sight.
+`AsynPool.flush` discards every job that is not accepted, since the broker will deliver it again; before Celery 5.6 also
+those that run, when the consumer is built anew. A job whose payload is already in the process's pipe runs all the same:
+its result is not read, it is run a second time, and the process waits 30 seconds for somebody to read it. So what was
+given is remembered.
 """
 
 from __future__ import annotations
@@ -20,15 +21,13 @@ def keep_given(sender: Any = None, **_: object) -> None:
 
 
 def keeping(flush: Callable[[], None], jobs: dict[int, Any]) -> Callable[[], None]:
-    """`flush`, which does not see the jobs that were given to a process."""
+    """`flush`, after which the jobs that were given to a process, and have not ended meanwhile, are still known."""
 
     def flush_the_rest() -> None:
-        given = {n: job for n, job in jobs.items() if getattr(job, "_write_to", None) and not job._accepted}
-        for number in given:
-            del jobs[number]
+        given = {number: job for number, job in jobs.items() if getattr(job, "_write_to", None)}
         try:
             flush()
         finally:
-            jobs.update(given)
+            jobs.update((number, job) for number, job in given.items() if not job.ready())
 
     return flush_the_rest
