@@ -2,7 +2,7 @@
 
 Without what is here leases would lapse although their holders live and run, and what has ended would be settled only
 when the last task has. Celery 5.7 fires the loop's timers meanwhile for prefork (its `on_stop`), not for threads, and
-not while it sleeps for `worker_soft_shutdown_timeout`.
+not while it sleeps for `worker_soft_shutdown_timeout`; older ones not for prefork either.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from celery.concurrency import thread
+from celery.concurrency import prefork, thread
+from kombu.asynchronous import get_event_loop, set_event_loop
 
+from locked_retry import releases
 from locked_retry.log import Event, say
+from locked_retry.transport import stopping
 
 #: How long a task that has ended may wait to be settled.
 EVERY_S = 0.05
@@ -22,10 +25,23 @@ EVERY_S = 0.05
 def prepare_end(sender: Any = None, **_: object) -> None:
     """A receiver of `worker_ready`, whose sender is the consumer."""
     pool, hub, worker = (getattr(sender, name, None) for name in ("pool", "hub", "controller"))
-    if isinstance(pool, thread.TaskPool) and hub is not None:
+    if isinstance(pool, thread.TaskPool):
+        _let_signals_stop(pool)
+    unattended = thread.TaskPool if releases.PREFORK_TURNS else (thread.TaskPool, prefork.TaskPool)
+    if hub is not None and isinstance(pool, unattended):
         pool.on_stop = turning(pool.on_stop, hub)
+        releases.keep_timers(hub.timer, stopping)
     if worker is not None and hasattr(worker, "wait_for_soft_shutdown"):  # Celery 5.5
         worker.wait_for_soft_shutdown = keeping(worker.wait_for_soft_shutdown, sender)
+
+
+def _let_signals_stop(pool: Any) -> None:
+    """Celery stops the pool in the handler of SIGQUIT, which may have come while a task was just submitted.
+
+    The same thread then asks for a lock that it holds, for ever (docs/reproductions/cold_shutdown_hangs.py).
+    """
+    if hasattr(pool.executor, "_shutdown_lock"):
+        pool.executor._shutdown_lock = threading.RLock()
 
 
 def keeping(wait: Callable[[], None], consumer: Any) -> Callable[[], None]:
@@ -52,9 +68,12 @@ def turning(on_stop: Callable[[], None], hub: Any) -> Callable[[], None]:
 
         turner = threading.Thread(target=turn, name="locked_retry-ending", daemon=True)
         turner.start()
+        of_all = get_event_loop()
+        set_event_loop(None)  # Celery 5.6 would fire the timers, too, in a thread of its own
         try:
             on_stop()
         finally:
+            set_event_loop(of_all)
             over.set()
             turner.join()
             _run(hub)  # what ended last

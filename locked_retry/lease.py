@@ -1,9 +1,10 @@
 """Whether a lease is still good, asked in the process that runs the task.
 
-Only the worker's main process talks to Redis. It writes into one page of memory that its pool processes inherit: when
+Only the worker's main process talks to Redis. It writes into a piece of memory that its pool processes inherit: when
 it last sent a renewal that Redis confirmed, and the fences that were lost or given up. A lease is valid until
-`lease_s` after that moment (or after its own claim was sent), less a margin; both read from CLOCK_MONOTONIC, which all
-processes of a machine share. So nobody's wall clock matters, and a holder knows by itself when it has to stop.
+`lease_s` after that moment (or after its own claim was sent), less a margin; both are read from a clock that all
+processes of a machine share (clock.py). So nobody's wall clock matters, and a holder knows by itself when it has to
+stop.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-import time
 from dataclasses import dataclass
 
 from celery.exceptions import Ignore
 
-_SLOTS = 500
-_HEAD = struct.Struct("=dQ")  # renewed_at_s, how many fences were ever written
+from locked_retry import clock
+
+#: Places for fences that were lost or given up, half of which are used at most. Only what is written to takes memory.
+_SLOTS = 1 << 17
+_HEAD = struct.Struct("=dQQ")  # renewed_at_s, how many fences are in the table, the fence up to which all are struck
 _FENCE = struct.Struct("=Q")
+_SPREAD = 0x9E3779B97F4A7C15  # Knuth's multiplicative hashing: fences are times, and alike in their low bits
 #: What a lease is shortened by, for clocks that run at different speeds and for the time between check and effect.
 MARGIN_SHARE = 0.01
 MARGIN_LEAST_S = 0.002
@@ -29,21 +33,33 @@ class LeaseLost(Ignore):  # type: ignore[misc]
 
 
 class Board:
-    """The page. One writer (the main process), any number of readers."""
+    """That memory. One writer (the main process), any number of readers."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, _HEAD.size + _SLOTS * _FENCE.size)
 
     def renewed(self, sent_at_s: float) -> None:
         """All leases that are held and not struck off were renewed by a request sent at this (monotonic) time."""
-        _, written = _HEAD.unpack_from(self._page)
-        _HEAD.pack_into(self._page, 0, sent_at_s, written)
+        _, used, floor = _HEAD.unpack_from(self._page)
+        _HEAD.pack_into(self._page, 0, sent_at_s, used, floor)
 
     def strike(self, fence: str) -> None:
-        """The lease with this fence is no longer held or renewed."""
-        renewed_at_s, written = _HEAD.unpack_from(self._page)
-        _FENCE.pack_into(self._page, _HEAD.size + written % _SLOTS * _FENCE.size, int(fence))
-        _HEAD.pack_into(self._page, 0, renewed_at_s, written + 1)
+        """The lease with this fence is no longer held or renewed.
+
+        When the table is full it begins again, and every fence up to the highest in it counts as struck: to stop a few
+        that are good is the lesser evil.
+        """
+        renewed_at_s, used, floor = _HEAD.unpack_from(self._page)
+        number = int(fence)
+        if used >= _SLOTS // 2:
+            floor, used = max(floor, number, *self._fences()), 0
+            _HEAD.pack_into(self._page, 0, renewed_at_s, used, floor)
+            self._page[_HEAD.size :] = bytes(_SLOTS * _FENCE.size)
+        place, found = self._place(number)
+        if not found:
+            _FENCE.pack_into(self._page, place, number)
+            used += 1
+        _HEAD.pack_into(self._page, 0, renewed_at_s, used, floor)
 
     @property
     def renewed_at_s(self) -> float:
@@ -52,10 +68,20 @@ class Board:
 
     def struck(self, fence: int) -> bool:
         """Whether the fence was struck off."""
-        _, written = _HEAD.unpack_from(self._page)
-        used = min(written, _SLOTS)
-        fences = struct.unpack_from(f"={used}Q", self._page, _HEAD.size)
-        return fence in fences
+        return fence <= _HEAD.unpack_from(self._page)[2] or self._place(fence)[1]
+
+    def _place(self, fence: int) -> tuple[int, bool]:
+        """Where it is, or would be, and whether it is there."""
+        slot = (fence * _SPREAD >> 40) % _SLOTS
+        while True:
+            place = _HEAD.size + slot * _FENCE.size
+            (there,) = _FENCE.unpack_from(self._page, place)
+            if there in (0, fence):
+                return place, there == fence
+            slot = (slot + 1) % _SLOTS
+
+    def _fences(self) -> tuple[int, ...]:
+        return struct.unpack_from(f"={_SLOTS}Q", self._page, _HEAD.size)
 
 
 #: The board of this worker; replaced when a worker begins, before it has pool processes.
@@ -85,7 +111,7 @@ class Lease:
             return 0.0
         margin_s = max(MARGIN_SHARE * self.lease_s, MARGIN_LEAST_S)
         since_s = max(self.claimed_at_s, board.renewed_at_s)
-        return max(0.0, since_s + self.lease_s - margin_s - time.monotonic())
+        return max(0.0, since_s + self.lease_s - margin_s - clock.now_s())
 
     def valid(self) -> bool:
         """Whether it is certainly still held."""

@@ -28,5 +28,5 @@ def die_with_parent(**_: object) -> None:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:  # it was gone before we asked
+    if os.getppid() != _parent:  # it was gone before we asked; as PID 1 of a container it is not
         os.kill(os.getpid(), signal.SIGKILL)

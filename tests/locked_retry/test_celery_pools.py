@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import chord
+from celery.concurrency.thread import TaskPool
 from celery_support import Fleet, fleet_on, got
 from table_support import stat
 from waiting import until
+
+from locked_retry.ending import prepare_end
 
 
 @pytest.fixture(params=["gevent", "solo"])
@@ -81,3 +86,19 @@ def test_a_worker_that_ends_gives_back_what_it_holds(fleet: Fleet) -> None:
     until(lambda: len(fleet.notes("end")) == 10, "the rest runs", 20)
     fleet.settle()
     assert len(fleet.notes("begin")) == 10
+
+
+def test_a_pool_of_threads_can_be_stopped_by_a_signal_that_comes_while_a_task_is_submitted() -> None:
+    """Celery stops it in the handler; the executor's lock is then held by the same thread, which hung for ever."""
+    pool = TaskPool(limit=1, app=None)
+    pool.start()
+    prepare_end(SimpleNamespace(pool=pool))
+
+    def submit_and_stop() -> None:
+        with pool.executor._shutdown_lock:  # as `submit` does
+            pool.stop()
+
+    thread = threading.Thread(target=submit_and_stop, daemon=True)
+    thread.start()
+    thread.join(10.0)
+    assert not thread.is_alive()

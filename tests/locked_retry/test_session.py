@@ -120,7 +120,7 @@ def test_holding_grows_while_starved_and_stays_small_for_slow_tasks(session: Ses
 def test_leases_end_by_the_holders_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     lease.new_board()
     now_s = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    monkeypatch.setattr("locked_retry.clock.now_s", lambda: now_s)
     one = lease.Lease(7, 100.0, 3.0)
     assert one.left_s == pytest.approx(2.97)
     now_s = 102.98

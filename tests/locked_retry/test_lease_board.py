@@ -1,0 +1,55 @@
+"""The memory in which a worker tells its pool processes which leases are over: all of them, however many."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from locked_retry import lease
+from locked_retry.lease import Board, Lease
+
+FIRST = 1_764_172_800_000_000  # a fence is a time in microseconds
+
+
+def test_a_fence_is_struck_off_alone() -> None:
+    board = Board()
+    board.strike(str(FIRST))
+    assert board.struck(FIRST) and not board.struck(FIRST + 1) and not board.struck(FIRST - 1)
+
+
+@pytest.mark.parametrize("count", [501, 5_000, 40_000])
+def test_no_number_of_them_makes_it_forget_one(count: int) -> None:
+    """The oldest were forgotten at 500: they were the next to run, and ran twice, each with a valid lease."""
+    board = Board()
+    fences = range(FIRST, FIRST + 3 * count, 3)
+    for fence in fences:
+        board.strike(str(fence))
+    assert all(board.struck(fence) for fence in fences)
+    assert not any(board.struck(fence + 1) for fence in fences)
+
+
+def test_when_it_is_full_it_errs_on_the_safe_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_SLOTS", 64)
+    board = Board()
+    for fence in range(FIRST, FIRST + 1000):
+        board.strike(str(fence))
+    assert all(board.struck(fence) for fence in range(FIRST, FIRST + 1000))
+    assert not board.struck(FIRST + 1000), "what was claimed later is good"
+
+
+def test_a_pool_process_sees_what_is_struck_off_after_it_was_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "board", Board())
+    reader, writer = os.pipe()
+    go_reader, go_writer = os.pipe()
+    lease.board.renewed(1e12)
+    pid = os.fork()
+    if not pid:
+        os.read(go_reader, 1)
+        left = [Lease(FIRST + n, 0.0, 30.0).valid() for n in range(3)]
+        os.write(writer, bytes(left))
+        os._exit(0)
+    lease.board.strike(str(FIRST + 1))
+    os.write(go_writer, b"g")
+    assert os.read(reader, 3) == bytes([True, False, True])
+    os.waitpid(pid, 0)
