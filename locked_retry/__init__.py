@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from locked_retry import releases, results
 from locked_retry.answers import Answers, NotSubmitted, Outcome, TaskAnswer
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
 from locked_retry.batch import submit_many
@@ -20,16 +21,19 @@ from locked_retry.ending import prepare_end
 from locked_retry.given import keep_given
 from locked_retry.guard import listen
 from locked_retry.lease import Lease, LeaseLost, new_board
+from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.prometheus import prometheus_text
+from locked_retry.releases import UnknownRelease
 from locked_retry.sharding import Job, JoinOn, Progress, UnknownJob, shard
 from locked_retry.task import LockedTask
 from locked_retry.telemetry import metrics
+from locked_retry.urls import use_transport
 
 __all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LeaseLost", "LockedTask"]
 __all__ += ["Options"]
-__all__ += ["install", "metrics", "prometheus_text"]
+__all__ += ["UnknownRelease", "install", "metrics", "prometheus_text"]
 __all__ += ["Answers", "NotSubmitted", "Outcome", "TaskAnswer", "submit_many"]
 __all__ += ["Job", "JoinOn", "Progress", "UnknownJob", "shard"]
 
@@ -42,11 +46,14 @@ PREFETCH_MULTIPLIER = 512
 def install(app: Celery, **options: Any) -> None:
     """Make an application's workers take turns. `options` are those of `Options`.
 
-    Call it when broker_url and broker_transport_options are set. Raises ValueError for an unknown option.
+    Call it when broker_url and broker_transport_options are set. Raises ValueError for an unknown option and for a
+    broker that is not Redis, and UnknownRelease for a release of Celery or kombu that is not supported.
     """
+    doubt = releases.check()
+    if doubt:
+        say(Event.UNKNOWN_RELEASE, error=doubt)
     conf = app.conf
-    sentinel = str(conf.broker_url or "").startswith("sentinel://")
-    conf.broker_transport = f"locked_retry.transport:{'SentinelTransport' if sentinel else 'Transport'}"
+    use_transport(app)
     given = dict(conf.broker_transport_options or {})
     given["locked_retry"] = {**given.get("locked_retry", {}), **options}
     Options.read(given)
@@ -58,6 +65,9 @@ def install(app: Celery, **options: Any) -> None:
         conf.broker_connection_retry_on_startup = True
     signals.worker_init.connect(new_board, dispatch_uid="locked_retry.board")
     signals.worker_init.connect(remember_parent, dispatch_uid="locked_retry.parent")
+    signals.worker_init.connect(results.begin, dispatch_uid="locked_retry.results")
+    signals.worker_process_init.connect(results.begin_in_pool, dispatch_uid="locked_retry.results")
+    signals.worker_shutdown.connect(results.end, dispatch_uid="locked_retry.results")
     signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.given")
     signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.ending")
     signals.worker_process_init.connect(listen, dispatch_uid="locked_retry.guard")

@@ -23,6 +23,7 @@ from kombu.utils.uuid import uuid
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from locked_retry import releases
 from locked_retry.answers import Answers, Outcome, TaskAnswer
 from locked_retry.messages import Call, Message, Messages, NotAMessage
 from locked_retry.options import Options
@@ -97,7 +98,7 @@ def connection_of(app: Celery) -> Iterator[Any]:
     if model.transport.driver_type != "redis":
         raise ValueError(f"this needs a Redis broker, not {model.transport.driver_type}")
     pools.set_limit(app.conf.broker_pool_limit)  # type: ignore[no-untyped-call]
-    with pools.connections[model].acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as connection:
+    with pools.connections[model].acquire(block=True, timeout=releases.pool_wait_s(app.conf)) as connection:
         yield connection
 
 
@@ -239,7 +240,7 @@ class _Submitter:
     def _send(self, request: _Request, whole: bool = False) -> None:
         assert self._messages is not None
         if request.connection is None:
-            request.connection = self._messages.channel.pool.get_connection()
+            request.connection = releases.connection_from(self._messages.channel.pool)
         command = ("EVAL", self._script.text) if whole else ("EVALSHA", self._script.sha)
         try:
             request.connection.send_command(*command, *request.arguments, check_health=False)
@@ -269,7 +270,7 @@ class _Submitter:
         wait_s = max(0.0, min(self._options.reply_timeout_s, end_s - time.monotonic()))
         if not request.connection.can_read(timeout=wait_s):
             raise RedisTimeoutError(f"no answer for {wait_s:.3g} s")
-        reply: bytes = request.connection.read_response(disable_decoding=True)
+        reply: bytes = releases.reply_from(request.connection, disable_decoding=True)
         return reply
 
     def _lose(self, request: _Request) -> None:

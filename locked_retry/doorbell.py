@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from locked_retry import releases
 from locked_retry.line import FAILURES, Line
 from locked_retry.log import Event, say
 from locked_retry.options import Options
@@ -71,7 +72,7 @@ class Doorbell:
 
     def _read(self) -> None:
         while self.line.readable():
-            reply = self.line.connection.read_response(push_request=True)
+            reply = releases.reply_from(self.line.connection, push_request=True)
             if isinstance(reply, int):
                 self._asked, self._armed = False, not reply
                 self.line.answered()

@@ -10,22 +10,34 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from locked_retry import clock, releases
 from locked_retry.doorbell import Doorbell
-from locked_retry.line import FAILURES, Line
+from locked_retry.line import FAILURES, Line, refused_for_good
 from locked_retry.log import Event, say, say_answer
 from locked_retry.options import Options
 from locked_retry.session import Session
 from locked_retry.store import Claim, Keys, Kind, Script, Turn, read_answer, turn_arguments
+from locked_retry.text import describe
+from locked_retry.watchdog import Watchdog
 
 #: An answer that takes longer than this is taken for a Redis in trouble.
 TROUBLED_S = 0.5
+
+
+#: A queue that is no list is named so often.
+BROKEN_EVERY_S = 60.0
+#: A broker with alternates is left when it has not answered for so long.
+CHANGE_OVER_S = 2.0
+
+
+class ChangeOverError(ConnectionError):
+    """The broker does not answer, and there is another one."""
 
 
 @dataclass(eq=False)
@@ -41,6 +53,7 @@ class Engine:
     _queues: tuple[str, ...] = ()
     _thread: int = 0
     _waking: bool = False
+    _said_broken_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._script = Script.load("turn")
@@ -50,12 +63,15 @@ class Engine:
         self._thread = threading.get_ident()
         self.session.wake = self.wake
         self.bell = Doorbell(self.channel, self.session, self.options)
+        self._watchdog = Watchdog(self.session, self.channel)
 
     # --- called from anywhere
 
     def wake(self) -> None:
-        """Make the loop come round soon. A byte in a pipe, when it sleeps in another thread."""
-        if threading.get_ident() != self._thread and not self._waking:
+        """Make the loop come round soon: by a byte in a pipe, when it sleeps in another thread."""
+        if threading.get_ident() == self._thread:
+            self.channel.connection.cycle.arm()
+        elif not self._waking:
             self._waking = True
             with contextlib.suppress(OSError):
                 os.write(self._writer, b"1")
@@ -76,7 +92,8 @@ class Engine:
     def pump(self) -> None:
         """Send what is worth sending. Called on each round of the loop; never raises for a failing connection."""
         self._thread = threading.get_ident()
-        now_s = time.monotonic()
+        now_s = clock.now_s()
+        self._watchdog.look(now_s)
         if now_s < self.line.down_until_s:
             return
         try:
@@ -88,7 +105,7 @@ class Engine:
 
     def wait_s(self) -> float:
         """How long the loop may sleep if no socket becomes readable."""
-        now_s = time.monotonic()
+        now_s = clock.now_s()
         if now_s < self.line.down_until_s:
             return self.line.down_until_s - now_s
         if self.in_flight:
@@ -98,7 +115,7 @@ class Engine:
     @property
     def troubled(self) -> bool:
         """Whether Redis does not answer: whoever may do without it had better not wait for it in the loop."""
-        return self.line.failures > 0 or (self.in_flight and time.monotonic() - self.session.resent_at_s > TROUBLED_S)
+        return self.line.failures > 0 or (self.in_flight and clock.now_s() - self.session.resent_at_s > TROUBLED_S)
 
     def answer_waits(self) -> bool:
         """Whether an answer can be read. Raises nothing: an ended connection can be read, too."""
@@ -124,17 +141,17 @@ class Engine:
             return
         if self.session.pending is not None:
             self.session.metrics.replays += 1
-            self._send(self.session.pending, now_s)
+            self._send(self.session.pending)
             return
         queue_keys, self._queues = self.channel.turn_queue_keys()
         turn = self.session.next_turn(now_s, self.room(), queue_keys, len(self._queues))
         if turn is not None:
             self.session.sent_at_s = now_s
-            self._send(turn, now_s)
+            self._send(turn)
 
-    def _send(self, turn: Turn, now_s: float, whole: bool = False) -> None:
-        self.session.resent_at_s = now_s
+    def _send(self, turn: Turn, whole: bool = False) -> None:
         connection = self.channel.cycle_connect(self.line, "TURN")
+        self.session.resent_at_s = clock.now_s()  # to connect takes its time, too, and is no late answer
         command = ("EVAL", self._script.text) if whole else ("EVALSHA", self._script.sha)
         connection.send_command(*command, *turn_arguments(self.keys, turn), check_health=False)
         self.in_flight = True
@@ -145,14 +162,16 @@ class Engine:
             if not self.line.readable():
                 return
             try:
-                reply = self.line.connection.read_response(disable_decoding=True)
+                reply = releases.reply_from(self.line.connection, disable_decoding=True)
             except NoScriptError:
                 assert self.session.pending is not None
-                self._send(self.session.pending, time.monotonic(), whole=True)
+                self._send(self.session.pending, whole=True)
                 return
             if not self.in_flight:
                 raise ConnectionError("the server spoke out of turn")
         except FAILURES as error:
+            if refused_for_good(error) and self._take_less(error):
+                return
             self.failed(error)
             return
         self.in_flight = False
@@ -160,15 +179,33 @@ class Engine:
             say(Event.CONNECTION_RESTORED)
         self._take(reply, self._deliver)
 
+    def _take_less(self, error: BaseException) -> bool:
+        """Whether the refused turn can be cut down; what remains of it is sent next."""
+        turn = self.session.pending
+        if not self.in_flight or turn is None or not self.session.refused(describe(error), clock.now_s()):
+            return False
+        self.in_flight = False
+        rows = " ".join(settle.row for settle in turn.settles[:3])
+        say(Event.TURN_REFUSED, error=error, settles=len(turn.settles), claims=turn.want, rows=rows)
+        return True
+
     def _take(self, reply: Any, with_claim: Callable[[Claim], object]) -> None:
         """Take in the answer of the pending turn: claims go to `with_claim`, what it buried to the channel."""
         answer = read_answer(reply)
         assert self.session.pending is not None
         say_answer(self.session.pending, answer)
-        for claim in self.session.answered(answer, time.monotonic()):
+        self._say_broken(answer.broken)
+        for claim in self.session.answered(answer, clock.now_s()):
             with_claim(claim)
         for one in answer.buried:
             self.channel.buried(one)
+
+    def _say_broken(self, lists: Iterable[str]) -> None:
+        """Each once in a while: a turn that has no room does not come to all of them."""
+        for name in lists:
+            if clock.now_s() > self._said_broken_s.get(name, -BROKEN_EVERY_S) + BROKEN_EVERY_S:
+                self._said_broken_s[name] = clock.now_s()
+                say(Event.BROKEN_QUEUE, list=name)
 
     def _give_back(self, claim: Claim) -> None:
         self.session.end(claim.fence, Kind.REQUEUE, "worker shutdown")
@@ -181,10 +218,13 @@ class Engine:
     # --- failure and end
 
     def failed(self, error: BaseException) -> None:
-        """Close both connections and pause; the pending turn stays."""
+        """Close both connections and pause; the pending turn stays.
+
+        Raises ChangeOverError, into Celery's loop, when the broker has other URLs: its consumer then tries them.
+        """
         self.session.metrics.failures += 1
         news = self.line.failed(error)
-        again_in_s = self.line.down_until_s - time.monotonic()
+        again_in_s = self.line.down_until_s - clock.now_s()
         say(
             Event.CONNECTION_FAILED,
             quiet=not news,
@@ -194,6 +234,8 @@ class Engine:
             held=len(self.session.held),
         )
         self.disconnect()
+        if self.line.failing_for_s > CHANGE_OVER_S and len(self.channel.connection.client.alt) > 1:
+            raise ChangeOverError(f"no turn was answered for {self.line.failing_for_s:.1f} s: {describe(error)}")
 
     def disconnect(self) -> None:
         """Drop both connections."""
@@ -201,12 +243,15 @@ class Engine:
         self.line.close()
         self.bell.close()
 
-    def finish(self, give_back: bool) -> None:
-        """The channel closes. With `give_back` all that is held is returned, in one last turn that is waited for."""
+    def finish(self, give_back: bool, orderly: bool = True) -> None:
+        """The channel closes. With `give_back` all that is held is returned, in one last turn that is waited for.
+
+        What a worker gives back that ends by an error is counted (`Session.give_back_all`).
+        """
         try:
             if give_back:
                 rows = len(self.session.held)
-                self.session.give_back_all()
+                self.session.give_back_all(orderly)
                 self._last_turns()
                 say(Event.GIVEN_BACK, rows=rows)
             else:
@@ -224,17 +269,17 @@ class Engine:
                 if not self.session.outbox:
                     return
                 self.session._flush_at_s = 0.0
-                self.session.sent_at_s = time.monotonic()
-                self.session.next_turn(time.monotonic(), 0, (), 0)
+                self.session.sent_at_s = clock.now_s()
+                self.session.next_turn(clock.now_s(), 0, (), 0)
             if not self.in_flight:
                 assert self.session.pending is not None
-                self._send(self.session.pending, time.monotonic())
+                self._send(self.session.pending)
             try:
-                reply = self.line.connection.read_response(disable_decoding=True)
+                reply = releases.reply_from(self.line.connection, disable_decoding=True)
             except NoScriptError:
                 assert self.session.pending is not None
-                self._send(self.session.pending, time.monotonic(), whole=True)
-                reply = self.line.connection.read_response(disable_decoding=True)
+                self._send(self.session.pending, whole=True)
+                reply = releases.reply_from(self.line.connection, disable_decoding=True)
             self.in_flight = False
             self._take(reply, self._give_back)
 

@@ -14,12 +14,11 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from typing import Any
 
 from celery._state import get_current_task
 
-from locked_retry import lease
+from locked_retry import clock, lease
 from locked_retry.log import Event, say
 from locked_retry.session import Held, Session
 
@@ -44,7 +43,7 @@ class Guard(threading.Thread):
         while not self._over.wait(min(LOOK_S, self._session.shortest_lease_s / 100)):
             for held in list(self._session.held.values()):
                 if held.exclusive and held.pid not in (0, os.getpid()):
-                    self._watch(held, self._session.lease_end_s(held) - time.monotonic())
+                    self._watch(held, self._session.lease_end_s(held) - clock.now_s())
 
     def _watch(self, held: Held, left_s: float) -> None:
         if held.killed:

@@ -8,13 +8,13 @@ holds the GIL for longer than a lease (a C function that does not release it) ke
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
+from locked_retry import clock
 from locked_retry.line import FAILURES
 from locked_retry.log import Event, say
 from locked_retry.session import Session
-from locked_retry.store import Keys, Script, call, renewal_arguments
+from locked_retry.store import Keys, Script, call, renewal_arguments, text_of
 
 #: A task that kills its worker sooner than this counts as given back unstarted, not as a crash.
 LONGEST_PAUSE_S = 1.0
@@ -32,7 +32,7 @@ class Keeper(threading.Thread):
     def run(self) -> None:
         while not self._ended.wait(min(self._session.shortest_lease_s / 6, LONGEST_PAUSE_S)):
             try:
-                self._keep(time.monotonic())
+                self._keep(clock.now_s())
             except FAILURES as error:
                 say(Event.RENEWAL_FAILED, error=error)
 
@@ -43,7 +43,7 @@ class Keeper(threading.Thread):
         arguments = renewal_arguments(self._keys, self._session.worker, renewals)
         with self._channel.conn_or_acquire() as redis:
             lost = call(redis, self._script, arguments, prefixed=bool(self._channel.global_keyprefix))
-        self._session.renewed(renewals, {row.decode() for row in lost}, now_s)
+        self._session.renewed(renewals, {text_of(row) for row in lost}, now_s)
 
     def stop(self) -> None:
         """End within one round trip."""

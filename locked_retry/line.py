@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+
+from locked_retry import clock
 
 FIRST_PAUSE_S = 0.05
 #: Connections fail with these; anything else is a bug and is raised.
@@ -16,6 +18,16 @@ FAILURES = (RedisError, OSError)
 #: A reason is reported when it is new, and when it has lasted for this many failures.
 REPORTED_AT = (10, 100, 1000)
 MOST_REASONS = 10
+
+
+#: What a server says that is going to take the command later, also from within a script.
+_PASSING = re.compile(r"\b(BUSY|LOADING|READONLY|MISCONF|OOM|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|NOREPLICAS)\b")
+
+
+def refused_for_good(error: BaseException) -> bool:
+    """Whether Redis has answered that it will not do this, now or later."""
+    passing = isinstance(error, ReadOnlyError | OutOfMemoryError | NoScriptError)
+    return isinstance(error, ResponseError) and not passing and not _PASSING.search(str(error))
 
 
 def readable(connection: Any) -> bool:
@@ -35,6 +47,7 @@ class Line:
     connection: Any = None
     failures: int = 0
     down_until_s: float = 0.0
+    _failing_since_s: float = 0.0
     _reasons: set[str] = field(default_factory=set)
 
     @property
@@ -51,11 +64,18 @@ class Line:
         """Whether something is there to be read. Raises when the line has ended."""
         return readable(self.connection)
 
+    @property
+    def failing_for_s(self) -> float:
+        """Since its first failure after the last answer; 0 without one."""
+        return clock.now_s() - self._failing_since_s if self.failures else 0.0
+
     def failed(self, error: BaseException) -> bool:
         """Close it, and pause for longer each time. Whether this is worth a line in the log."""
+        if not self.failures:
+            self._failing_since_s = clock.now_s()
         self.failures += 1
         pause_s = min(self.longest_pause_s, FIRST_PAUSE_S * 2.0 ** min(self.failures - 1, 20))
-        self.down_until_s = time.monotonic() + pause_s * random.uniform(0.5, 1.0)
+        self.down_until_s = clock.now_s() + pause_s * random.uniform(0.5, 1.0)
         self.close()
         reason = f"{type(error).__name__} {error}"
         new = reason not in self._reasons and len(self._reasons) < MOST_REASONS

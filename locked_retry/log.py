@@ -11,6 +11,7 @@ import re
 from enum import StrEnum
 
 from locked_retry.store import Answer, Kind, Turn
+from locked_retry.text import describe, shown
 
 logger = logging.getLogger("locked_retry")
 
@@ -39,8 +40,17 @@ class Event(StrEnum):
     CRASHED = "crashed"
     HELD_BACK = "held_back"
     DEAD_LETTER = "dead_letter"
+    DEAD_TRIMMED = "dead_trimmed"
     NOT_A_MESSAGE = "not_a_message"
+    NOT_HANDLED = "not_handled"
+    CALLBACK_FAILED = "callback_failed"
+    ABANDONED = "abandoned"
+    TURN_REFUSED = "turn_refused"
+    BROKEN_QUEUE = "broken_queue"
+    RESULT_LOST = "result_lost"
+    HOOK_FAILED = "hook_failed"
     FAILURE_NOT_STORED = "failure_not_stored"
+    UNKNOWN_RELEASE = "unknown_release"
 
 
 #: A restored connection is a warning so that whoever has seen the failure also sees its end.
@@ -64,8 +74,17 @@ LEVELS = {
     Event.CRASHED: logging.WARNING,
     Event.HELD_BACK: logging.INFO,
     Event.DEAD_LETTER: logging.WARNING,
+    Event.DEAD_TRIMMED: logging.WARNING,
     Event.NOT_A_MESSAGE: logging.ERROR,
+    Event.NOT_HANDLED: logging.ERROR,
+    Event.CALLBACK_FAILED: logging.ERROR,
+    Event.ABANDONED: logging.ERROR,
+    Event.TURN_REFUSED: logging.ERROR,
+    Event.BROKEN_QUEUE: logging.ERROR,
+    Event.RESULT_LOST: logging.ERROR,
+    Event.HOOK_FAILED: logging.ERROR,
     Event.FAILURE_NOT_STORED: logging.ERROR,
+    Event.UNKNOWN_RELEASE: logging.WARNING,
 }
 
 _PLAIN = re.compile(r"[^\s\"=\\]+")
@@ -75,7 +94,7 @@ _LONGEST = 500
 def _text(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
+    text = describe(value) if isinstance(value, BaseException) else shown(value)
     text = text[:_LONGEST]
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
@@ -106,5 +125,7 @@ def say_answer(turn: Turn, answer: Answer) -> None:
         say(Event.LEASE_LOST, row=row)
     if answer.reaped:
         say(Event.REAPED, rows=answer.reaped)
+    if answer.trimmed:
+        say(Event.DEAD_TRIMMED, rows=answer.trimmed)
     if answer.dropped:
         say(Event.DUPLICATE_DROPPED, rows=answer.dropped)

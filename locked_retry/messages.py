@@ -26,6 +26,8 @@ from kombu.messaging import Producer
 from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
+from locked_retry import releases
+
 #: Options of these types are told apart by their repr; with any other Celery builds each message.
 _PLAIN = frozenset((str, int, float, bool, type(None), datetime))
 _FLAT = frozenset((int, float, bool, type(None), str))
@@ -220,9 +222,10 @@ class Messages:
         else:
             raise NotAMessage("its apply_async published nothing")
         message = found.message
+        message["headers"].pop("lr_new", None)  # whoever submits in batches is answered for an id that is used again
         if quiet:
             message["headers"]["ignore_result"] = options.get(
-                "ignore_result", getattr(call.task, "ignore_result", None)
+                "ignore_result", getattr(call.task, "ignore_result", releases.IGNORE_RESULT)
             )
         published = Published(self._recorder.body, message["headers"], found.exchange, found.routing_key)
         raw, lists = dumps(message), self._lists(message, found.exchange, found.routing_key)  # type: ignore[no-untyped-call]
@@ -236,9 +239,10 @@ class Messages:
         if not queues:
             raise NotAMessage(f"no queue is bound to exchange {exchange!r} with {routing_key!r}")
         priority, prefix = channel._get_message_priority(message, reverse=False), channel.global_keyprefix
-        for queue in channel._expires.keys() & set(queues):
+        expiries_ms = releases.expiries_ms(channel)
+        for queue in expiries_ms.keys() & set(queues):
             for step in channel.priority_steps:
-                self.expiry_ms[prefix + channel._q_for_pri(queue, step)] = int(channel._expires[queue])
+                self.expiry_ms[prefix + channel._q_for_pri(queue, step)] = int(expiries_ms[queue])
         return tuple(prefix + channel._q_for_pri(queue, priority) for queue in sorted(queues))
 
     # --- templates
@@ -264,7 +268,7 @@ class Messages:
             text=text,
             lists=recorded.lists,
             body=self._body_of(self._recorder.settings),
-            repr_limits=(amqp.argsrepr_maxsize, amqp.kwargsrepr_maxsize, self.app.conf.task_repr_maxlevels),
+            repr_limits=(amqp.argsrepr_maxsize, amqp.kwargsrepr_maxsize, releases.repr_levels(self.app.conf)),
             check=getattr(task, "__header__", None) if getattr(task, "typing", False) else None,
             lock_name=task.lock_name if locked else None,
         )

@@ -14,10 +14,12 @@ class Options:
     lease_s: after how long without a renewal a message is offered again. Renewed at a third of it.
     done_s: how long a completion record drops duplicates (has to exceed the time in which producers resend).
     exclusive: whether running tasks are ended when their leases cannot be renewed (prefork only).
+    dead_max_age_s, dead_max_count: dead letters that are older or more are deleted, the oldest first.
     max_crashes: executions that killed their process before the message becomes a dead letter.
     idle_s: the longest an idle worker goes without a turn (safety net behind the doorbell).
     flush_s: the longest a finished task waits for company before it is settled.
     reply_s: an answer later than this means a dead connection; capped at a third of the lease.
+    result_wait_s: how long storing a result is tried when its backend fails, before the result is given up.
     """
 
     lease_s: float = 30.0
@@ -27,6 +29,9 @@ class Options:
     idle_s: float = 1.0
     flush_s: float = 0.01
     reply_s: float = 5.0
+    result_wait_s: float = 30.0
+    dead_max_age_s: float = 30 * 86_400.0
+    dead_max_count: int = 100_000
     most_claims: int = 1024
     most_bytes: int = 4_000_000
     namespace: str = "lr:"
@@ -34,6 +39,8 @@ class Options:
     def __post_init__(self) -> None:
         if not (self.lease_s > 0 and self.done_s > 0 and self.max_crashes > 0 and self.most_claims > 0):
             raise ValueError(f"lease_s, done_s, max_crashes and most_claims have to be positive: {self}")
+        if self.dead_max_age_s < 0 or self.dead_max_count < 0:
+            raise ValueError(f"dead_max_age_s and dead_max_count cannot be negative: {self}")
 
     @property
     def reply_timeout_s(self) -> float:

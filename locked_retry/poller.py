@@ -34,18 +34,20 @@ class Poller(kombu_redis.MultiChannelPoller):
     def _dispatch(self, engine: Engine, kind: str) -> None:
         {"TURN": engine.on_turn_readable, "BELL": engine.bell.on_readable, "WAKE": engine.on_wake}[kind]()
         engine.pump()
+        self.arm()
 
     def on_readable(self, fileno: int) -> Any:
         found = self._engine_of(fileno)
-        if found is None:
-            return super().on_readable(fileno)
-        self._dispatch(*found)
-        return True
+        if found is not None:
+            self._dispatch(*found)
+            return True
+        # What was forgotten meanwhile makes kombu fail, not since 5.7.
+        return super().on_readable(fileno) if fileno in self._fd_to_chan else None
 
     def handle_event(self, fileno: int, event: int) -> Any:
         found = self._engine_of(fileno)
         if found is None:
-            return super().handle_event(fileno, event)
+            return super().handle_event(fileno, event) if fileno in self._fd_to_chan else None
         self._dispatch(*found)
         return None  # not "a message was delivered": the caller goes on polling until its own time is up
 
@@ -63,6 +65,16 @@ class Poller(kombu_redis.MultiChannelPoller):
 
     wait_s: float | None = None
     _alarm_at_s = 0.0
+
+    def arm(self) -> None:
+        """Something has come up in the loop's own thread: it must not sleep past it.
+
+        At once: kombu's hub decides how long to sleep before it calls `on_poll_start`, and after what was given to
+        `call_soon` (Celery's acknowledgements, for one); what these give to it in their turn waits until it has slept.
+        """
+        engines = [channel.engine for channel in list(self._channels) if channel.engine is not None]
+        if self.hub is not None and engines:
+            self._wake_hub_in(min(engine.wait_s() for engine in engines))
 
     def _wake_hub_in(self, wait_s: float) -> None:
         """The hub sleeps until a socket is readable or a timer is due: have one due."""
@@ -135,13 +147,19 @@ class Poller(kombu_redis.MultiChannelPoller):
 
     def maybe_restore_messages(self) -> None:
         """Look after what plain workers left, also on channels whose queues are all fetched by turns."""
-        super().maybe_restore_messages()
         for channel in list(self._channels):
-            if channel.engine is not None:
+            if channel.engine is not None or channel.active_queues:
                 try:
                     channel.qos.restore_visible(num=channel.unacked_restore_limit)
                 except FAILURES as error:
                     say(Event.SWEEP_FAILED, error=error)
+
+    def maybe_check_subclient_health(self) -> None:
+        """kombu's; what fails is subscribed to again. Before 5.7 it took the consumer down."""
+        try:
+            super().maybe_check_subclient_health()
+        except FAILURES as error:
+            say(Event.SWEEP_FAILED, error=error)
 
     def maybe_refresh_binding_expiry(self) -> None:
         """kombu's upkeep of each second. What Redis refuses here it refuses to turns, which say so once."""

@@ -100,6 +100,8 @@ def worker_families(seen: Snapshot) -> Iterator[Family]:
     yield counter("promoted", "Delayed messages put back into their queues.", m.promoted)
     yield counter("reaped", "Messages taken back from workers whose lease had ended.", m.reaped)
     yield counter("dropped", "Duplicate messages dropped.", m.dropped)
+    yield counter("broken", "Times that a turn met a queue that is no list.", m.broken)
+    yield counter("dead_trimmed", "Dead letters deleted because they were too old or too many.", m.dead_trimmed)
     yield gauge("held", "Messages held now.", seen.held)
     yield gauge("unsettled", "Deliveries that ended and are not sent yet, or not answered.", seen.unsettled)
     yield gauge("settle_rate_per_second", "Deliveries ended per second, smoothed.", seen.rate_per_s)

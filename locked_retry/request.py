@@ -9,30 +9,41 @@ and then acknowledges, as Celery always does. The acknowledgement is what sends 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
-from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
-from celery.utils.time import maybe_iso8601, maybe_make_aware
+from celery.exceptions import (
+    Ignore,
+    InvalidTaskError,
+    Reject,
+    Retry,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 from celery.worker.strategy import default as default_strategy
 from kombu import serialization
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from locked_retry import releases
+from locked_retry.callbacks import giving_back, settling, telling
 from locked_retry.lease import LeaseLost
-from locked_retry.session import Held, Session
-from locked_retry.store import Kind
+from locked_retry.log import Event, say
+from locked_retry.session import Held, Session, pause_ms
+from locked_retry.store import Buried, Kind
+from locked_retry.text import describe, encodable, message_text, shown
 from locked_retry.transport import consumers
+from locked_retry.wellformed import fault_in_body
 
-#: After a crash the next try waits 0.1 s, 0.2 s, 0.4 s, ...: what kills its process must not kill it in a hot loop.
-CRASH_PAUSE_MS = 100
-#: An ETA nearer than this is left to Celery's own timer.
-NEAR_S = 0.05
+#: The name of a row begins so when the script could not read its message (turn.lua).
+UNREAD = "raw-"
 
 #: Set while a retry is planned: the signature that Celery makes for it is then one that is never sent.
 planning: ContextVar[bool] = ContextVar("locked_retry_planning", default=False)
@@ -64,29 +75,49 @@ def next_generation(held: Held, plan: Plan) -> str:
     """The message of the next attempt: the stored one, one retry older, under the same row."""
     payload = json.loads(held.claim.raw)
     headers, properties = payload["headers"], payload["properties"]
-    retries = int(headers.get("retries") or 0) + 1
-    nesting = int(headers.get("replaced_task_nesting") or 0)
-    headers.update(retries=retries, eta=None, lr=f"{retries}~{nesting}~{held.claim.row}", lr_previous_s=plan.delay_s)
+    headers.update(retries=int(headers.get("retries") or 0) + 1, eta=None, lr_previous_s=plan.delay_s)
+    headers["lr"] = f"{_generation(headers)}~{held.claim.row}"
     if plan.body is not None:
         payload["body"] = plan.body
         payload["content-type"], payload["content-encoding"] = plan.content_type, plan.content_encoding
         properties["body_encoding"] = "base64"
         headers.pop("compression", None)
         headers.update(plan.headers)
-    properties.get("delivery_info", {}).pop("redelivered", None)
-    return json.dumps(payload)
+    (properties.get("delivery_info") or {}).pop("redelivered", None)
+    return message_text(payload)
+
+
+def _generation(headers: Mapping[str, Any]) -> str:
+    """Which attempt a message is, as the script writes it in front of the row."""
+    return f"{int(headers.get('retries') or 0)}~{int(headers.get('replaced_task_nesting') or 0)}"
 
 
 def redelivered(held: Held) -> str:
     """The message of a delivery that may have had effects, marked as kombu marks what it restores."""
     payload = json.loads(held.claim.raw)
-    payload["properties"].setdefault("delivery_info", {})["redelivered"] = True
-    return json.dumps(payload)
+    info = payload["properties"]["delivery_info"] = payload["properties"].get("delivery_info") or {}
+    info["redelivered"] = True
+    return message_text(payload)
 
 
 def _unwrap(exc_info: Any) -> Any:
     exc: Any = exc_info.exception
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+
+
+def _without_memory(error: MemoryError) -> Any:
+    """A MemoryError as Celery takes it: a failure like any other."""
+    try:
+        raise RuntimeError(describe(error))
+    except RuntimeError:
+        return ExceptionInfo()
+
+
+def _process_lost(error: BaseException) -> Any:
+    try:
+        raise WorkerLostError(describe(error))
+    except WorkerLostError:
+        return ExceptionInfo()
 
 
 def _lease_lost() -> Any:
@@ -99,6 +130,29 @@ def _lease_lost() -> Any:
 
 class LockedRequest(Request):  # type: ignore[misc]
     """A request whose end is decided in one place. Everything Celery does at an end, it still does."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Celery makes a subclass for each task, which replaces these two."""
+        super().__init_subclass__(**kwargs)
+        for name, kept in (("on_success", telling), ("execute_using_pool", giving_back)):
+            if name in vars(cls):
+                setattr(cls, name, kept(vars(cls)[name]))
+
+    def settle_anyway(self, where: str, error: BaseException) -> None:
+        """The delivery ends as was decided, though something raised on the way; undecided, it goes back at a cost."""
+        say(Event.CALLBACK_FAILED, traceback=True, task_id=self.id, callback=where, error=error)
+        session, tag = self._locked_session, self._message.delivery_tag
+        if session is None or tag not in session.held:
+            return
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            self._crashed(describe(error), again=True)
+        elif where == "on_success":
+            self._decide(Kind.OK)
+        elif self._lost:
+            self._crashed(self._lost, again=bool(self.task.reject_on_worker_lost))
+        session.decide_return(tag, f"{where} raised {describe(error)}")
+        task_ready(self)
+        self.acknowledge()
 
     def _decide(self, kind: Kind, delay_ms: int = 0, reason: str = "", message: str = "") -> None:
         session = self._locked_session
@@ -114,6 +168,11 @@ class LockedRequest(Request):  # type: ignore[misc]
         session = self._locked_session
         return session.held.get(self._message.delivery_tag) if session is not None else None
 
+    def cancel(self, pool: Any, *args: Any, **kwargs: Any) -> None:
+        """Nobody can end a thread. Celery says so by raising, in a signal handler: that ends the worker, or is lost."""
+        with contextlib.suppress(NotImplementedError):
+            super().cancel(pool, *args, **kwargs)
+
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A pool process took it: from now on its worker's death is a crash."""
         session = self._locked_session
@@ -121,6 +180,7 @@ class LockedRequest(Request):  # type: ignore[misc]
             session.started(self._message.delivery_tag, pid)
         super().on_accepted(pid, time_accepted)
 
+    @settling
     def on_retry(self, exc_info: Any) -> None:
         exc, held = _unwrap(exc_info), self._held
         if held is not None and held.told:  # the retry is what became of LeaseLost
@@ -129,9 +189,10 @@ class LockedRequest(Request):  # type: ignore[misc]
             message = next_generation(held, exc.plan)
             if exc.plan.body is not None:
                 held.budget = ""  # to hold it back would be to run the old arguments again
-            self._decide(Kind.RETRY, round(exc.plan.delay_s * 1000), str(exc.excs or exc), message)
+            self._decide(Kind.RETRY, round(exc.plan.delay_s * 1000), exc.excs or shown(exc), message)
         super().on_retry(exc_info)
 
+    @settling
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         exc, held = _unwrap(exc_info), self._held
         if held is not None and held.told:  # by LeaseLost, what the task made of it, or SIGKILL
@@ -140,15 +201,22 @@ class LockedRequest(Request):  # type: ignore[misc]
         elif isinstance(exc, LeaseLost):
             self._decide(Kind.REQUEUE, reason="its lease ended before it began")
         elif isinstance(exc, Reject) and exc.requeue:
-            self._requeue(f"rejected: {exc.reason}")
+            self._requeue(f"rejected: {shown(exc.reason)}")
         elif isinstance(exc, Reject):
-            self._decide(Kind.DEAD, reason=f"rejected: {exc.reason}")
+            self._decide(Kind.DEAD, reason=f"rejected: {shown(exc.reason)}")
         elif isinstance(exc, WorkerLostError | SystemExit | KeyboardInterrupt):
-            self._lost = f"{type(exc).__name__}: {exc}"
+            self._lost = describe(exc)
+            exc_info = releases.as_lost(exc_info, exc)
+        elif not isinstance(exc, Exception):  # its process ends, or should have; Celery would take it for a failure
+            self._lost, exc_info = describe(exc), _process_lost(exc)
         elif isinstance(exc, TimeLimitExceeded):
-            self._crashed(f"hard time limit of {exc} s", not self.task.acks_on_timeout)
+            self._crashed(f"hard time limit of {exc} s", not releases.acks_on_timeout(self.task))
+        elif self.task.throws and isinstance(exc, self.task.throws):
+            self._decide(Kind.FINAL, reason=describe(exc))
         elif not isinstance(exc, Ignore | Retry | Terminated):
-            self._decide(Kind.DEAD, reason=f"{type(exc).__name__}: {exc}")
+            self._decide(Kind.DEAD, reason=describe(exc))
+        if isinstance(exc, MemoryError):  # which Celery raises again, into the loop
+            exc_info = _without_memory(exc)
         result = super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         if self._already_cancelled and not self.acknowledged:  # Celery killed it and leaves it to be delivered again
             self._requeue("cancelled")
@@ -163,6 +231,9 @@ class LockedRequest(Request):  # type: ignore[misc]
         if self._lost:
             self._crashed(self._lost, again=False)
         super().acknowledge()
+        session = self._locked_session
+        if session is not None and not releases.CALL_SOON_WAKES:
+            session.wake()
 
     def reject(self, requeue: bool = False) -> None:
         if self._lost:
@@ -193,17 +264,22 @@ class LockedRequest(Request):  # type: ignore[misc]
             self._decide(Kind.REQUEUE, 0, reason, redelivered(held))
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        if not soft:
-            self._crashed(f"hard time limit of {timeout} s", not self.task.acks_on_timeout)
-        super().on_timeout(soft, timeout)
+        if soft:
+            super().on_timeout(soft, timeout)
+        else:
+            self._on_hard_timeout(timeout)
+
+    @settling
+    def _on_hard_timeout(self, timeout: float) -> None:
+        self._crashed(f"hard time limit of {timeout} s", not releases.acks_on_timeout(self.task))
+        super().on_timeout(False, timeout)
 
     def _crashed(self, reason: str, again: bool) -> None:
         held = self._held
         if held is None:
             return
         if again:
-            pause_ms = CRASH_PAUSE_MS * 2 ** min(held.claim.crashes, 9)
-            self._decide(Kind.CRASH, pause_ms, f"{held.max_crashes} {reason}")
+            self._decide(Kind.CRASH, pause_ms(held.claim.crashes), f"{held.max_crashes} {reason}")
         else:
             self._decide(Kind.DEAD, reason=reason)
 
@@ -211,27 +287,29 @@ class LockedRequest(Request):  # type: ignore[misc]
 def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's own strategy, after what has to be seen to when a message arrives: options, ETA, a missing lock."""
     consumers.add(consumer)
+    releases.acknowledge_at_once(consumer)
     handle = default_strategy(task, app, consumer, **options)
 
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
         session: Session | None = getattr(message.channel, "turn_session", None)
         held = session.held.get(message.delivery_tag) if session is not None else None
         try:
-            _check_body(message, body)
+            _check_body(message)
             if session is not None and held is not None and _put_off(task, message, session, held):
                 message.ack()
                 return None
             return handle(message, body, ack, reject, callbacks, **more)
-        except DecodeError as error:  # Celery drops it; here it is kept
-            if session is not None:
-                session.decide(message.delivery_tag, Kind.DEAD, reason=f"cannot be decoded: {error}")
+        except (DecodeError, InvalidTaskError, ContentDisallowed) as error:  # Celery drops it; here it is kept
+            if session is not None and held is not None:
+                session.decide(message.delivery_tag, Kind.DEAD, reason=shown(error))
+                message.channel.buried(Buried(held.claim.row, shown(error), held.claim.raw))
             raise
 
     return on_message
 
 
 def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
-    """Whether the delivery ends here: it is not due yet, or was published without the lock that its task needs.
+    """Whether the delivery ends here: it was published without the lock that its task needs.
 
     Raises InvalidTaskError when its lock has no name for these arguments.
     """
@@ -242,48 +320,34 @@ def _put_off(task: Any, message: Any, session: Session, held: Held) -> bool:
     session.set_task(tag, lease_s, max_crashes, budget, exclusive)
     if exclusive:
         message.channel.guard_tasks()
-    left_s = _left_s(headers.get("eta"))
-    if left_s > NEAR_S:
-        session.decide(tag, Kind.SNOOZE, round(left_s * 1000), "ETA")
-        return True
-    if task.lock is not None and "lr_lock" not in headers:
+    unread = held.claim.row.startswith(UNREAD) and "lr" not in headers
+    if task.lock is not None and ("lr_lock" not in headers or unread):
         payload = json.loads(held.claim.raw)
+        payload["headers"]["lr"] = f"{_generation(payload['headers'])}~{held.claim.row}"
         args, kwargs, _ = message.payload
         try:
-            payload["headers"]["lr_lock"] = task.lock_name(args, kwargs)
+            payload["headers"]["lr_lock"] = encodable(task.lock_name(args, kwargs))
         except Exception as error:
-            raise InvalidTaskError(f"its lock has no name for these arguments: {error!r}") from error
-        session.decide(tag, Kind.REQUEUE, 0, "published without its lock", json.dumps(payload))
+            raise InvalidTaskError(f"its lock has no name for these arguments: {describe(error)}") from error
+        session.decide(tag, Kind.REQUEUE, 0, "published without its lock", message_text(payload))
         return True
     return False
 
 
-def _check_body(message: Any, body: Any) -> None:
+def _check_body(message: Any) -> None:
     """Decode it here, so that whatever is wrong with it ends the message and not, as in Celery, the worker.
 
     Raises DecodeError, InvalidTaskError and ContentDisallowed, which Celery's consumer handles.
     """
     try:
         payload = message.payload
-    except (DecodeError, ContentDisallowed):
+    except ContentDisallowed:
         raise
     except Exception as error:
-        raise DecodeError(f"its body cannot be decoded: {error!r}") from error
-    if isinstance(payload, dict):
-        fits = body is not None or "args" in payload
-    else:
-        fits = isinstance(payload, list | tuple) and len(payload) == 3 and isinstance(payload[2], dict | None)
-    if not fits:
-        raise InvalidTaskError("its body is not args, kwargs and options")
-
-
-def _left_s(eta: Any) -> float:
-    """Seconds until then; 0 for none, and for what Celery will refuse."""
-    try:
-        due = maybe_iso8601(eta)
-        return (maybe_make_aware(due) - datetime.now(UTC)).total_seconds() if due else 0.0
-    except (AttributeError, TypeError, ValueError):
-        return 0.0
+        raise DecodeError(f"its body cannot be decoded: {describe(error)}") from error
+    fault = fault_in_body(payload, message.headers)
+    if fault:
+        raise InvalidTaskError(fault)
 
 
 def body_of(args: Any, kwargs: Any, embed: Any, serializer: str) -> tuple[str, str, str]:

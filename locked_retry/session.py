@@ -17,11 +17,21 @@ from locked_retry import lease
 from locked_retry.options import Options
 from locked_retry.store import Answer, Claim, Kind, Renewal, Settle, Turn
 from locked_retry.telemetry import Metrics, sessions, snapshot
+from locked_retry.text import encodable
 
 #: Messages held beyond what runs, at least: so that a pool process never waits for the network with work queued.
 BASE_ROOM = 4
 #: How far ahead of the measured rate to claim. Above 1 the batch grows until the rate does not.
 GROWTH = 4.0
+#: Near Redis turns are faster; as small as that would make them they cost more than they save.
+LEAST_TURN_S = 0.02
+LONGEST_REASON = 500
+#: In one turn: Redis serves nobody else meanwhile.
+MOST_SETTLES = 350
+#: Claims that Redis refuses are asked for again after pauses that double from the one to the other.
+FIRST_CLAIM_PAUSE_S, LONGEST_CLAIM_PAUSE_S = 0.25, 30.0
+#: 0.1 s, 0.2 s, 0.4 s, ...
+FIRST_PAUSE_MS = 100
 
 
 @dataclass(slots=True)
@@ -41,6 +51,22 @@ class Held:
     killed: bool = False
     lost: bool = False  # no longer ours; its settle is sent all the same, to be refused and recorded
     settle: Settle | None = None  # decided, to be sent when Celery acknowledges
+    doubt: str = ""  # why Celery is going to reject it, if it does
+
+
+def _settle(held: Held, kind: Kind, delay_ms: int, reason: str, message: str = "") -> Settle:
+    text = encodable(reason)[:LONGEST_REASON]
+    return Settle(held.claim.row, held.claim.fence, kind, delay_ms, text, message, held.budget)
+
+
+def _at_least_dead(settle: Settle, error: str) -> Settle:
+    """The same end with nothing in it that Redis could refuse, as far as we know."""
+    return Settle(settle.row, settle.fence, Kind.DEAD, 0, f"Redis refused how it ended: {error}"[:LONGEST_REASON])
+
+
+def pause_ms(times: int) -> int:
+    """How long what went wrong so many times before has to wait: it must not go wrong in a hot loop."""
+    return FIRST_PAUSE_MS * int(2 ** min(times, 9))
 
 
 @dataclass(eq=False)
@@ -69,6 +95,9 @@ class Session:
     _counted_since_s: float = 0.0
     _slowest_s: float = 0.0
     _base: float = float(BASE_ROOM)
+    _most_settles: int = MOST_SETTLES
+    _claim_at_s: float = 0.0
+    _claim_pause_s: float = FIRST_CLAIM_PAUSE_S
 
     def __post_init__(self) -> None:
         sessions.add(self)
@@ -79,7 +108,7 @@ class Session:
         """How this delivery ends, sent once Celery acknowledges or rejects it. The first decision stands."""
         held = self.held.get(tag)
         if held is not None and held.settle is None:
-            held.settle = Settle(held.claim.row, held.claim.fence, kind, delay_ms, reason[:500], message, held.budget)
+            held.settle = _settle(held, kind, delay_ms, reason, message)
 
     def end(self, tag: str, kind: Kind, reason: str = "") -> bool:
         """Settle as decided, else as `kind`. False if this session does not hold it."""
@@ -87,8 +116,7 @@ class Session:
         self.running.discard(tag)
         if held is None:
             return False
-        done = Settle(held.claim.row, held.claim.fence, kind, 0, reason[:500], budget=held.budget)
-        self.outbox.append(held.settle or done)
+        self.outbox.append(held.settle or _settle(held, kind, 0, reason))
         self.wake()
         return True
 
@@ -96,6 +124,14 @@ class Session:
         """Decide and settle at once."""
         self.decide(tag, kind, delay_ms, reason, message)
         return self.end(tag, kind)
+
+    def decide_return(self, tag: str, reason: str) -> None:
+        """Back at a cost: whatever went wrong may be its doing. A crash if it was started, else a return."""
+        held = self.held.get(tag)
+        if held is not None and held.started:
+            self.decide(tag, Kind.CRASH, pause_ms(held.claim.crashes), f"{held.max_crashes} {reason}")
+        elif held is not None:
+            self.decide(tag, Kind.RETURN, pause_ms(held.claim.returns), reason)
 
     def started(self, tag: str, pid: int = 0) -> None:
         """The task's code may run from now on, in this process: if it dies, that is a crash."""
@@ -113,7 +149,7 @@ class Session:
 
     def limit(self, prefetch: int) -> int:
         """How many messages to hold: beside what runs, enough to work through two round trips at the measured rate."""
-        ahead = self.rate_per_s * (self._slowest_s + self.options.flush_s) * GROWTH
+        ahead = self.rate_per_s * (max(self._slowest_s, LEAST_TURN_S) + self.options.flush_s) * GROWTH
         wanted = len(self.running) + int(self._base + ahead)
         return min(wanted, prefetch) if prefetch else wanted
 
@@ -122,30 +158,61 @@ class Session:
         if self.outbox and self._flush_at_s is None:
             self._flush_at_s = now_s + self.options.flush_s
         renew = bool(self.held) and now_s >= self._renew_at_s
-        claim = self.hungry and room > 0 and queues > 0
+        may_claim = queues > 0 and now_s >= self._claim_at_s
+        claim = self.hungry and room > 0 and may_claim
         flush = self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= 100)
         eager = claim and (not self.outbox or len(self.held) <= room)
         if not (renew or flush or eager or now_s >= self._maintain_at_s):
             return None
         self._number += 1
         self._rotation += 1
-        settles = [self.outbox.popleft() for _ in range(len(self.outbox))]
-        self._flush_at_s = None
+        settles = [self.outbox.popleft() for _ in range(min(len(self.outbox), self._most_settles))]
+        self._flush_at_s = now_s if self.outbox else None
         self.pending = Turn(
             worker=self.worker,
             number=self._number,
-            queue_keys=queue_keys,
-            queues=queues,
-            want=min(max(room, 0), self.options.most_claims) if queues else 0,
+            queue_keys=queue_keys if may_claim else (),
+            queues=queues if may_claim else 0,
+            want=min(max(room, 0), self.options.most_claims) if may_claim else 0,
             want_bytes=self.options.most_bytes,
             lease_ms=round(self.options.lease_s * 1000),
             done_ms=round(self.options.done_s * 1000),
             first_queue=self._rotation % max(queues, 1),
             max_crashes=self.options.max_crashes,
+            dead_max_age_ms=round(self.options.dead_max_age_s * 1000),
+            dead_max_count=self.options.dead_max_count,
             settles=settles,
             renewals=self._renewals(renew),
         )
         return self.pending
+
+    def refused(self, error: str, now_s: float) -> bool:
+        """Redis will not do the pending turn, now or later: less of it is sent next. False if there is no less.
+
+        First without claims, then half of the settles, then half again. A single settle that is refused becomes a dead
+        letter without a new message; if that is refused too, it is left to the end of its lease.
+        """
+        turn, settles = self.pending, []
+        assert turn is not None
+        if turn.queues:
+            self._claim_pause_s = min(LONGEST_CLAIM_PAUSE_S, 2 * self._claim_pause_s)
+            self._claim_at_s = now_s + self._claim_pause_s
+            settles = list(turn.settles)
+        elif len(turn.settles) > 1:
+            self._most_settles = len(turn.settles) // 2
+            settles = list(turn.settles)
+        elif turn.settles:
+            self._most_settles = 1
+            settles = [one for one in map(_at_least_dead, turn.settles, [error]) if one not in turn.settles]
+        else:
+            return False
+        self.pending = None
+        self.outbox.extendleft(reversed(settles))
+        self._flush_at_s = now_s
+        self._renew_at_s = 0.0  # those of the refused turn have to be in another
+        for held in list(self.held.values()):
+            held.told_started = False
+        return True
 
     def _renewals(self, everything: bool) -> list[Renewal]:
         found = []
@@ -154,7 +221,7 @@ class Session:
             if not held.lost and (everything or news):
                 held.told_started = held.started
                 ms = round(held.lease_s * 1000)
-                found.append(Renewal(held.claim.row, held.claim.fence, ms, held.started))
+                found.append(Renewal(held.claim.row, held.claim.fence, ms, held.started, held.max_crashes))
         self._renewing = everything
         return found
 
@@ -163,6 +230,9 @@ class Session:
         turn = self.pending
         assert turn is not None, "an answer without a question"
         self.pending = None
+        self._most_settles = min(2 * self._most_settles, MOST_SETTLES)
+        if turn.queues:
+            self._claim_pause_s = FIRST_CLAIM_PAUSE_S
         self._count(answer, turn, now_s)
         self._adapt(turn, answer)
         if self._renewing:
@@ -172,7 +242,7 @@ class Session:
             if not self.held:
                 self._renew_at_s = self.sent_at_s + self.options.lease_s / 3
         self.hungry = bool(turn.want) and len(answer.claims) + answer.dropped + answer.parked >= turn.want
-        self.hungry = self.hungry or bool(answer.promoted or answer.reaped)
+        self.hungry = self.hungry or bool(answer.promoted or answer.reaped or answer.more)
         self.hungry = self.hungry or not turn.want  # nobody asked: there may be some
         for claim in answer.claims:
             limits = (self.options.lease_s, self.options.max_crashes)
@@ -210,7 +280,7 @@ class Session:
         ended_ms = round(self.options.lease_s * 1000)
         return [
             *(
-                Renewal(h.claim.row, h.claim.fence, round(h.lease_s * 1000), h.started)
+                Renewal(h.claim.row, h.claim.fence, round(h.lease_s * 1000), h.started, h.max_crashes)
                 for h in everything
                 if not h.lost
             ),
@@ -282,12 +352,19 @@ class Session:
                 self.held.pop(tag, None)
                 lease.board.strike(held.claim.fence)
 
-    def give_back_all(self) -> None:
-        """The worker ends: everything it still holds goes back to the front of its queue."""
+    def give_back_all(self, orderly: bool = True) -> None:
+        """The worker ends: everything it still holds goes back, to the front of its queue if the end is an orderly one.
+
+        What is held when the loop fails may be why it failed, and is counted.
+        """
         for tag, held in reversed(list(self.held.items())):
             if held.settle is None:
                 lease.board.strike(held.claim.fence)  # a thread that cannot be ended may run on, or only begin
-            self.end(tag, Kind.REQUEUE, "worker shutdown")
+            if orderly or held.settle is not None:
+                self.end(tag, Kind.REQUEUE, "worker shutdown")
+            else:
+                self.decide_return(tag, "its worker ended by an error")
+                self.end(tag, Kind.RETURN)
 
     def stats(self) -> dict[str, Any]:
         """Metrics and present state."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import random
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_make_aware
 
 from locked_retry.backoff import Backoff, Exponential
 from locked_retry.budget import Budget
 from locked_retry.lease import UNLIMITED, Lease, LeaseLost
+from locked_retry.log import Event, say
 from locked_retry.request import Plan, PlannedRetry, body_of, planning
+from locked_retry.results import results_of
+from locked_retry.text import encodable
 
 
 @dataclass
@@ -29,6 +34,29 @@ class _Unsent:
 
     def apply_async(self) -> None:
         """Nothing: the main process settles the retry."""
+
+
+#: What Celery calls when the end of an execution is decided.
+HOOKS = ("on_retry", "on_failure", "on_success", "after_return")
+
+
+def harmless(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook; what it raises is logged, as Celery 5.7 does for two of them. Eagerly run it raises, as there."""
+
+    @functools.wraps(hook)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return hook(self, *args, **kwargs)
+        except (Reject, MemoryError):
+            raise
+        except Exception as error:
+            if self.request.is_eager:
+                raise
+            say(Event.HOOK_FAILED, traceback=True, task=self.name, hook=hook.__name__, error=error)
+        return None
+
+    call.harmless = True  # type: ignore[attr-defined]
+    return call
 
 
 class LockedTask(Task):  # type: ignore[misc]
@@ -47,6 +75,14 @@ class LockedTask(Task):  # type: ignore[misc]
     `acks_late` and `reject_on_worker_lost` are on. A task that sets `acks_late=False` has Celery's at-most-once:
     settled when it begins, its retries published by Celery.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Hooks of the user's may fail: they come after the end was decided, and do not change it."""
+        super().__init_subclass__(**kwargs)
+        for name in HOOKS:
+            hook = inspect.getattr_static(cls, name)
+            if inspect.isfunction(hook) and not hasattr(hook, "harmless") and hook is not vars(Task)[name]:
+                setattr(cls, name, harmless(hook))
 
     abstract = True
     acks_late = True
@@ -83,6 +119,15 @@ class LockedTask(Task):  # type: ignore[misc]
         """Not begun when the lease has ended meanwhile. Overriding it? Call super()."""
         if not self.lease.valid():
             raise LeaseLost(f"{task_id}: the lease ended before the task began")
+
+    @property
+    def backend(self) -> Any:
+        """Celery's; in a worker, what fails to be stored there leaves the task as it ended."""
+        return results_of(self)
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        Task.backend.fset(self, value)
 
     # --- retry
 
@@ -151,7 +196,7 @@ class LockedTask(Task):  # type: ignore[misc]
             "kwargsrepr": saferepr(unsent.kwargs, amqp.kwargsrepr_maxsize),
         }
         if self.lock is not None:
-            headers["lr_lock"] = self.lock_name(unsent.args, unsent.kwargs)
+            headers["lr_lock"] = encodable(self.lock_name(unsent.args, unsent.kwargs))
         return headers
 
     # --- lock
@@ -166,7 +211,12 @@ class LockedTask(Task):  # type: ignore[misc]
         return str(lock(**bound.arguments) if callable(lock) else lock.format(**bound.arguments))
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
-        """As Celery's, with the lock's name in the message (a worker adds it to messages that lack it)."""
+        """As Celery's. The message says which submission of its task id it is, which tells a task that is run again
+        under its id from one that was published twice; and its lock's name (a worker adds it where it is missing).
+        """
+        given = options.get("headers") or {}
+        ours = {} if "lr_job" in given else {"lr_new": uuid.uuid4().hex[:16]}  # a shard is its job's, not a new one
         if self.lock is not None:
-            options["headers"] = {**(options.get("headers") or {}), "lr_lock": self.lock_name(args, kwargs)}
+            ours["lr_lock"] = encodable(self.lock_name(args, kwargs))
+        options["headers"] = {**given, **ours}
         return super().apply_async(args, kwargs, *more, **options)

@@ -6,7 +6,6 @@ from anywhere with `celery -A app inspect locked_retry`.
 
 from __future__ import annotations
 
-import time
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.worker.control import inspect_command
 
+from locked_retry import clock
 from locked_retry.store import Answer, Kind, Turn
 
 if TYPE_CHECKING:
@@ -80,15 +80,17 @@ class Metrics:
     reaped: int = 0
     dropped: int = 0
     parked: int = 0
+    broken: int = 0
+    dead_trimmed: int = 0
     settled: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     turn_s: float = 0.0
-    answered_at_s: float = field(default_factory=time.monotonic)
+    answered_at_s: float = field(default_factory=clock.now_s)
     turn_seconds: Histogram = field(default_factory=Histogram)
 
     def take(self, turn: Turn, answer: Answer, turn_s: float) -> None:
         """Count a turn and its answer."""
         self.turns += 1
-        self.turn_s, self.answered_at_s = turn_s, time.monotonic()
+        self.turn_s, self.answered_at_s = turn_s, clock.now_s()
         self.turn_seconds.add(turn_s)
         self.claimed += len(answer.claims)
         for settle, code in zip(turn.settles, answer.codes, strict=False):
@@ -103,6 +105,8 @@ class Metrics:
         self.reaped += answer.reaped
         self.dropped += answer.dropped
         self.parked += answer.parked
+        self.broken += len(answer.broken)
+        self.dead_trimmed += answer.trimmed
 
     def merge(self, other: Metrics) -> None:
         """Add another session's."""
@@ -149,7 +153,7 @@ def snapshot(*of: Session) -> Snapshot:
         held += len(session.held)
         unsettled += len(session.outbox) + (len(pending.settles) if pending is not None else 0)
         rate_per_s += session.rate_per_s
-    return Snapshot(total, held, unsettled, rate_per_s, time.monotonic() - total.answered_at_s)
+    return Snapshot(total, held, unsettled, rate_per_s, clock.now_s() - total.answered_at_s)
 
 
 def metrics() -> dict[str, Any]:

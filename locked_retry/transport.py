@@ -18,11 +18,16 @@ from typing import Any
 
 from celery import bootsteps
 from celery.concurrency import solo
+from celery.platforms import EX_FAILURE
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
+from redis import Redis
+from redis.exceptions import ResponseError
 
+from locked_retry import releases
+from locked_retry.delivery import deliver
 from locked_retry.engine import Engine
 from locked_retry.failures import fail
 from locked_retry.guard import Guard
@@ -47,9 +52,15 @@ _left_lock = threading.Lock()
 consumers: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _stopping() -> bool:
+def stopping() -> bool:
+    """Whether the worker is ending: neither merely building its consumer anew, nor running."""
     signalled = any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
     return signalled or any(c.controller.blueprint.state in (bootsteps.CLOSE, bootsteps.TERMINATE) for c in consumers)
+
+
+def _failing() -> bool:
+    """Whether the worker ends because its loop raised: Celery gives it this exit code then, and no other time."""
+    return any(c.controller.exitcode == EX_FAILURE for c in list(consumers))
 
 
 def _unwatching(base: Any, channel: Any) -> Any:
@@ -79,7 +90,10 @@ class QoS(kombu_redis.QoS):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        if self.channel.session_end(delivery_tag, Kind.REQUEUE if requeue else Kind.DEAD, "rejected"):
+        session = self.channel.turn_session
+        held = session.held.get(delivery_tag) if session is not None else None
+        reason = held.doubt if held is not None and held.doubt else "rejected"
+        if self.channel.session_end(delivery_tag, Kind.REQUEUE if requeue else Kind.DEAD, reason):
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().reject(delivery_tag, requeue=requeue)
@@ -98,10 +112,8 @@ class QoS(kombu_redis.QoS):
         if now_s < getattr(self, "_foreign_at_s", 0.0) or (engine is not None and engine.troubled):
             return
         self._foreign_at_s = now_s + min(LONGEST_SWEEP_S, max(SHORTEST_SWEEP_S, self.visibility_timeout))
-        with self.channel.conn_or_acquire() as client:
-            ceiling = time.time() - self.visibility_timeout
-            overdue = client.zrange(self.unacked_index_key, 0, ceiling, byscore=True, offset=0, num=1)
-        if overdue:
+        ceiling, index = time.time() - self.visibility_timeout, self.channel.global_keyprefix + self.unacked_index_key
+        if Redis(connection_pool=self.channel.pool).zrange(index, 0, ceiling, byscore=True, offset=0, num=1):
             super().restore_visible(start, num, 1)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
@@ -120,7 +132,10 @@ class QoS(kombu_redis.QoS):
             lists = [prefix + channel._q_for_pri(q, pri) for q in channel._lookup(exchange, routing_key)]
             keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, *lists]
             bodies = [dumps(message)] * len(lists)
-            call(redis, Script.load("restore"), [len(keys), *keys, name, record, *bodies], prefixed=bool(prefix))
+            try:
+                call(redis, Script.load("restore"), [len(keys), *keys, name, record, *bodies], prefixed=bool(prefix))
+            except ResponseError as error:  # one of its queues is no list: others wait behind it
+                say(Event.SWEEP_FAILED, error=error)
 
 
 class ChannelMixin:
@@ -150,6 +165,14 @@ class ChannelMixin:
             if self.engine is None:
                 self._begin()
         return result
+
+    def _size(self: Any, queue: str) -> int:
+        """kombu asks when a queue is declared; one that is no list must not keep a worker from serving the others."""
+        try:
+            return int(super()._size(queue))
+        except ResponseError as error:
+            say(Event.BROKEN_QUEUE, quiet=True, list=queue, error=error)
+            return 0
 
     def _begin(self: Any) -> None:
         options = Options.read(self.connection.client.transport_options)
@@ -202,7 +225,7 @@ class ChannelMixin:
     def cycle_connect(self: Any, line: Any, kind: str) -> Any:
         """The line's connection, connected and watched."""
         if line.connection is None:
-            line.connection = self.async_pool.get_connection()
+            line.connection = releases.connection_from(self.async_pool)
             self.connection.cycle.watch_line(self, line, kind)
         elif line.connection._sock is None:
             line.connection.connect()
@@ -211,26 +234,11 @@ class ChannelMixin:
 
     def deliver(self: Any, claim: Claim, queue: str, claimed_at_s: float) -> None:
         """Hand a claimed message to its consumer. What cannot be handed over goes back, or is kept as dead."""
-        assert self.engine is not None
-        session = self.engine.session
-        try:
-            payload = loads(claim.raw.decode())
-            payload["properties"]["delivery_tag"] = claim.fence  # one tag per delivery: nobody acks another's
-            info = payload["properties"].setdefault("delivery_info", {})
-            info["redelivered"] = bool(info.get("redelivered") or claim.crashes or claim.returns)
-            headers = payload["headers"]
-            headers.update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s)
-            headers["lr_lease_s"] = session.options.lease_s
-            # What is wrong here kombu would raise into the loop, which ends the worker.
-            self.decode_body(payload.get("body"), payload["properties"].get("body_encoding"))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            say(Event.NOT_A_MESSAGE, row=claim.row, error=error)
-            session.end_now(claim.fence, Kind.DEAD, reason=f"no Celery message: {error!r}")
-            return
-        if queue not in self.connection._callbacks:
-            session.end_now(claim.fence, Kind.REQUEUE, reason="no longer consumed here")
-            return
-        self.connection._deliver(payload, queue)
+        deliver(self, claim, queue, claimed_at_s)
+
+    def known_tasks(self: Any) -> list[Any]:
+        """What each application that is served here has registered."""
+        return [consumer.app.tasks for consumer in list(consumers)]
 
     def buried(self: Any, one: Buried) -> None:
         """A message became a dead letter in this worker's turn: fail its task as Celery would."""
@@ -298,11 +306,11 @@ class ChannelMixin:
         if engine is not None:
             self._kept_session = engine.session
             self.connection.cycle.unwatch(self, engine)
-            stopping = _stopping()
-            engine.finish(give_back=stopping)
-            if stopping and engine.session.guard is not None:
+            ending = stopping()
+            engine.finish(give_back=ending, orderly=not _failing())
+            if ending and engine.session.guard is not None:
                 engine.session.guard.stop()
-            if not stopping:
+            if not ending:
                 with _left_lock:
                     _left.setdefault(self._place(), []).append(engine.session)
         try:
@@ -342,6 +350,7 @@ class Transport(kombu_redis.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self.cycle.hub = loop
         super().register_with_event_loop(connection, loop)
+        releases.keep_polling(self.cycle, loop)
 
 
 class SentinelChannel(ChannelMixin, kombu_redis.SentinelChannel):

@@ -14,9 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hostile_tasks
 from celery import Celery, Task, signals
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.worker.control import control_command, inspect_command
+from celery.worker.state import active_requests, task_ready
 
 import locked_retry
 from locked_retry import Exponential, LockedTask
@@ -36,11 +38,13 @@ class Journal:
             out.write(line.encode())
 
 
-def build(url: str, journal: str, options: dict[str, Any], *, plain: bool = False, **conf: Any) -> Celery:
-    """An application with all tasks. Results go to database 1 of the same server."""
+def build(
+    url: str, journal: str, options: dict[str, Any], *, plain: bool = False, results: str = "", **conf: Any
+) -> Celery:
+    """An application with all tasks. Results go to database 1 of the same server, unless there is a URL for them."""
     backend = url[: url.rindex("/")] + "/1"
     task_cls = Task if plain else LockedTask
-    app = Celery("tested", broker=url, backend=backend, task_cls=task_cls, set_as_current=False)
+    app = Celery("tested", broker=url, backend=results or backend, task_cls=task_cls, set_as_current=False)
     app.conf.update(worker_hijack_root_logger=False, result_expires=600, redis_socket_timeout=10.0, **conf)
     if plain:
         app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)
@@ -49,6 +53,7 @@ def build(url: str, journal: str, options: dict[str, Any], *, plain: bool = Fals
     note = Journal(journal)
     define(app, note, {} if plain else QUICK)
     define_handled(app, note)
+    hostile_tasks.define(app, note, {} if plain else QUICK)
     return app
 
 
@@ -267,6 +272,13 @@ def note_signals(note: Journal) -> None:
 def held(state: Any) -> int:
     """How many deliveries this worker's session holds."""
     return len(state.consumer.task_consumer.channel.engine.session.held)
+
+
+@control_command()
+def forget(state: Any) -> None:
+    """Celery loses track of what runs: nobody will be told how it ends."""
+    for request in list(active_requests):
+        task_ready(request)
 
 
 @control_command()

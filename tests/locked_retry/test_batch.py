@@ -21,6 +21,7 @@ from kombu.transport.redis import Channel
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from relay_support import Relay
+from release_support import since_kombu
 from table_support import stat
 from waiting import until
 from worker_support import settled, surroundings
@@ -120,6 +121,7 @@ def test_the_applications_own_keys(redis: Redis, shared_server: Server, kind: st
     assert ttl_ms <= (90_000 if kind == "namespace" else 600_000)
 
 
+@since_kombu(5, 7, "x-expires")
 def test_queues_that_expire_live_on(redis: Redis, app: Celery) -> None:
     app.conf.task_queues = [Queue("short", queue_arguments={"x-expires": 5000})]
     assert submit_many([("note", (n,), {}, {"queue": "short"}) for n in range(3)], app=app).ok

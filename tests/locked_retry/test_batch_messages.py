@@ -53,12 +53,19 @@ def plain(a: Any, b: Any, c: Any = 0) -> None:
     """A body that is never run here."""
 
 
+def _without_what_differs(raw: str) -> str:
+    """The message without its delivery tag, and which submission it is."""
+    payload = json.loads(raw)
+    new = payload["headers"].get("lr_new")
+    return raw.replace(payload["properties"]["delivery_tag"], "TAG").replace(f', "lr_new": "{new}"', "")
+
+
 def published(redis: Redis) -> dict[str, list[str]]:
     """All queue lists, oldest message first, with delivery tags blotted out."""
     found = {}
     for key in redis.scan_iter(_type="list"):
         raws = [raw.decode() for raw in reversed(redis.lrange(key, 0, -1))]  # type: ignore[arg-type]
-        found[key.decode()] = [raw.replace(json.loads(raw)["properties"]["delivery_tag"], "TAG") for raw in raws]
+        found[key.decode()] = [_without_what_differs(raw) for raw in raws]
     return found
 
 

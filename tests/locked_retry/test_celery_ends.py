@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from billiard.exceptions import WorkerLostError
 from celery_support import Fleet, fleet_on, got
+from release_support import since_celery
 from table_support import row, stat
 from waiting import until
 
@@ -25,23 +26,33 @@ def fleet(shared_server: Any, tmp_path: Path) -> Iterator[Fleet]:
         yield one
 
 
-def test_a_lost_process_ends_as_celery_says(fleet: Fleet) -> None:
-    """After its success was stored, as a retry, as a failure: each once, and none of them again as a crash."""
+def test_a_lost_process_may_be_a_failure(fleet: Fleet) -> None:
+    """Once, and not again as a crash."""
     fleet.worker()
-    assert got(fleet.task("succeeded_and_lost").delay("stored")) == "stored"
-    assert got(fleet.task("lost_and_retried").delay("lost", 2)) == 2
     given_up = fleet.task("killed_and_given_up").apply_async(("given up",), task_id="given_up")
     with pytest.raises(WorkerLostError):
         got(given_up)
+    fleet.settle()
+    assert len(fleet.notes("try", "given")) == 1
+    assert fleet.redis.hget("lr:stats", "crashes") is None
+    assert set(fleet.redis.zrange("lr:dead", 0, -1)) == {b"given_up"}
+
+
+@since_celery(5, 7, "a success that was stored, retry_on_worker_lost")
+def test_a_lost_process_ends_as_celery_says(fleet: Fleet) -> None:
+    """After its success was stored, as a retry: each once, and none of them again as a crash."""
+    fleet.worker()
+    assert got(fleet.task("succeeded_and_lost").delay("stored")) == "stored"
+    assert got(fleet.task("lost_and_retried").delay("lost", 2)) == 2
     hopeless = fleet.task("lost_and_retried").apply_async(("hopeless", 9), task_id="hopeless")
     with pytest.raises(WorkerLostError):
         got(hopeless)
     fleet.settle()
-    assert len(fleet.notes("try", "stored")) == len(fleet.notes("try", "given")) == 1
+    assert len(fleet.notes("try", "stored")) == 1
     assert [n[2] for n in fleet.notes("try", "lost")] == ["0", "1", "2"]
     assert [n[2] for n in fleet.notes("try", "hopeless")] == ["0", "1", "2"]
     assert fleet.redis.hget("lr:stats", "crashes") is None and stat(fleet.redis, "retry") == 4
-    assert set(fleet.redis.zrange("lr:dead", 0, -1)) == {b"given_up", b"hopeless"}
+    assert set(fleet.redis.zrange("lr:dead", 0, -1)) == {b"hopeless"}
 
 
 def test_a_message_that_celery_refuses_is_kept_as_a_dead_letter(fleet: Fleet) -> None:

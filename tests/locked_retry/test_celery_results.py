@@ -9,6 +9,7 @@ import pytest
 from celery.exceptions import MaxRetriesExceededError
 from celery_support import Fleet, fleet_on, got, ready
 from redis import Redis
+from release_support import since_celery
 from waiting import until
 
 
@@ -57,6 +58,7 @@ def test_out_of_retries_is_failure_with_the_cause(fleet: Fleet) -> None:
         got(without_cause)
 
 
+@since_celery(5, 6, "ignore_result of a call")
 def test_ignored_results(fleet: Fleet, results: Redis) -> None:
     fleet.task("note").apply_async(("ignored",), ignore_result=True, task_id="ignored")
     fleet.task("flaky").apply_async(("ignored2", 1), {"countdown": 0}, ignore_result=True, task_id="ignored2")

@@ -28,6 +28,8 @@ from locked_retry.dead_letters import Tools
 
 COUNT = 30
 OPTIONS = '{"lease_s": 9.0, "reply_s": 1.0}'
+#: kombu looks after its subscriptions each second, not each 25 s.
+CONF = '{"broker_transport_options": {"health_check_interval": 1}}'
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ def _kill_clients(server: Server) -> None:
 
 
 def _loading(server: Server) -> None:
-    """5000 keys in the AOF, each slowed down while it is loaded."""
+    """20,000 keys in the AOF, each slowed down while it is loaded; after every 1024 of them the server looks up."""
     with server.client.pipeline(transaction=False) as pipe:
-        for number in range(5000):
+        for number in range(20_000):
             pipe.set(f"filler:{number}", "x")
         pipe.execute()
     server.kill()
-    server.launch("--key-load-delay", "400")
+    server.launch("--key-load-delay", "100")
 
 
 def _loaded(server: Server) -> None:
@@ -162,7 +164,7 @@ CONDITIONS = {
     "busy": Condition(_busy, _not_busy, "BUSY"),
     "misconf": Condition(_misconf, _saved, "configured to save RDB"),
     "no_replicas": Condition(_no_replicas, _replicas, "NOREPLICAS"),
-    "restart": Condition(Server.kill, Server.start, "event=connection_failed"),
+    "restart": Condition(Server.kill, Server.start, "event=connection_failed", most_lines=6),
     "killed_often": Condition(_killed_often, lambda s: None, "event=connection_failed", most_lines=40),
     "pause_write": Condition(lambda s: s.client.client_pause(2500, all=False), _again_in(2.5)),
     "noauth": Condition(_password, _no_password, "uthenticat"),
@@ -179,7 +181,7 @@ def _started(pool: str, folder: Path) -> Iterator[Surroundings]:
     server = Server(folder / "redis", options=("--save", ""))
     try:
         with surroundings(server.url, folder) as tested:
-            tested.worker(pool=pool, options=OPTIONS)
+            tested.worker(pool=pool, options=OPTIONS, conf=CONF)
             yield Surroundings(server, tested)
     finally:
         server.stop()

@@ -14,6 +14,7 @@ from celery import Celery
 from conftest import Server
 from kombu import Queue
 from redis import Redis
+from release_support import since_kombu
 from server_support import Binary, binaries
 from sharding_support import arguments, payloads, settle_of, split, summary, work
 from table_support import Kind, Worker, message, state
@@ -184,6 +185,7 @@ def test_the_applications_own_keys(redis: Redis, shared_server: Server) -> None:
     app.close()
 
 
+@since_kombu(5, 7, "x-expires")
 def test_lists_that_expire_are_kept_as_long_as_celery_keeps_them(redis: Redis, app: Celery) -> None:
     app.conf.task_queues = [
         Queue("q", queue_arguments={"x-expires": 60_000}),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,14 +80,18 @@ def test_a_hard_time_limit_leaves_a_dead_letter(tested: Tested, redis: Redis) ->
     tested.send("limited", task_id="limited")
     until(lambda: redis.zscore("lr:dead", "limited"), "dead letter")
     assert "time limit" in row(redis, "limited")["err"]
+    tested.send("limited_again", task_id="again")
+    until(lambda: redis.zscore("lr:dead", "again"), "dead letter, after the crashes that it may have", 20)
+    assert "time limit" in row(redis, "again")["err"] and len(tested.notes("limited_again")) == 2
 
 
-def test_a_task_that_kills_its_process_ends_as_a_dead_letter(tested: Tested, redis: Redis) -> None:
+@pytest.mark.parametrize("how", ["exit", "SystemExit"])
+def test_a_task_that_ends_its_process_ends_as_a_dead_letter(tested: Tested, redis: Redis, how: str) -> None:
     if tested.pool == "threads":
         pytest.skip("it would take the worker along")
-    tested.send("ends", "exit", task_id="exit")
+    tested.send("ends", how, task_id="exit")
     until(lambda: redis.zscore("lr:dead", "exit"), "dead letter", 20)
-    assert len(tested.notes("ends", "exit")) == 3
+    assert len(tested.notes("ends", how)) == 3
     assert row(redis, "exit")["c"] == "3" and "a" not in row(redis, "exit")
     tested.send("note", "after")
     until(lambda: tested.notes("end", "after"), "the worker goes on")
@@ -107,6 +112,25 @@ def test_a_warm_shutdown_gives_back_what_has_not_begun(tested: Tested, redis: Re
     tested.worker()
     until(lambda: len(tested.notes("end")) == 12 and settled(redis), "the rest runs", 20)
     assert len({n[1] for n in tested.notes("begin")}) == len(tested.notes("begin")) == 12
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
+def test_what_has_ended_is_settled_although_nothing_else_happens(
+    redis: Redis, shared_server: object, tmp_path: Path, pool: str, require: Callable[[str, bool, str], None]
+) -> None:
+    """A thread or greenlet acknowledges it; the loop may be asleep, for 30 s from now."""
+    require("gevent", pool != "gevent" or importlib.util.find_spec("gevent") is not None, "gevent is not installed")
+    with surroundings(shared_server.url, tmp_path) as one:  # type: ignore[attr-defined]
+        quiet = ("--without-heartbeat",)
+        one.worker(pool=pool, options='{"idle_s": 30.0, "lease_s": 100.0, "flush_s": 0.01}', more=quiet)
+        late = []
+        for number in range(6):
+            one.send("note", f"n{number}", 0.2)
+            until(lambda number=number: one.notes("end", f"n{number}"), f"n{number} runs")  # type: ignore[misc]
+            ended = time.monotonic()
+            until(lambda: settled(redis), "it is settled")
+            late.append(time.monotonic() - ended)
+        assert sorted(late)[4] < 0.5, late
 
 
 def test_any_list_of_any_queue_wakes_an_idle_worker(redis: Redis, shared_server: object, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def test_retries_beyond_the_budget_wait(tested: Tested, redis: Redis) -> None:
     tested.worker(conf="{'task_annotations': {'flaky': {'budget': locked_retry.Budget(tokens=2, refill=1)}}}")
     for number in range(4):
         tested.send("flaky", f"f{number}", 1, task_id=f"f{number}")
-    until(lambda: redis.zcard("lr:delay") == 2, "two that are held back")
     until(lambda: len(tested.notes("end")) == 2, "two that had a token")
+    until(lambda: redis.zcard("lr:delay") == 2, "two that are held back")
     held_back = [name.decode() for name in redis.zrange("lr:delay", 0, -1)]
     assert all("a" not in row(redis, name) for name in held_back)
     assert [redis.hget("lr:stats", name) for name in ("retry", "held_back")] == [b"4", b"2"]

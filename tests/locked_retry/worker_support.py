@@ -83,6 +83,8 @@ def ends(self, how):
         raise ValueError("for good")
     if how == "exit":
         os._exit(9)
+    if how == "SystemExit":
+        raise SystemExit(3)
     if how == "replace":
         raise self.replace(note_task.s("replaced"))
 
@@ -116,6 +118,12 @@ def limited():
     time.sleep(30)
 
 
+@app.task(name="limited_again", time_limit=0.3, acks_on_failure_or_timeout=False, max_crashes=2)
+def limited_again():
+    note("limited_again")
+    time.sleep(30)
+
+
 @app.task(name="plain", base=__import__("celery").Task, bind=True, max_retries=2)
 def plain(self):
     note("plain", self.request.retries)
@@ -141,9 +149,15 @@ class Tested:
         locked_retry.install(self.app)
 
     def worker(
-        self, *, pool: str = "prefork", conf: str = "{}", options: str = "{}", more: tuple[str, ...] = ()
+        self,
+        *,
+        pool: str = "prefork",
+        conf: str = "{}",
+        options: str = "{}",
+        more: tuple[str, ...] = (),
+        under: tuple[str, ...] = (),
     ) -> Any:
-        """Start a worker and wait until it takes turns."""
+        """Start a worker and wait until it takes turns. under: a command that runs it."""
         environment = {
             **os.environ,
             "TESTED_URL": self.url,
@@ -154,7 +168,16 @@ class Tested:
         number = len(self.workers)
         with (self.folder / f"worker{number}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", *COMMAND.split(), f"--pool={pool}", f"-nw{number}@test", *more],
+                [
+                    *under,
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    *COMMAND.split(),
+                    f"--pool={pool}",
+                    f"-nw{number}@test",
+                    *more,
+                ],
                 env=environment,
                 cwd=self.folder,
                 stdout=log,

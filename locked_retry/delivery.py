@@ -1,0 +1,99 @@
+"""From a claimed message to Celery's consumer: read, checked, addressed, and handed over.
+
+Whatever a message makes Celery raise ends here. Raised into the loop it would end the worker, and the next worker would
+get the same message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.utils.json import loads
+
+from locked_retry.eta import left_s
+from locked_retry.line import FAILURES
+from locked_retry.log import Event, say
+from locked_retry.session import Session
+from locked_retry.store import Buried, Claim, Kind
+from locked_retry.text import describe
+from locked_retry.wellformed import fault_in
+
+
+def deliver(channel: Any, claim: Claim, queue: str, claimed_at_s: float) -> None:
+    """Hand a claimed message to its consumer. What is not due, or cannot be handed over, is settled here."""
+    session: Session = channel.engine.session
+    if queue not in channel.connection._callbacks:
+        session.end_now(claim.fence, Kind.REQUEUE, reason="no longer consumed here")
+        return
+    payload, fault = _read(channel, claim)
+    if not fault:
+        wait_s = left_s(_eta(channel, payload))
+        if wait_s:
+            session.end_now(claim.fence, Kind.SNOOZE, round(wait_s * 1000), "ETA")
+            return
+        _address(payload, claim, claimed_at_s, session.options.lease_s)
+        session.held[claim.fence].doubt = _doubt(channel, payload)
+        fault = _hand_over(channel, payload, queue, claim)
+    if fault and claim.fence in session.held:
+        say(Event.NOT_A_MESSAGE, row=claim.row, error=fault)
+        session.decide(claim.fence, Kind.DEAD, reason=fault)
+        channel.qos.ack(claim.fence)
+        channel.buried(Buried(claim.row, fault, claim.raw))
+
+
+def _read(channel: Any, claim: Claim) -> tuple[Any, str]:
+    """The message, and what is wrong with it."""
+    try:
+        payload = loads(claim.raw.decode())  # type: ignore[no-untyped-call]
+    except Exception as error:  # also RecursionError, and what kombu's own types raise
+        return None, f"not a JSON message: {describe(error)}"
+    fault = fault_in(payload)
+    if not fault:
+        try:
+            channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
+        except Exception as error:
+            fault = f"its body cannot be decoded: {describe(error)}"
+    return payload, fault
+
+
+def _eta(channel: Any, payload: Any) -> Any:
+    """Of protocol 2, and of protocol 1 in JSON, where it stands in the body."""
+    if "task" in payload["headers"] or payload.get("content-type") != "application/json":
+        return payload["headers"].get("eta")
+    try:
+        text = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
+        body = loads(text)  # type: ignore[no-untyped-call]
+    except Exception:  # Celery is going to say what is wrong with it
+        return None
+    return body.get("eta") if isinstance(body, dict) else None
+
+
+def _address(payload: Any, claim: Claim, claimed_at_s: float, lease_s: float) -> None:
+    """Write into the message what this delivery of it is."""
+    properties = payload["properties"]
+    properties["delivery_tag"] = claim.fence  # one tag per delivery: nobody acks another's
+    info = properties["delivery_info"] = properties.get("delivery_info") or {}
+    info["redelivered"] = bool(info.get("redelivered") or claim.crashes or claim.returns)
+    payload["headers"].update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s, lr_lease_s=lease_s)
+
+
+def _doubt(channel: Any, payload: Any) -> str:
+    """The reason for what Celery is going to reject without one."""
+    name, known = payload["headers"].get("task"), channel.known_tasks()
+    if name is None or not known or any(name in tasks for tasks in known):
+        return ""
+    return f"no task {name!r} is registered here"
+
+
+def _hand_over(channel: Any, payload: Any, queue: str, claim: Claim) -> str:
+    """Why the message has to be a dead letter; "" when it was handed over, or given back."""
+    try:
+        channel.connection._deliver(payload, queue)
+    except FAILURES as error:  # the broker, or the results: the message did nothing to deserve it
+        say(Event.NOT_HANDLED, row=claim.row, error=error)
+        channel.engine.session.decide_return(claim.fence, describe(error))
+        channel.qos.ack(claim.fence)
+    except Exception as error:
+        say(Event.NOT_HANDLED, traceback=True, row=claim.row, error=error)
+        return f"it cannot be handled: {describe(error)}"
+    return ""
