@@ -87,10 +87,10 @@ def test_every_view_has_every_standing(standing: Standing) -> None:
 
 def test_whose_trouble_it_was() -> None:
     told = {Trouble.STACK: "stack", Trouble.SUBJECT: "subject", Trouble.SUITE: "suite", Trouble.MISSING: "unknown"}
-    told[Trouble.INTERRUPTED] = "interrupted"
+    told |= {Trouble.INTERRUPTED: "interrupted", Trouble.STANDSTILL: "stack"}
     assert {t: wording.standing(replace(CASES[Standing.STACK], trouble=t)).value for t in Trouble} == told
     assert not Standing.INTERRUPTED.surprise, "whoever ends a run knows that it did"
-    for trouble in set(Trouble) - {Trouble.STACK}:
+    for trouble in set(Trouble) - {Trouble.STACK, Trouble.STANDSTILL}:
         case = replace(CASES[Standing.STACK], trouble=trouble)
         text = " ".join((wording.explain(case), wording.outcome_phrase(case), wording.cell([case])[1]))
         assert "stack" not in text.lower(), "only the harness's own trouble is the stack's"
