@@ -13,6 +13,14 @@ from billiard.einfo import ExceptionInfo
 from celery.exceptions import TaskRevokedError
 
 
+def info_of(error: BaseException) -> ExceptionInfo:
+    """The error as a pool tells Celery of it."""
+    try:
+        raise error
+    except BaseException:
+        return ExceptionInfo()
+
+
 def settling(callback: Callable[..., Any]) -> Callable[..., Any]:
     """What the pool calls when an execution ends. billiard prints what it raises and goes on: nobody would settle."""
 
@@ -64,7 +72,4 @@ def giving_back(execute: Callable[..., Any]) -> Callable[..., Any]:
 def _tell_failure(request: Any, future: Any) -> None:
     error = None if future.cancelled() else future.exception()
     if isinstance(error, Exception):
-        try:
-            raise error
-        except Exception:
-            request.on_failure(ExceptionInfo())
+        request.on_failure(info_of(error))

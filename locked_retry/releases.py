@@ -13,8 +13,9 @@ from typing import Any
 import celery
 import kombu
 import redis
-from billiard.einfo import ExceptionInfo
 from celery.exceptions import WorkerLostError
+
+from locked_retry.callbacks import info_of
 
 Release = tuple[int, int]
 
@@ -129,10 +130,7 @@ def as_lost(exc_info: Any, error: BaseException) -> Any:
     """
     if CELERY >= (5, 7) or isinstance(error, WorkerLostError):
         return exc_info
-    try:
-        raise WorkerLostError(f"Worker exited prematurely: {error!r}")
-    except WorkerLostError:
-        return ExceptionInfo()
+    return info_of(WorkerLostError(f"Worker exited prematurely: {error!r}"))
 
 
 def acknowledge_at_once(consumer: Any) -> None:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import (
     Ignore,
     InvalidTaskError,
@@ -33,7 +33,7 @@ from kombu import serialization
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from locked_retry import releases
-from locked_retry.callbacks import giving_back, settling, telling
+from locked_retry.callbacks import giving_back, info_of, settling, telling
 from locked_retry.lease import LeaseLost
 from locked_retry.log import Event, say
 from locked_retry.session import Held, Session, pause_ms
@@ -105,29 +105,6 @@ def _unwrap(exc_info: Any) -> Any:
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
 
 
-def _without_memory(error: MemoryError) -> Any:
-    """A MemoryError as Celery takes it: a failure like any other."""
-    try:
-        raise RuntimeError(describe(error))
-    except RuntimeError:
-        return ExceptionInfo()
-
-
-def _process_lost(error: BaseException) -> Any:
-    try:
-        raise WorkerLostError(describe(error))
-    except WorkerLostError:
-        return ExceptionInfo()
-
-
-def _lease_lost() -> Any:
-    """What Celery is told of a task that was ended with its lease: nothing has become of it."""
-    try:
-        raise LeaseLost("its lease ended")
-    except LeaseLost:
-        return ExceptionInfo()
-
-
 class LockedRequest(Request):  # type: ignore[misc]
     """A request whose end is decided in one place. Everything Celery does at an end, it still does."""
 
@@ -197,7 +174,7 @@ class LockedRequest(Request):  # type: ignore[misc]
         exc, held = _unwrap(exc_info), self._held
         if held is not None and held.told:  # by LeaseLost, what the task made of it, or SIGKILL
             self._requeue("its lease ended")
-            exc_info = _lease_lost()
+            exc_info = info_of(LeaseLost("its lease ended"))  # nothing has become of it
         elif isinstance(exc, LeaseLost):
             self._decide(Kind.REQUEUE, reason="its lease ended before it began")
         elif isinstance(exc, Reject) and exc.requeue:
@@ -208,7 +185,8 @@ class LockedRequest(Request):  # type: ignore[misc]
             self._lost = describe(exc)
             exc_info = releases.as_lost(exc_info, exc)
         elif not isinstance(exc, Exception):  # its process ends, or should have; Celery would take it for a failure
-            self._lost, exc_info = describe(exc), _process_lost(exc)
+            self._lost = describe(exc)
+            exc_info = info_of(WorkerLostError(self._lost))
         elif isinstance(exc, TimeLimitExceeded):
             self._crashed(f"hard time limit of {exc} s", not releases.acks_on_timeout(self.task))
         elif self.task.throws and isinstance(exc, self.task.throws):
@@ -216,7 +194,7 @@ class LockedRequest(Request):  # type: ignore[misc]
         elif not isinstance(exc, Ignore | Retry | Terminated):
             self._decide(Kind.DEAD, reason=describe(exc))
         if isinstance(exc, MemoryError):  # which Celery raises again, into the loop
-            exc_info = _without_memory(exc)
+            exc_info = info_of(RuntimeError(describe(exc)))
         result = super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         if self._already_cancelled and not self.acknowledged:  # Celery killed it and leaves it to be delivered again
             self._requeue("cancelled")
