@@ -24,9 +24,9 @@ def certificate(tmp_path: Path, require: Require) -> Certificate:
 
 
 @pytest.fixture
-def in_front(certificate: Certificate, shared_server: Server, redis: Redis) -> Iterator[tuple[int, Redis]]:
-    wire = Wire(shared_server.port, certificate.server_context())
-    yield wire.port, redis
+def in_front(certificate: Certificate, server: Server) -> Iterator[tuple[int, Redis]]:
+    wire = Wire(server.port, certificate.server_context())
+    yield wire.port, server.client
     wire.stop()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from kombu import pools
 from redis import Redis
 from waiting import until
 
@@ -211,7 +212,16 @@ class Tested:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        forget_connections(self.app)
         self.app.close()
+
+
+def forget_connections(app: Celery) -> None:
+    """kombu keeps connections per URL for the whole process: the next test would begin with those of this one."""
+    url = app.connection_for_write()
+    for group in (pools.producers, pools.connections):
+        group[url].force_close_all()
+        del group[url]
 
 
 def settled(redis: Redis) -> bool:
