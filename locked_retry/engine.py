@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError
 
 from locked_retry import clock, releases
 from locked_retry.doorbell import Doorbell
+from locked_retry.herd import Role
 from locked_retry.line import FAILURES, Line, refused_for_good
 from locked_retry.log import Event, say, say_answer
 from locked_retry.options import Options
@@ -50,6 +51,7 @@ class Engine:
     options: Options
     line: Line = field(default_factory=lambda: Line(longest_pause_s=1.0))
     in_flight: bool = False
+    blocking: bool = False  # tasks may run in the thread of the loop
     _queues: tuple[str, ...] = ()
     _thread: int = 0
     _waking: bool = False
@@ -62,7 +64,7 @@ class Engine:
         os.set_blocking(self._writer, False)
         self._thread = threading.get_ident()
         self.session.wake = self.wake
-        self.bell = Doorbell(self.channel, self.session, self.options)
+        self.bell = Doorbell(self.channel, self.session, self.options, self.keys)
         self._watchdog = Watchdog(self.session, self.channel)
 
     # --- called from anywhere
@@ -70,7 +72,8 @@ class Engine:
     def wake(self) -> None:
         """Make the loop come round soon: by a byte in a pipe, when it sleeps in another thread."""
         if threading.get_ident() == self._thread:
-            self.channel.connection.cycle.arm()
+            if len(self.session.outbox) == 1 and not self.in_flight:  # else it is set, or will be with the answer
+                self.channel.connection.cycle.arm()
         elif not self._waking:
             self._waking = True
             with contextlib.suppress(OSError):
@@ -96,6 +99,7 @@ class Engine:
         self._watchdog.look(now_s)
         if now_s < self.line.down_until_s:
             return
+        self.bell.leave()
         try:
             self._turn(now_s)
         except FAILURES as error:
@@ -110,7 +114,7 @@ class Engine:
             return self.line.down_until_s - now_s
         if self.in_flight:
             return max(0.0, self.session.resent_at_s + self.options.reply_timeout_s - now_s) + 0.001
-        return self.session.wait_s(now_s)
+        return min(self.session.wait_s(now_s), self.bell.wait_s(now_s))
 
     @property
     def troubled(self) -> bool:
@@ -195,6 +199,8 @@ class Engine:
         assert self.session.pending is not None
         say_answer(self.session.pending, answer)
         self._say_broken(answer.broken)
+        if answer.claims and self.blocking and self.session.herd.blocked:
+            self.bell.close()  # nobody shall call it while it runs them
         for claim in self.session.answered(answer, clock.now_s()):
             with_claim(claim)
         for one in answer.buried:
@@ -202,6 +208,7 @@ class Engine:
 
     def _say_broken(self, lists: Iterable[str]) -> None:
         """Each once in a while: a turn that has no room does not come to all of them."""
+        self.bell.broken = frozenset(lists)
         for name in lists:
             if clock.now_s() > self._said_broken_s.get(name, -BROKEN_EVERY_S) + BROKEN_EVERY_S:
                 self._said_broken_s[name] = clock.now_s()
@@ -252,6 +259,7 @@ class Engine:
             if give_back:
                 rows = len(self.session.held)
                 self.session.give_back_all(orderly)
+                self.bell.close()
                 self._last_turns()
                 say(Event.GIVEN_BACK, rows=rows)
             else:
@@ -266,7 +274,8 @@ class Engine:
     def _last_turns(self) -> None:
         for _ in range(3):
             if self.session.pending is None:
-                if not self.session.outbox:
+                leaves = self.session.herd.role is not Role.NONE and not self.troubled
+                if not self.session.outbox and not leaves:
                     return
                 self.session._flush_at_s = 0.0
                 self.session.sent_at_s = clock.now_s()

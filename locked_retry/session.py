@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from locked_retry import lease
+from locked_retry.herd import Herd
 from locked_retry.options import Options
 from locked_retry.store import Answer, Claim, Kind, Renewal, Settle, Turn
 from locked_retry.telemetry import Metrics, sessions, snapshot
@@ -84,6 +85,7 @@ class Session:
     resent_at_s: float = 0.0
     guard: Any = None  # the thread that ends exclusive tasks, once there was one (guard.py)
     hungry: bool = True  # there may be messages: ask
+    herd: Herd = field(default_factory=Herd)
     metrics: Metrics = field(default_factory=Metrics)
     rate_per_s: float = 0.0
     _number: int = 0
@@ -162,7 +164,10 @@ class Session:
         claim = self.hungry and room > 0 and may_claim
         flush = self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= 100)
         eager = claim and (not self.outbox or len(self.held) <= room)
-        if not (renew or flush or eager or now_s >= self._maintain_at_s):
+        want = min(max(room, 0), self.options.most_claims) if may_claim else 0
+        herd = self.herd.joins(queue_keys, want)
+        moved = self.herd.moved(herd, bool(queue_keys))
+        if not (renew or flush or eager or moved or now_s >= self._maintain_at_s):
             return None
         self._number += 1
         self._rotation += 1
@@ -173,7 +178,7 @@ class Session:
             number=self._number,
             queue_keys=queue_keys if may_claim else (),
             queues=queues if may_claim else 0,
-            want=min(max(room, 0), self.options.most_claims) if may_claim else 0,
+            want=want,
             want_bytes=self.options.most_bytes,
             lease_ms=round(self.options.lease_s * 1000),
             done_ms=round(self.options.done_s * 1000),
@@ -183,6 +188,8 @@ class Session:
             dead_max_count=self.options.dead_max_count,
             settles=settles,
             renewals=self._renewals(renew),
+            idle_ms=round(self.options.idle_s * 1000),
+            place=self.herd.says(herd, bool(queue_keys)),
         )
         return self.pending
 
@@ -242,13 +249,14 @@ class Session:
             if not self.held:
                 self._renew_at_s = self.sent_at_s + self.options.lease_s / 3
         self.hungry = bool(turn.want) and len(answer.claims) + answer.dropped + answer.parked >= turn.want
-        self.hungry = self.hungry or bool(answer.promoted or answer.reaped or answer.more)
+        self.hungry = self.hungry or answer.more
         self.hungry = self.hungry or not turn.want  # nobody asked: there may be some
         for claim in answer.claims:
             limits = (self.options.lease_s, self.options.max_crashes)
             self.held[claim.fence] = Held(claim, *limits, claimed_at_s=self.sent_at_s)
-        due_s = self.options.idle_s if answer.due_ms is None else answer.due_ms / 1000
-        self._maintain_at_s = now_s + min(self.options.idle_s, max(due_s, 0.001))
+        rest_s = self.herd.told(turn.place, answer.role, answer.sleepers, self.options.idle_s)
+        due_s = rest_s if answer.due_ms is None else answer.due_ms / 1000
+        self._maintain_at_s = now_s + min(rest_s, max(due_s, 0.001))
         return list(answer.claims)
 
     _renewing = False
@@ -335,6 +343,10 @@ class Session:
     def ring(self) -> None:
         """The doorbell rang: a message may have arrived."""
         self.hungry = True
+
+    def rest_no_longer_than(self, pause_s: float, now_s: float) -> None:
+        """Take a turn within this time."""
+        self._maintain_at_s = min(self._maintain_at_s, now_s + pause_s)
 
     def set_task(self, tag: str, lease_s: float, max_crashes: int, budget: str = "", exclusive: bool = False) -> None:
         """What the task of this delivery wants; its lease is renewed in the next turn if that differs."""

@@ -12,8 +12,10 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from locked_retry.herd import Place, Role
+
 #: The files of a script that are not lib.lua and its own.
-PARTS = {"turn": ("lib", "turn", "claim"), "restore": ("restore",), "fenced": ("fenced",)}
+PARTS = {"turn": ("lib", "herd", "turn", "claim"), "restore": ("restore",), "fenced": ("fenced",)}
 
 
 class Kind(StrEnum):
@@ -96,11 +98,13 @@ class Turn:
     dead_max_count: int = 100_000
     settles: Sequence[Settle] = ()
     renewals: Sequence[Renewal] = ()
+    idle_ms: int = 0  # 0: it is no worker's; its answer says when something is due, whoever sees to it
+    place: Place = Place()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply of one turn. `due_ms`: until a lease ends or a retry is due; None when nothing waits."""
+    """The reply of one turn. `due_ms`: until a lease ends or a retry is due; None when it need not see to that."""
 
     now_ms: int
     due_ms: int | None
@@ -115,6 +119,8 @@ class Answer:
     trimmed: int = 0  # dead letters that were too old or too many, and are gone
     buried: tuple[Buried, ...] = ()
     broken: tuple[str, ...] = ()  # queue lists that are no lists
+    role: Role = Role.NONE
+    sleepers: int = 0  # beside this one, if it sleeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,14 @@ class Keys:
         """The holder of a business key."""
         return f"{self.prefix}lock:{name}"
 
+    def watch(self, herd: str) -> str:
+        """Who listens for a herd."""
+        return f"{self.prefix}watch:{herd}"
+
+    def bell(self, herd: str) -> str:
+        """On what the others sleep."""
+        return f"{self.prefix}bell:{herd}"
+
     def wait(self, name: str) -> str:
         """The rows parked for a business key, longest first."""
         return f"{self.prefix}wait:{name}"
@@ -180,6 +194,7 @@ def turn_arguments(keys: Keys, turn: Turn) -> list[Any]:
         *(len(names), *names, keys.prefix, turn.worker, turn.number, turn.want, turn.want_bytes, turn.lease_ms),
         *(turn.done_ms, turn.batch, turn.queues, turn.first_queue, turn.max_crashes),
         *(len(turn.settles), len(turn.renewals), turn.dead_max_age_ms, turn.dead_max_count),
+        *(turn.idle_ms, turn.place.herd, turn.place.flags, turn.place.left),
     ]
     for s in turn.settles:
         arguments += (wire(s.row), s.fence, s.kind.value, s.delay_ms, s.reason, s.message, s.budget)
@@ -209,7 +224,7 @@ def wire(text: str) -> str | bytes:
 
 def read_answer(reply: Any) -> Answer:
     """The reply of turn.lua."""
-    now_ms, due_ms, codes, lost, claims, seen, buried, broken = reply
+    now_ms, due_ms, codes, lost, claims, seen, buried, broken, role, sleepers = reply
     return Answer(
         now_ms=int(now_ms),
         due_ms=None if due_ms < 0 else int(due_ms),
@@ -224,6 +239,8 @@ def read_answer(reply: Any) -> Answer:
         trimmed=seen[5],
         buried=tuple(Buried(text_of(b[0]), text_of(b[1]), b[2] or b"") for b in buried),
         broken=tuple(text_of(name) for name in broken),
+        role=Role(role),
+        sleepers=int(sleepers),
     )
 
 

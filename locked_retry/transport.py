@@ -14,6 +14,7 @@ import contextlib
 import threading
 import time
 import weakref
+from functools import cached_property
 from typing import Any
 
 from celery import bootsteps
@@ -32,7 +33,7 @@ from locked_retry.engine import Engine
 from locked_retry.failures import fail
 from locked_retry.guard import Guard
 from locked_retry.keeper import Keeper
-from locked_retry.line import FAILURES, readable
+from locked_retry.line import FAILURES, Line, readable
 from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.poller import Poller
@@ -183,6 +184,7 @@ class ChannelMixin:
         self.took_turns = True
         self.engine = Engine(self, session, keys, options)
         if any(consumer.pool.is_green or isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
+            self.engine.blocking = True
             self.keep_leases()
         self.connection.cycle.watch(self)
         say(Event.STARTED, worker=session.worker, prefix=keys.prefix, lease_s=options.lease_s, held=len(session.held))
@@ -209,6 +211,8 @@ class ChannelMixin:
         result = super()._basic_cancel(consumer_tag)
         if queue in self._turn_queues and queue not in self._active_queues:
             self._turn_queues.remove(queue)
+            if not self._turn_queues and self.engine is not None:
+                self.engine.pump()  # somebody else has to listen
         return result
 
     @property
@@ -261,13 +265,22 @@ class ChannelMixin:
 
     # --- failing and closing
 
+    @cached_property
+    def subscription(self: Any) -> Line:
+        """How that to the broadcasts has failed; its connection is kombu's."""
+        return Line(longest_pause_s=1.0)
+
     def _receive(self: Any) -> Any:
         """Broadcasts are best effort: a broken subscription is made anew instead of taking the consumer down.
 
         redis-py would do that at once, and wait for the first broadcast: in the loop.
         """
         try:
-            return super()._receive() if readable(self.subclient.connection) else None
+            if not readable(self.subclient.connection):
+                return None
+            delivered = super()._receive()
+            self.subscription.answered()
+            return delivered
         except FAILURES as error:
             self.listen_failed(error)
             return None
@@ -290,7 +303,7 @@ class ChannelMixin:
 
     def listen_failed(self: Any, error: BaseException) -> None:
         """Drop the subscription; the poller subscribes again in a second."""
-        say(Event.REMOTE_CONTROL_LOST, error=error)
+        say(Event.REMOTE_CONTROL_LOST, quiet=not self.subscription.failed(error), error=error)
         self._in_listen = None
         self.listen_after_s = time.monotonic() + 1.0
         connection = getattr(self.subclient, "connection", None)

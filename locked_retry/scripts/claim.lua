@@ -161,7 +161,15 @@ local function names(of)
   return cjson.encode(rows)
 end
 
+local function messages_left()
+  for number = 8, #KEYS do
+    if not broken_lists[KEYS[number]] and redis.call('EXISTS', KEYS[number]) == 1 then return true end
+  end
+  return false
+end
+
 local replay = redis.call('HGET', WORKER, 'tn') == turn
+local role, sleepers_beside = nil, 0
 local at = FIXED
 if replay then
   codes = { redis.call('HGET', WORKER, 'codes') or '' }
@@ -181,6 +189,7 @@ end
 if replay then
   claimed_before()
   buried_before()
+  role = tonumber(redis.call('HGET', WORKER, 'role')) or NONE
   count('replays')
 else
   promote()
@@ -192,7 +201,10 @@ else
     count('claimed', #claims)
   end
   write_buckets()
+  local full = #claims + seen.dropped + seen.parked >= want or seen.more == 1
+  role, sleepers_beside = place(me, ARGV[17], ARGV[18], ARGV[19], 2 * idle_ms + 500, #claims, full, messages_left)
   redis.call('HSET', WORKER, 'tn', turn, 'codes', table.concat(codes), 'rows', names(claims), 'buried', names(buried))
+  redis.call('HSET', WORKER, 'role', role)
   redis.call('PEXPIRE', WORKER, 3600000)
 end
 write_counts()
@@ -206,4 +218,5 @@ end
 local counted = { seen.promoted, seen.reaped, seen.dropped, seen.parked, seen.more, seen.trimmed }
 local broken = {}
 for list in pairs(broken_lists) do broken[#broken + 1] = list end
-return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried, broken }
+due_ms = promised(me, due_ms, idle_ms)
+return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried, broken, role, sleepers_beside }

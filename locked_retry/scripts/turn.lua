@@ -4,13 +4,14 @@
 -- ARGV  1 prefix   2 worker token   3 turn number   4 how many to claim   5 most bytes to claim   6 lease, ms
 --       7 ms a completion record lives   8 most rows to promote, and to reap   9 number of queues   10 queue to begin with
 --       11 max crashes   12 number of settles S   13 number of renewals R   14 ms a dead letter is kept   15 most dead letters
+--       16 longest time without a turn, ms, or 0: see herd.lua, as for 17 its herd or ''   18 flags   19 herd it left or ''
 --       then S times: row, fence, kind, delay ms, reason, new message or '', retry budget or ''
 --            kind ok | final | retry | dead | requeue | return | snooze | crash; final is a failure that is not kept; crash
 --            carries its max crashes in front of the reason: '3 text'
 --            retry budget 'tokens:refill:ms': the bucket's size, what a success adds to it, how long a retry without a token waits
 --       then R times: row, fence, lease ms, 1 if started else 0, max crashes
--- Reply {server time ms, ms until something is due or -1, codes, lost rows, claims, {promoted, reaped, dropped, parked,
---        more, trimmed}, buried, broken lists}
+-- Reply {server time ms, ms until something is due that it has to see to or -1, codes, lost rows, claims,
+--        {promoted, reaped, dropped, parked, more, trimmed}, buried, broken lists, role in its herd, sleepers beside it}
 --       codes: one letter per settle: o applied, h applied and held back by the retry budget, d applied before (by you),
 --              x applied and now dead, s refused as stale
 --       claims: {row, fence, crashes, returns, number of the KEY among the queue lists, message} each
@@ -20,8 +21,8 @@
 --       broken lists: names of those that are no lists
 --
 -- Repeat after a lost reply (same worker token and turn number): nothing is done again; the first codes and those of
--- the first claims that are still held and of the buried that are still dead are answered, renewals are (harmlessly)
--- renewed. If the worker's record is gone too, a settle that was applied answers d, found by the fence that the row or
+-- the first claims that are still held and of the buried that are still dead are answered, as the first role; renewals
+-- are (harmlessly) renewed. If the worker's record is gone too, a settle that was applied answers d, found by the fence that the row or
 -- its completion record kept.
 --
 -- The first write is one that a full Redis allows (HDEL); Redis then refuses none of the others, so that a Redis at
@@ -33,7 +34,7 @@
 -- exceeds them; dead letters trimmed as many as it makes and 10 beside. More is left to the next turn, which the reply asks
 -- for: by what is due, or by `more`.
 
-local FIXED = 15
+local FIXED = 19
 local POPS_BESIDE = 100
 local TRIMMED_BESIDE = 10
 local STALL_MS = 3000 -- workers take a turn each idle_s, which is a second
@@ -43,9 +44,9 @@ local me, turn = ARGV[2], ARGV[3]
 local want, want_bytes, lease_ms, done_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local most, queues, first = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_crashes, settles, renewals = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local keep_ms, most_dead = tonumber(ARGV[14]), tonumber(ARGV[15])
+local keep_ms, most_dead, idle_ms = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
 if not (want and want_bytes and lease_ms and done_ms and most and queues and first and max_crashes and settles and renewals
-    and keep_ms and most_dead)
+    and keep_ms and most_dead and idle_ms)
     or #ARGV ~= FIXED + 7 * settles + 5 * renewals or (want > 0 and (queues < 1 or (#KEYS - 7) % queues ~= 0)) then
   return redis.error_reply('ERR locked_retry: malformed turn')
 end

@@ -19,7 +19,8 @@ ROW = "lr:t:"
 #: A task that is killed with its worker so often is given up.
 MAX_CRASHES = 20
 #: Kept on purpose: completion records, counters, the highest fence, last turns, refused settles.
-KEPT = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead", "lr:clock")
+OF_TASKS = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead", "lr:clock")
+OF_HERDS = ("lr:watch:", "lr:bell:", "lr:asleep:", "lr:look")
 
 
 class LockedRetry(CelerySubject):
@@ -78,7 +79,7 @@ class LockedRetry(CelerySubject):
     def leftovers(self, redis: Redis) -> tuple[str, ...]:
         """Locks, waiters and index entries that outlived their rows."""
         dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == b"x"}
-        return tuple(k for k in super().leftovers(redis) if not k.startswith(KEPT) and k not in dead)
+        return tuple(k for k in super().leftovers(redis) if not k.startswith(OF_TASKS + OF_HERDS) and k not in dead)
 
 
 def _rows(redis: Redis) -> Iterator[tuple[str, bytes | None]]:

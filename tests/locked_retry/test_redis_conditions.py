@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -291,6 +292,19 @@ def _ids(server: Server) -> set[str]:
 def _bells(server: Server) -> set[str]:
     """The connections with client tracking on."""
     return {one["id"] for one in server.client.client_list() if "t" in one["flags"]}
+
+
+def test_an_outage_is_said_once_per_reason(server: Server, tmp_path: Path) -> None:
+    """The subscription to broadcasts is made again each second: as many lines fill a disk."""
+    with surroundings(server.url, tmp_path) as tested:
+        tested.worker(more=("-lDEBUG",))
+        server.kill()
+        until(lambda: tested.log().count("event=remote_control_lost") > 4, "it subscribes again and again", 20)
+        said = re.findall(r"WARNING.*event=remote_control_lost error=(.*)", tested.log())
+        assert said and len(said) == len(set(said)), said
+        server.start()
+        tested.send("note", "after")
+        until(lambda: tested.notes("end", "after") and _pings(tested), "it goes on", 20)
 
 
 def test_heartbeats_do_not_stop_the_loop(server: Server, tmp_path: Path) -> None:

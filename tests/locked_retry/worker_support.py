@@ -156,6 +156,7 @@ class Tested:
         conf: str = "{}",
         options: str = "{}",
         more: tuple[str, ...] = (),
+        wait: bool = True,
         under: tuple[str, ...] = (),
     ) -> Any:
         """Start a worker and wait until it takes turns. under: a command that runs it."""
@@ -186,8 +187,13 @@ class Tested:
                 start_new_session=True,
             )
         self.workers.append(process)
-        until(lambda: "ready." in self.log(number), f"worker {number} is ready: {self.log(number)}", 20)
+        if wait:
+            self.ready(number)
         return process
+
+    def ready(self, number: int, deadline_s: float = 20.0) -> None:
+        """Wait until this worker takes turns."""
+        until(lambda: "ready." in self.log(number), lambda: f"worker {number} is ready: {self.log(number)}", deadline_s)
 
     def log(self, number: int = 0) -> str:
         """What the worker printed."""

@@ -1,0 +1,336 @@
+"""herd.lua with sessions as their workers: who listens, who sleeps, who is called, and whose turn finds what is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from redis import Redis
+from table_support import KEYS, message, stat
+from waiting import until
+
+from locked_retry.herd import Herd, Place, Role, name_of
+from locked_retry.options import Options
+from locked_retry.session import Session
+from locked_retry.store import Answer, Claim, Kind, run_turn
+
+HERD = name_of(["q"])
+WATCH, BELL, ASLEEP, LOOK = KEYS.watch(HERD), KEYS.bell(HERD), f"lr:asleep:{HERD}", "lr:look"
+
+
+@dataclass
+class Member:
+    """A session whose turns are taken by hand."""
+
+    redis: Redis
+    room: int = 4
+    queues: tuple[str, ...] = ("q",)
+    idle_s: float = 1.0
+    session: Session = field(init=False)
+    answer: Answer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.session = Session(Options(idle_s=self.idle_s))
+
+    @property
+    def herd(self) -> Herd:
+        return self.session.herd
+
+    def turn(self) -> Role:
+        """A turn, and what it is after it."""
+        session = self.session
+        session.ring()
+        session.rest_no_longer_than(0.0, 0.0)
+        turn = session.next_turn(0.0, self.room, self.queues, len(self.queues))
+        assert turn is not None
+        self.answer = run_turn(self.redis, KEYS, turn)
+        self.claims = session.answered(self.answer, 0.0)
+        return self.herd.role
+
+    def sleep(self) -> Role:
+        """A turn, after which it is on the bell if it sleeps."""
+        role = self.turn()
+        self.herd.blocked = role is Role.ASLEEP
+        return role
+
+    def wake(self) -> str:
+        """Take the call that is there."""
+        call = self.redis.lpop(BELL)
+        assert isinstance(call, bytes), "nobody has been called"
+        self.herd.blocked = False
+        self.herd.called(HERD)
+        return call.decode()
+
+    def end(self, claim: Claim, kind: Kind = Kind.OK, delay_ms: int = 0) -> None:
+        self.session.end_now(claim.fence, kind, delay_ms)
+
+
+def _herd(redis: Redis, count: int = 3) -> tuple[Member, ...]:
+    """The first one is the watch, the others sleep."""
+    members = tuple(Member(redis) for _ in range(count))
+    assert [m.sleep() for m in members] == [Role.WATCH] + [Role.ASLEEP] * (count - 1)
+    return members
+
+
+def _calls(redis: Redis) -> list[bytes]:
+    return redis.lrange(BELL, 0, -1)  # type: ignore[return-value]
+
+
+def _push(redis: Redis, *names: str) -> None:
+    for name in names:
+        redis.lpush("q", message(name))
+
+
+def test_one_of_them_watches_and_the_others_sleep(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    assert redis.get(WATCH) == first.session.worker.encode()
+    assert (first.turn(), second.turn()) == (Role.WATCH, Role.ASLEEP)
+    assert not _calls(redis)
+
+
+def test_the_same_queues_in_another_order_are_the_same_herd_and_others_are_another(redis: Redis) -> None:
+    assert Member(redis, queues=("a", "b")).turn() is Role.WATCH
+    assert Member(redis, queues=("b", "a")).turn() is Role.ASLEEP
+    assert Member(redis, queues=("b",)).turn() is Role.WATCH
+
+
+def test_a_watch_that_claims_calls_the_next_one_which_takes_no_turn_for_that(redis: Redis) -> None:
+    first, second, third = _herd(redis)
+    _push(redis, "a")
+    assert first.sleep() is Role.ASLEEP
+    assert second.wake() == "listen"
+    assert third.turn() is Role.ASLEEP, "somebody was called, so nobody else has to be"
+    _push(redis, "b")
+    assert second.sleep() is Role.ASLEEP and second.claims
+    assert third.wake() == "listen"
+    assert third.turn() is Role.WATCH, "its turn without a message makes it known"
+    assert redis.get(WATCH) == third.session.worker.encode()
+
+
+def test_a_watch_without_anybody_else_stays_it(redis: Redis) -> None:
+    only = Member(redis)
+    only.turn()
+    for name in "abc":
+        _push(redis, name)
+        assert only.turn() is Role.WATCH and only.claims
+    assert not redis.exists(BELL) and stat(redis, "handed_on") == 0
+
+
+def test_who_has_as_many_as_it_wanted_calls_two_if_there_are_more_and_one_if_not(redis: Redis) -> None:
+    first, second, third = _herd(redis)
+    _push(redis, *[f"m{n}" for n in range(8)])
+    assert first.turn() is Role.NONE and len(first.claims) == 4
+    assert _calls(redis) == [b"look", b"look"]
+    assert (second.wake(), third.wake()) == ("look", "look")
+    assert second.turn() is Role.NONE and len(second.claims) == 4
+    assert _calls(redis) == [b"listen"]
+    assert third.turn() is Role.WATCH
+
+
+def test_a_full_worker_that_is_called_passes_it_on(redis: Redis) -> None:
+    first, second, third = _herd(redis)
+    _push(redis, "a")
+    first.sleep()
+    second.room = 0
+    second.wake()
+    assert second.session.next_turn(0.0, 0, ("q",), 1).place.left == HERD, "without waiting for anything"
+    second.session.pending = None
+    assert second.turn() is Role.NONE
+    third.wake()
+    assert third.turn() is Role.WATCH
+
+
+def test_a_call_that_nobody_takes_is_taken_by_the_next_turn(redis: Redis) -> None:
+    first = Member(redis, room=1)
+    first.turn()
+    _push(redis, "a")
+    assert first.turn() is Role.NONE and _calls(redis) == [b"listen"]
+    first.end(*first.claims)
+    assert first.turn() is Role.WATCH
+    assert not redis.exists(BELL)
+
+
+def test_calls_do_not_pile_up(redis: Redis) -> None:
+    _herd(redis)
+    for _ in range(5):
+        one = Member(redis)
+        redis.delete(WATCH)
+        one.herd.blocked = True
+        assert one.turn() is Role.ASLEEP
+        assert len(_calls(redis)) == 1
+
+
+def test_a_sleeper_whose_turn_finds_no_watch_calls_one(redis: Redis) -> None:
+    """It cannot listen itself: its connection blocks."""
+    _, second, third = _herd(redis)
+    redis.delete(WATCH)
+    assert second.turn() is Role.ASLEEP
+    assert third.wake() == "listen"
+    assert second.turn() is Role.ASLEEP and not _calls(redis), "once"
+    assert third.turn() is Role.WATCH
+
+
+def test_a_watch_that_leaves_calls_another(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    first.queues = ("other",)
+    assert first.turn() is Role.WATCH, "of its new queues"
+    second.wake()
+    assert second.turn() is Role.WATCH
+    first.herd.name, first.herd.role = HERD, Role.WATCH  # it has stood still, and does not know
+    assert first.turn() is not Role.NONE
+    assert not _calls(redis), "there is a watch"
+
+
+def test_a_sleeper_that_leaves_may_have_been_called(redis: Redis) -> None:
+    """Its connection is closed, perhaps with the call on its way. One that only has no room stays and passes it on."""
+    first, second, third = _herd(redis)
+    _push(redis, "a")
+    first.sleep()
+    assert redis.lpop(BELL) == b"listen", "sent to a connection that had just been closed"
+    assert not second.herd.moved("", consumes=True)
+    assert second.herd.moved("", consumes=False)
+    second.queues = ()
+    second.herd.blocked = False
+    assert second.turn() is Role.NONE
+    third.wake()
+    assert third.turn() is Role.WATCH
+    first.queues = ()
+    first.turn()
+    assert not _calls(redis), "there is a watch"
+
+
+def test_a_watch_that_stood_still_is_told_that_it_is_none(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    redis.delete(WATCH)
+    second.herd.blocked = False
+    assert second.turn() is Role.WATCH
+    assert first.turn() is Role.ASLEEP
+    assert redis.get(WATCH) == second.session.worker.encode()
+
+
+def test_a_repeat_is_told_the_same_and_calls_nobody_else(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    _push(redis, "a")
+    first.session.ring()
+    turn = first.session.next_turn(0.0, 4, ("q",), 1)
+    assert turn is not None
+    assert run_turn(redis, KEYS, turn).role is Role.ASLEEP
+    second.wake()
+    again = run_turn(redis, KEYS, turn)
+    assert (again.role, len(again.claims), _calls(redis)) == (Role.ASLEEP, 1, [])
+
+
+def test_a_call_that_comes_while_a_turn_is_on_its_way_is_not_forgotten(redis: Redis) -> None:
+    herd = Herd(HERD, Role.ASLEEP, blocked=True)
+    place = herd.says(HERD, True)
+    herd.called(HERD)
+    herd.told(place, Role.ASLEEP, 3, 1.0)
+    assert herd.role is Role.WATCH
+    herd.told(herd.says(HERD, True), Role.ASLEEP, 3, 1.0)
+    assert herd.role is Role.ASLEEP
+
+
+def test_who_does_not_hear_belongs_to_no_herd(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    first.herd.deaf = True
+    assert first.herd.moved(first.herd.joins(("q",), 4), True)
+    assert first.turn() is Role.NONE
+    second.wake()
+    assert second.turn() is Role.WATCH
+
+
+def test_everything_expires(redis: Redis) -> None:
+    first, *_ = _herd(redis)
+    assert 2000 <= redis.pttl(WATCH) <= 2500
+    assert redis.pttl(ASLEEP) > 60_000
+    _push(redis, "a")
+    first.turn()
+    assert redis.get(WATCH) == b"-"
+    assert 0 < redis.pttl(WATCH) <= 500
+    assert redis.pttl(BELL) > 10_000
+    first.end(first.claims[0], Kind.RETRY, 500)
+    first.turn()
+    assert 500 < redis.pttl(LOOK) <= 1500
+
+
+@pytest.mark.parametrize("key", [WATCH, BELL, ASLEEP, LOOK])
+@pytest.mark.parametrize("value", ["string", "list", "hash"])
+def test_keys_that_somebody_has_overwritten(redis: Redis, key: str, value: str) -> None:
+    members = _herd(redis)
+    redis.delete(key)
+    redis.set(key, "x") if value == "string" else (
+        redis.lpush(key, "x") if value == "list" else redis.hset(key, "x", "y")
+    )
+    for number in range(6):
+        _push(redis, f"m{number}")
+        for member in members:
+            member.herd.blocked = False
+            member.turn()
+            for claim in member.claims:
+                member.end(claim, Kind.RETRY, 300)
+    assert stat(redis, "claimed") == 6
+    redis.delete(WATCH)
+    assert [m.turn() for m in members] == [Role.WATCH, Role.ASLEEP, Role.ASLEEP]
+
+
+def test_one_of_all_is_told_when_something_is_due(redis: Redis) -> None:
+    first, second, third = _herd(redis)
+    _push(redis, "a")
+    first.turn()
+    first.end(first.claims[0], Kind.RETRY, 400)
+    first.turn()
+    assert 300 < (first.answer.due_ms or 0) <= 400, "who has planned it sees to it"
+    second.turn()
+    assert second.answer.due_ms is None
+    first.turn()
+    assert 300 < (first.answer.due_ms or 0) <= 400, "and does not forget"
+    _push(redis, "b")
+    third.turn()
+    third.end(third.claims[0], Kind.RETRY, 50)
+    third.turn()
+    assert 0 < (third.answer.due_ms or 0) <= 50, "what is due before that is another's"
+    until(lambda: third.turn() is not None and third.claims, "promoted and claimed in one turn")
+    assert [c.row for c in third.claims] == ["b"]
+
+
+def test_what_is_due_later_is_seen_by_whoever_comes_by_until_then(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    _push(redis, "a")
+    second.turn()
+    second.end(second.claims[0], Kind.RETRY, 1300)
+    second.turn()
+    assert second.answer.due_ms is None
+    until(lambda: first.turn() is not None and first.answer.due_ms is not None, "the watch finds it in time")
+
+
+def test_what_its_worker_did_not_see_to_is_found_by_the_next_turn(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    _push(redis, "a")
+    first.turn()
+    first.end(first.claims[0], Kind.RETRY, 20)
+    first.turn()
+    assert first.answer.due_ms is not None
+    until(lambda: second.turn() is not None and second.claims, "it was due, and nobody had looked")
+    assert redis.lrange("q", 0, -1) == []
+
+
+def test_a_promise_whose_time_is_over_binds_nobody(redis: Redis) -> None:
+    first, second, _ = _herd(redis)
+    _push(redis, "a")
+    first.turn()
+    first.end(first.claims[0], Kind.RETRY, 400)
+    first.turn()
+    redis.set(LOOK, "1000 somebody")
+    second.turn()
+    assert second.answer.due_ms is not None
+
+
+def test_a_turn_of_no_worker_is_told_and_is_nobody(redis: Redis) -> None:
+    from table_support import Worker
+
+    worker = Worker(redis)
+    worker.claim(message("a"))
+    answer = worker.turn(want=1)
+    assert answer.role is Role.NONE and answer.due_ms is not None
+    assert not redis.exists(WATCH, BELL, ASLEEP, LOOK)
+    assert Place().flags == ""
