@@ -25,6 +25,7 @@ from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.prometheus import prometheus_text
+from locked_retry.queue_order import ROUND_ROBIN, QueueOrder
 from locked_retry.releases import UnknownRelease
 from locked_retry.sharding import Job, JoinOn, Progress, UnknownJob, shard
 from locked_retry.task import LockedTask
@@ -46,8 +47,9 @@ PREFETCH_MULTIPLIER = 512
 def install(app: Celery, **options: Any) -> None:
     """Make an application's workers take turns. `options` are those of `Options`.
 
-    Call it when broker_url and broker_transport_options are set. Raises ValueError for an unknown option and for a
-    broker that is not Redis, and UnknownRelease for a release of Celery or kombu that is not supported.
+    Call it when broker_url and broker_transport_options are set. Raises ValueError for an unknown option or one
+    that makes no sense, and for a broker that is not Redis, and UnknownRelease for a release of Celery or kombu that
+    is not supported.
     """
     doubt = releases.check()
     if doubt:
@@ -56,7 +58,7 @@ def install(app: Celery, **options: Any) -> None:
     use_transport(app)
     given = dict(conf.broker_transport_options or {})
     given["locked_retry"] = {**given.get("locked_retry", {}), **options}
-    Options.read(given)
+    QueueOrder(given.get("queue_order_strategy", ROUND_ROBIN), Options.read(given).queue_weights)
     conf.broker_transport_options = given
     if conf.worker_prefetch_multiplier == _CELERY_PREFETCH_MULTIPLIER:
         conf.worker_prefetch_multiplier = PREFETCH_MULTIPLIER

@@ -22,6 +22,7 @@ from locked_retry.herd import Role
 from locked_retry.line import FAILURES, Line, refused_for_good
 from locked_retry.log import Event, say, say_answer
 from locked_retry.options import Options
+from locked_retry.queue_order import QueueOrder
 from locked_retry.session import Session
 from locked_retry.store import Claim, Keys, Kind, Script, Turn, read_answer, turn_arguments
 from locked_retry.text import describe
@@ -49,6 +50,7 @@ class Engine:
     session: Session
     keys: Keys
     options: Options
+    order: QueueOrder = field(default_factory=QueueOrder)
     line: Line = field(default_factory=lambda: Line(longest_pause_s=1.0))
     in_flight: bool = False
     blocking: bool = False  # tasks may run in the thread of the loop
@@ -147,8 +149,8 @@ class Engine:
             self.session.metrics.replays += 1
             self._send(self.session.pending)
             return
-        queue_keys, self._queues = self.channel.turn_queue_keys()
-        turn = self.session.next_turn(now_s, self.room(), queue_keys, len(self._queues))
+        queue_keys, self._queues = self.channel.turn_queue_keys(self.order)
+        turn = self.session.next_turn(now_s, self.room(), queue_keys, len(self._queues), self.order.fair)
         if turn is not None:
             self.session.sent_at_s = now_s
             self._send(turn)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from locked_retry.queue_order import check_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Options:
     idle_s: the longest an idle worker goes without a turn (safety net behind the doorbell).
     flush_s: the longest a finished task waits for company before it is settled.
     reply_s: an answer later than this means a dead connection; capped at a third of the lease.
+    queue_weights: of queue names; a queue without one has 1. How often a turn empties it before the others.
     result_wait_s: how long storing a result is tried when its backend fails, before the result is given up.
     """
 
@@ -32,6 +35,7 @@ class Options:
     result_wait_s: float = 30.0
     dead_max_age_s: float = 30 * 86_400.0
     dead_max_count: int = 100_000
+    queue_weights: Mapping[str, float] = field(default_factory=dict)
     most_claims: int = 1024
     most_bytes: int = 4_000_000
     namespace: str = "lr:"
@@ -41,6 +45,7 @@ class Options:
             raise ValueError(f"lease_s, done_s, max_crashes and most_claims have to be positive: {self}")
         if self.dead_max_age_s < 0 or self.dead_max_count < 0:
             raise ValueError(f"dead_max_age_s and dead_max_count cannot be negative: {self}")
+        check_weights(self.queue_weights)
 
     @property
     def reply_timeout_s(self) -> float:

@@ -89,7 +89,6 @@ class Session:
     metrics: Metrics = field(default_factory=Metrics)
     rate_per_s: float = 0.0
     _number: int = 0
-    _rotation: int = 0
     _renew_at_s: float = 0.0
     _maintain_at_s: float = 0.0
     _flush_at_s: float | None = None
@@ -155,7 +154,9 @@ class Session:
         wanted = len(self.running) + int(self._base + ahead)
         return min(wanted, prefetch) if prefetch else wanted
 
-    def next_turn(self, now_s: float, room: int, queue_keys: Sequence[str], queues: int) -> Turn | None:
+    def next_turn(
+        self, now_s: float, room: int, queue_keys: Sequence[str], queues: int, fair: bool = True
+    ) -> Turn | None:
         """The turn to send now, which becomes `pending`; None when nothing is worth one yet."""
         if self.outbox and self._flush_at_s is None:
             self._flush_at_s = now_s + self.options.flush_s
@@ -170,7 +171,6 @@ class Session:
         if not (renew or flush or eager or moved or now_s >= self._maintain_at_s):
             return None
         self._number += 1
-        self._rotation += 1
         settles = [self.outbox.popleft() for _ in range(min(len(self.outbox), self._most_settles))]
         self._flush_at_s = now_s if self.outbox else None
         self.pending = Turn(
@@ -182,7 +182,7 @@ class Session:
             want_bytes=self.options.most_bytes,
             lease_ms=round(self.options.lease_s * 1000),
             done_ms=round(self.options.done_s * 1000),
-            first_queue=self._rotation % max(queues, 1),
+            fair=fair,
             max_crashes=self.options.max_crashes,
             dead_max_age_ms=round(self.options.dead_max_age_s * 1000),
             dead_max_count=self.options.dead_max_count,

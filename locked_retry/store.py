@@ -91,7 +91,7 @@ class Turn:
     want_bytes: int
     lease_ms: int
     done_ms: int
-    first_queue: int = 0
+    fair: bool = True  # of a priority each queue gets a share, or they are emptied one after the other
     batch: int = 100  # most rows to promote, and to reap
     max_crashes: int = 3
     dead_max_age_ms: int = 30 * 86_400_000
@@ -192,7 +192,7 @@ def turn_arguments(keys: Keys, turn: Turn) -> list[Any]:
     names = [*keys.indexes(turn.worker), *turn.queue_keys]
     arguments: list[Any] = [
         *(len(names), *names, keys.prefix, turn.worker, turn.number, turn.want, turn.want_bytes, turn.lease_ms),
-        *(turn.done_ms, turn.batch, turn.queues, turn.first_queue, turn.max_crashes),
+        *(turn.done_ms, turn.batch, turn.queues, int(turn.fair), turn.max_crashes),
         *(len(turn.settles), len(turn.renewals), turn.dead_max_age_ms, turn.dead_max_count),
         *(turn.idle_ms, turn.place.herd, turn.place.flags, turn.place.left),
     ]

@@ -37,6 +37,7 @@ from locked_retry.line import FAILURES, Line, readable
 from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.poller import Poller
+from locked_retry.queue_order import QueueOrder
 from locked_retry.session import Session
 from locked_retry.store import Buried, Claim, Keys, Kind, Script, call
 
@@ -182,7 +183,8 @@ class ChannelMixin:
             waiting = _left.get(self._place(), [])
             session = waiting.pop() if waiting else Session(options)
         self.took_turns = True
-        self.engine = Engine(self, session, keys, options)
+        order = QueueOrder(self.queue_order_strategy, options.queue_weights)
+        self.engine = Engine(self, session, keys, options, order)
         if any(consumer.pool.is_green or isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
             self.engine.blocking = True
             self.keep_leases()
@@ -220,9 +222,9 @@ class ChannelMixin:
         """The queues left to kombu's BRPOP: those without acknowledgements."""
         return [q for q in super().active_queues if q not in self._turn_queues]
 
-    def turn_queue_keys(self: Any) -> tuple[list[str], tuple[str, ...]]:
-        """The lists to claim from (for each priority every queue), and the queues' names."""
-        queues = tuple(self._turn_queues)
+    def turn_queue_keys(self: Any, order: QueueOrder | None = None) -> tuple[list[str], tuple[str, ...]]:
+        """The lists to claim from (for each priority every queue), and the queues' names; in the order of a turn."""
+        queues = tuple(self._turn_queues) if order is None else order.next(self._turn_queues)
         keys = [self.global_keyprefix + self._q_for_pri(q, pri) for pri in self.priority_steps for q in queues]
         return keys, queues
 

@@ -113,15 +113,16 @@ local function pop(list)
   return false
 end
 
--- Every queue of a priority gets its share before any gets more; the queue to begin with rotates from turn to turn.
+-- Every queue of a priority gets its share before any gets more; or they are emptied in the order of their KEYS.
 local function claim_all()
   for base = 0, #KEYS - 7 - queues, queues do
     local progress = true
     while progress and #claims < want do
       progress = false
       for offset = 0, queues - 1 do
-        local number = base + 1 + (first + offset) % queues
-        local share = math.min(math.ceil((want - #claims) / (queues - offset)), 100)
+        local number = base + 1 + offset
+        local share = want - #claims
+        if fair == 1 then share = math.min(math.ceil(share / (queues - offset)), 100) end
         for _ = 1, share do
           if want_bytes <= 0 or want_pops <= 0 then
             seen.more = 1

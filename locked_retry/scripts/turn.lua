@@ -2,7 +2,7 @@
 --
 -- KEYS  1-7 as in lib.lua; 8.. the queue lists to claim from: for each priority (best first) every queue
 -- ARGV  1 prefix   2 worker token   3 turn number   4 how many to claim   5 most bytes to claim   6 lease, ms
---       7 ms a completion record lives   8 most rows to promote, and to reap   9 number of queues   10 queue to begin with
+--       7 ms a completion record lives   8 most rows to promote, and to reap   9 number of queues   10 1 if each gets its share
 --       11 max crashes   12 number of settles S   13 number of renewals R   14 ms a dead letter is kept   15 most dead letters
 --       16 longest time without a turn, ms, or 0: see herd.lua, as for 17 its herd or ''   18 flags   19 herd it left or ''
 --       then S times: row, fence, kind, delay ms, reason, new message or '', retry budget or ''
@@ -42,10 +42,10 @@ local LONGEST_SUBMISSION = 64
 local MOST_SUBMISSIONS = 16 -- of one task id, remembered for as long as its completion record lives
 local me, turn = ARGV[2], ARGV[3]
 local want, want_bytes, lease_ms, done_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local most, queues, first = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local most, queues, fair = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_crashes, settles, renewals = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local keep_ms, most_dead, idle_ms = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
-if not (want and want_bytes and lease_ms and done_ms and most and queues and first and max_crashes and settles and renewals
+if not (want and want_bytes and lease_ms and done_ms and most and queues and fair and max_crashes and settles and renewals
     and keep_ms and most_dead and idle_ms)
     or #ARGV ~= FIXED + 7 * settles + 5 * renewals or (want > 0 and (queues < 1 or (#KEYS - 7) % queues ~= 0)) then
   return redis.error_reply('ERR locked_retry: malformed turn')

@@ -44,7 +44,7 @@ class Engined:
         self.got: list[str] = []
         loop.all.append(self)
 
-    def turn_queue_keys(self) -> tuple[list[str], tuple[str, ...]]:
+    def turn_queue_keys(self, order: Any = None) -> tuple[list[str], tuple[str, ...]]:
         return self.queues, tuple(self.queues)
 
     def cycle_connect(self, line: Any, kind: str) -> Connection:

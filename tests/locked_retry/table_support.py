@@ -52,7 +52,6 @@ class Worker:
             want_bytes=1_000_000,
             lease_ms=self.lease_ms,
             done_ms=60_000,
-            first_queue=0,
             max_crashes=self.max_crashes,
             settles=settles,
             renewals=renewals,
