@@ -202,8 +202,8 @@ def audited(stage: Stage) -> None:
 
 def _tools(stage: Stage) -> Tools:
     class Timed(Tools):
-        def _call(self, script: str, *arguments: Any) -> Any:
-            return stage.timed(lambda: Tools._call(self, script, *arguments))
+        def call(self, script: str, *arguments: Any) -> Any:
+            return stage.timed(lambda: Tools.call(self, script, *arguments))
 
     return Timed(stage.redis)
 

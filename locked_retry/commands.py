@@ -6,58 +6,19 @@ Exit codes: 0 done; 1 not done, or the audit found something; 2 wrong usage. An 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
 
 import click
 from celery import Celery
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
 import locked_retry
-from locked_retry.broker import Broker, NotInstalled, connect
+from locked_retry.command_line import OneLine, as_json, broker_of, lines_of_json, report, tools_of, when
+from locked_retry.commands_waiting import delayed, queue
 from locked_retry.dead_letters import DeadLetter, Tools
 from locked_retry.prometheus import broker_families, render
-from locked_retry.releases import UnknownRelease
 from locked_retry.statistics import Statistics, collect
 from locked_retry.text import encodable
-
-#: What can go wrong between here and Redis. Anything else is a bug and shows its traceback.
-FAILURES = (RedisError, KombuError, NotInstalled, OSError)
-
-
-class OneLine(click.Group):
-    """A group whose commands fail with one line instead of a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """As click's."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader of our output has left: click knows what to do
-        except (NotInstalled, UnknownRelease) as error:
-            raise click.ClickException(str(error)) from error
-        except FAILURES as error:
-            where = ctx.meta.get("locked_retry.where", "no answer from the broker")
-            raise click.ClickException(f"{where}: {str(error) or type(error).__name__}") from error
-
-
-def _broker(context: click.Context) -> Broker:
-    """Connect, until the command ends."""
-    app: Celery = getattr(context.obj, "app", context.obj)  # celery's own commands carry it in an object of theirs
-    connection = app.connection_for_read()
-    context.meta["locked_retry.where"] = f"no answer from {connection.hostname}:{connection.port}"
-    return context.find_root().with_resource(connect(app))
-
-
-def _tools(context: click.Context) -> Tools:
-    broker = _broker(context)
-    return Tools(broker.redis, broker.keys)
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group()
@@ -68,11 +29,11 @@ def dead() -> None:
 @dead.command("list")
 @click.option("--task", default="", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@lines_of_json
 @click.pass_context
 def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -> None:
     """All, newest first."""
-    for number, letter in enumerate(_tools(context).dead(task=task)):
+    for number, letter in enumerate(tools_of(context).dead(task=task)):
         if number == limit:
             break
         click.echo(json.dumps(asdict(letter)) if as_json else _line(letter))
@@ -80,11 +41,7 @@ def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -
 
 def _line(letter: DeadLetter) -> str:
     counts = f"attempts {letter.attempts}  crashes {letter.crashes}"
-    return encodable(f"{letter.row}  {letter.task}  {_when(letter)}  {counts}  {letter.reason}")
-
-
-def _when(letter: DeadLetter) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.died_at_ms / 1000))
+    return encodable(f"{letter.row}  {letter.task}  {when(letter.died_at_ms)}  {counts}  {letter.reason}")
 
 
 @dead.command()
@@ -93,18 +50,17 @@ def _when(letter: DeadLetter) -> str:
 @click.pass_context
 def show(context: click.Context, row: str, as_json: bool) -> None:
     """One, with its message."""
-    letter = _tools(context).show(row)
+    letter = tools_of(context).show(row)
     if letter is None:
-        raise click.ClickException(_unknown([row]))
+        raise click.ClickException(_UNKNOWN.format(row))
     if as_json:
         click.echo(json.dumps(asdict(letter), indent=1))
         return
     for name, value in asdict(letter).items():
-        click.echo(f"{name.removesuffix('_ms'):<9} {_when(letter) if name == 'died_at_ms' else value}")
+        click.echo(f"{name.removesuffix('_ms'):<9} {when(letter.died_at_ms) if name == 'died_at_ms' else value}")
 
 
-def _unknown(rows: Iterable[str]) -> str:
-    return f"no dead letter {', '.join(rows)}; `dead list` names them"
+_UNKNOWN = "no dead letter {}; `dead list` names them"
 
 
 def _chosen(
@@ -115,13 +71,6 @@ def _chosen(
         raise click.UsageError("name rows, or say which ones by options, or give --all")
     older_than_s = None if older_than is None else older_than * 86_400
     return list(rows) or [letter.row for letter in tools.dead(False, task, older_than_s)]
-
-
-def _report(done: str, moved: list[str], rows: tuple[str, ...], as_json: bool) -> None:
-    click.echo(json.dumps({done: moved}) if as_json else f"{len(moved)} {done}")
-    missing = set(rows) - set(moved)
-    if missing:
-        raise click.ClickException(_unknown(sorted(missing)))
 
 
 _rows = click.argument("rows", nargs=-1)
@@ -137,8 +86,8 @@ _task = click.option("--task", default="", help="All of this task.")
 @click.pass_context
 def requeue(context: click.Context, rows: tuple[str, ...], everything: bool, task: str, as_json: bool) -> None:
     """Run again, retries and crashes counted from 0."""
-    tools = _tools(context)
-    _report("requeued", tools.requeue(_chosen(tools, rows, everything, task)), rows, as_json)
+    tools = tools_of(context)
+    report("requeued", tools.requeue(_chosen(tools, rows, everything, task)), rows, as_json, _UNKNOWN)
 
 
 @dead.command()
@@ -159,11 +108,11 @@ def purge(
     as_json: bool,
 ) -> None:
     """Delete for good."""
-    tools = _tools(context)
+    tools = tools_of(context)
     chosen = _chosen(tools, rows, everything, task, older_than)
     if not rows and not yes and chosen:
         click.confirm(f"Delete {len(chosen)} dead letters for good?", abort=True, err=True)
-    _report("purged", tools.purge(chosen), rows, as_json)
+    report("purged", tools.purge(chosen), rows, as_json, _UNKNOWN)
 
 
 @click.command()
@@ -172,7 +121,7 @@ def purge(
 @click.pass_context
 def audit(context: click.Context, repair: bool, as_json: bool) -> None:
     """Cross-check rows and indexes. Exit code 1 when something is wrong and was not repaired."""
-    findings = _tools(context).audit(repair)
+    findings = tools_of(context).audit(repair)
     if as_json:
         click.echo(json.dumps({"findings": [asdict(finding) for finding in findings], "repaired": repair}))
     else:
@@ -190,7 +139,7 @@ def stats(context: click.Context, as_json: bool, prometheus: bool) -> None:
     """Counters over all workers; rows, queues and memory now."""
     if as_json and prometheus:
         raise click.UsageError("--json or --prometheus, not both")
-    seen = collect(_broker(context))
+    seen = collect(broker_of(context))
     if prometheus:
         click.echo(render(broker_families(seen)), nl=False)
     elif as_json:
@@ -205,7 +154,8 @@ def _table(seen: Statistics) -> Iterable[str]:
     for state, number in asdict(seen.rows).items():
         yield f"{state:<24} {number}"
     for depth in seen.queues:
-        yield f"{f'queue {depth.queue}' + (f' priority {depth.priority}' if depth.priority else ''):<24} {depth.length}"
+        name = f"queue {depth.queue}" + (f" priority {depth.priority}" if depth.priority else "")
+        yield f"{name:<24} {depth.length}{'  paused' if depth.paused else ''}"
     yield f"{'oldest overdue lease':<24} {seen.overdue.lease_s:.1f} s"
     yield f"{'oldest overdue retry':<24} {seen.overdue.delay_s:.1f} s"
     for event, number in seen.counters.items():
@@ -223,7 +173,7 @@ def _table(seen: Statistics) -> Iterable[str]:
         yield f"{f'memory per {name}':<24} {one.mean_bytes:.0f} B (mean of {one.sampled})"
 
 
-COMMANDS: list[click.Command] = [dead, audit, stats]
+COMMANDS: list[click.Command] = [dead, delayed, queue, audit, stats]
 
 
 @click.group("locked-retry", cls=OneLine, commands=COMMANDS)

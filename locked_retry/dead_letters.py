@@ -10,8 +10,9 @@ from typing import Any
 
 from celery import Celery
 
-from locked_retry.audit import CHUNK, Audit, Finding, chunks
+from locked_retry.audit import Audit, Finding, chunks
 from locked_retry.broker import connect
+from locked_retry.rows import CANCELLED, generation, headline, rows_by_time
 from locked_retry.store import Keys, Script, call, text_of, wire
 from locked_retry.text import message_text
 
@@ -45,7 +46,8 @@ class Tools:
         with connect(app) as broker:
             yield cls(broker.redis, broker.keys)
 
-    def _call(self, script: str, *arguments: Any) -> Any:
+    def call(self, script: str, *arguments: Any) -> Any:
+        """Run a script of ours that takes no keys but the indexes."""
         indexes = self.keys.indexes()
         return call(self.redis, Script.load(script), [len(indexes), *indexes, self.keys.prefix, *arguments])
 
@@ -57,24 +59,10 @@ class Tools:
         if older_than_s is not None:
             seconds, micros = self.redis.time()
             newest = f"{(seconds - older_than_s) * 1000 + micros / 1000:.0f}"
-        for letter in self.letters(self._rows(newest_first, newest)):
+        rows = rows_by_time(self.redis, f"{self.keys.prefix}dead", newest_first, newest)
+        for letter in self.letters(row for row, _ in rows):
             if not task or letter.task == task:
                 yield letter
-
-    def _rows(self, newest_first: bool, newest: str) -> Iterator[str]:
-        """The names of all, some at a time, while others come and go at both ends."""
-        index, most = f"{self.keys.prefix}dead", CHUNK
-        begin, end = (newest, "-inf") if newest_first else ("-inf", newest)
-        seen: set[bytes] = set()  # of the last time of death: others have the same
-        while True:
-            found = self.redis.zrange(index, begin, end, newest_first, True, byscore=True, offset=0, num=most)
-            fresh = [(row, score) for row, score in found if row not in seen]
-            yield from (text_of(row) for row, _ in fresh)
-            if len(found) < most:
-                return
-            last = found[-1][1]
-            seen = {row for row, score in found if score == last} | (seen if f"{last:.0f}" == begin else set())
-            begin, most = f"{last:.0f}", CHUNK + len(seen)
 
     def show(self, row: str) -> DeadLetter | None:
         """One dead letter; None if there is none of that name."""
@@ -96,26 +84,22 @@ class Tools:
         for chunk in chunks(rows):
             letters = list(self.letters(chunk))
             pairs = [part for letter in letters for part in (letter.row, _fresh(letter))]
-            moved += map(text_of, self._call("requeue", *map(wire, pairs)))
+            moved += map(text_of, self.call("requeue", *map(wire, pairs)))
         return moved
 
     def purge(self, rows: Iterable[str]) -> list[str]:
         """Delete for good. Returns those that were deleted."""
-        return [text_of(row) for chunk in chunks(rows) for row in self._call("purge", *map(wire, chunk))]
+        return [text_of(row) for chunk in chunks(rows) for row in self.call("purge", *map(wire, chunk))]
 
     def audit(self, repair: bool = False) -> list[Finding]:
         """Cross-check every state row and index entry while workers go on (audit.py); repair if told to."""
         how = "1" if repair else "0"
-        return Audit(self.redis, self.keys, lambda words: self._call("audit", how, *words)).run()
+        return Audit(self.redis, self.keys, lambda words: self.call("audit", how, *words)).run()
 
 
 def _letter(row: str, found: dict[bytes, bytes]) -> DeadLetter:
     text = {text_of(name): text_of(value) for name, value in found.items()}
-    try:
-        headers = json.loads(text["msg"])["headers"]
-        task, task_id = str(headers.get("task", "?")), str(headers.get("id", "?"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        task = task_id = "?"
+    task, task_id = headline(text.get("msg", ""))
     return DeadLetter(
         row=row,
         task=task,
@@ -134,8 +118,8 @@ def _fresh(letter: DeadLetter) -> str:
     try:
         payload = json.loads(letter.message)
         headers = payload["headers"]
-        nesting = int(headers.get("replaced_task_nesting") or 0)
-        headers.update(retries=0, eta=None, lr=f"0~{nesting}~{letter.row}")
+        headers.update(generation(headers, 0, letter.row), eta=None)
+        headers.pop(CANCELLED, None)
     except (ValueError, KeyError, TypeError):
         return letter.message  # never was a Celery message: it goes back as it came
     return message_text(payload)

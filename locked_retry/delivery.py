@@ -6,13 +6,17 @@ get the same message.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from celery.worker import state
 from kombu.utils.json import loads
 
 from locked_retry.eta import left_s
 from locked_retry.line import FAILURES
 from locked_retry.log import Event, say
+from locked_retry.rows import CANCELLED
 from locked_retry.session import Session
 from locked_retry.store import Buried, Claim, Kind
 from locked_retry.text import describe
@@ -33,7 +37,8 @@ def deliver(channel: Any, claim: Claim, queue: str, claimed_at_s: float) -> None
             return
         _address(payload, claim, claimed_at_s, session.options.lease_s)
         session.held[claim.fence].doubt = _doubt(channel, payload)
-        fault = _hand_over(channel, payload, queue, claim)
+        with _revoked(channel, payload, claim) if CANCELLED in payload["headers"] else nullcontext():
+            fault = _hand_over(channel, payload, queue, claim)
     if fault and claim.fence in session.held:
         say(Event.NOT_A_MESSAGE, row=claim.row, error=fault)
         session.decide(claim.fence, Kind.DEAD, reason=fault)
@@ -60,12 +65,31 @@ def _eta(channel: Any, payload: Any) -> Any:
     """Of protocol 2, and of protocol 1 in JSON, where it stands in the body."""
     if "task" in payload["headers"] or payload.get("content-type") != "application/json":
         return payload["headers"].get("eta")
+    return _body(channel, payload).get("eta")
+
+
+def _body(channel: Any, payload: Any) -> dict[str, Any]:
+    """Of protocol 1. Empty for what is none: Celery is going to say so."""
     try:
         text = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
         body = loads(text)  # type: ignore[no-untyped-call]
-    except Exception:  # Celery is going to say what is wrong with it
-        return None
-    return body.get("eta") if isinstance(body, dict) else None
+    except Exception:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+@contextmanager
+def _revoked(channel: Any, payload: Any, claim: Claim) -> Iterator[None]:
+    """Celery revokes at once what is handed over meanwhile, whatever the base of its task. A shard counts as failed."""
+    task_id = payload["headers"].get("id") or _body(channel, payload).get("id")
+    before = task_id in state.revoked
+    state.revoked.add(task_id)
+    channel.engine.session.decide(claim.fence, Kind.FINAL, reason="cancelled")
+    try:
+        yield
+    finally:
+        if not before:
+            state.revoked.discard(task_id)
 
 
 def _address(payload: Any, claim: Claim, claimed_at_s: float, lease_s: float) -> None:

@@ -53,7 +53,7 @@ class Doorbell:
     options: Options
     keys: Keys
     line: Line = field(default_factory=lambda: Line(longest_pause_s=30.0))
-    broken: frozenset[str] = frozenset()  # queue lists that are no lists: they are there, and nothing can be claimed
+    silent: frozenset[str] = frozenset()  # lists that are there, and nothing can be claimed: no lists, or paused
     _asked: Asked = Asked.NOTHING
     _asked_at_s: float = 0.0
     _patience_s: float = 0.0
@@ -93,7 +93,7 @@ class Doorbell:
             self._patience_s += nap_s
             herd.blocked = True
         elif herd.role is Role.WATCH and not self._hears(lists, now_s):
-            sound = [one for one in lists if one not in self.broken]
+            sound = [one for one in lists if one not in self.silent]
             if sound:
                 self._ask(Asked.LISTS, lists, now_s, "EXISTS", *sound)
 

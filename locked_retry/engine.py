@@ -24,7 +24,7 @@ from locked_retry.log import Event, say, say_answer
 from locked_retry.options import Options
 from locked_retry.queue_order import QueueOrder
 from locked_retry.session import Session
-from locked_retry.store import Claim, Keys, Kind, Script, Turn, read_answer, turn_arguments
+from locked_retry.store import Answer, Claim, Keys, Kind, Script, Turn, read_answer, turn_arguments
 from locked_retry.text import describe
 from locked_retry.watchdog import Watchdog
 
@@ -57,6 +57,7 @@ class Engine:
     _queues: tuple[str, ...] = ()
     _thread: int = 0
     _waking: bool = False
+    _paused: set[str] = field(default_factory=set)
     _said_broken_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -200,7 +201,9 @@ class Engine:
         answer = read_answer(reply)
         assert self.session.pending is not None
         say_answer(self.session.pending, answer)
-        self._say_broken(answer.broken)
+        if self.session.pending.queues:
+            self._say_paused(self.session.pending, answer)
+            self._say_broken(answer.broken)
         if answer.claims and self.blocking and self.session.herd.blocked:
             self.bell.close()  # nobody shall call it while it runs them
         for claim in self.session.answered(answer, clock.now_s()):
@@ -208,9 +211,16 @@ class Engine:
         for one in answer.buried:
             self.channel.buried(one)
 
+    def _say_paused(self, turn: Turn, answer: Answer) -> None:
+        self.bell.silent = frozenset(answer.broken + answer.paused)
+        lists = [number for number, name in enumerate(turn.queue_keys) if name in answer.paused]
+        paused = {self._queues[number % turn.queues] for number in lists}
+        for queue in sorted(paused ^ self._paused):
+            say(Event.QUEUE_PAUSED if queue in paused else Event.QUEUE_RESUMED, queue=queue)
+        self._paused = paused
+
     def _say_broken(self, lists: Iterable[str]) -> None:
         """Each once in a while: a turn that has no room does not come to all of them."""
-        self.bell.broken = frozenset(lists)
         for name in lists:
             if clock.now_s() > self._said_broken_s.get(name, -BROKEN_EVERY_S) + BROKEN_EVERY_S:
                 self._said_broken_s[name] = clock.now_s()

@@ -11,11 +11,17 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 NEAR_S = 0.05
 
 
-def left_s(eta: Any) -> float:
-    """Seconds until then; 0 for none, for one that is near, and for what Celery will refuse."""
+def due_at(eta: Any) -> datetime | None:
+    """The moment; None for none, and for what Celery will refuse."""
     try:
         due = maybe_iso8601(eta)
-        away_s = (maybe_make_aware(due) - datetime.now(UTC)).total_seconds() if due else 0.0
+        return maybe_make_aware(due).astimezone(UTC) if due else None
     except (AttributeError, TypeError, ValueError, OverflowError):
-        return 0.0
+        return None
+
+
+def left_s(eta: Any) -> float:
+    """Seconds until then; 0 for none, for one that is near, and for what Celery will refuse."""
+    due = due_at(eta)
+    away_s = (due - datetime.now(UTC)).total_seconds() if due else 0.0
     return away_s if away_s > NEAR_S else 0.0

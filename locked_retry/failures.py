@@ -35,7 +35,7 @@ def fail(buried: Buried, consumer: Any, channel: Any) -> None:
         say(Event.FAILURE_NOT_STORED, row=buried.row, error=unreadable)
         return
     try:
-        _fail(_request(payload, consumer, channel), error)
+        _fail(request_of(payload, consumer, channel), error)
     except Exception:  # no message that Celery can read
         task_id = _id_of(payload)
         if task_id:
@@ -50,7 +50,8 @@ def _id_of(payload: Any) -> str:
     return task_id if isinstance(task_id, str) else ""
 
 
-def _request(payload: Any, consumer: Any, channel: Any) -> Request:
+def request_of(payload: Any, consumer: Any, channel: Any) -> Request:
+    """Celery's request for a message that nobody holds. Raises for one that Celery cannot read."""
     message = channel.Message(without_faults(payload), channel=channel)
     fault = fault_in_body(message.payload, message.headers)
     if fault:  # its callbacks and chord are not to be believed either

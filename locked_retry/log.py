@@ -47,6 +47,8 @@ class Event(StrEnum):
     ABANDONED = "abandoned"
     TURN_REFUSED = "turn_refused"
     BROKEN_QUEUE = "broken_queue"
+    QUEUE_PAUSED = "queue_paused"
+    QUEUE_RESUMED = "queue_resumed"
     RESULT_LOST = "result_lost"
     HOOK_FAILED = "hook_failed"
     FAILURE_NOT_STORED = "failure_not_stored"
@@ -81,6 +83,8 @@ LEVELS = {
     Event.ABANDONED: logging.ERROR,
     Event.TURN_REFUSED: logging.ERROR,
     Event.BROKEN_QUEUE: logging.ERROR,
+    Event.QUEUE_PAUSED: logging.WARNING,
+    Event.QUEUE_RESUMED: logging.WARNING,
     Event.RESULT_LOST: logging.ERROR,
     Event.HOOK_FAILED: logging.ERROR,
     Event.FAILURE_NOT_STORED: logging.ERROR,

@@ -122,6 +122,8 @@ def broker_families(seen: Statistics) -> Iterator[Family]:
     yield gauge("rows", "Rows by state.", *(Sample(n, {"state": state}) for state, n in rows.items()))
     depths = (Sample(d.length, {"queue": d.queue, "priority": str(d.priority)}) for d in seen.queues)
     yield gauge("queue_messages", "Messages in a queue.", *depths)
+    paused = (Sample(d.paused, {"queue": d.queue}) for d in seen.queues if not d.priority)
+    yield gauge("queue_paused", "1 for a queue that an operator has paused.", *paused)
     overdue = (Sample(seen.overdue.lease_s, {"index": "lease"}), Sample(seen.overdue.delay_s, {"index": "delay"}))
     yield gauge("overdue_seconds", "For how long the oldest entry should have been dealt with.", *overdue)
     memory = seen.memory

@@ -6,7 +6,7 @@ from a sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -26,11 +26,12 @@ NOT_TASKS = ("celeryev", "celery.pidbox")
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Messages in one list of a queue."""
+    """Messages in one list of a queue; whether it is paused (queues.py)."""
 
     queue: str
     priority: int
     length: int
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def collect(broker: Broker) -> Statistics:
     """Ask Redis. Takes some dozens of round trips, and more by SCAN when there are many keys."""
     redis, prefix = broker.redis, broker.keys.prefix
     counters = {k.decode(): int(v) for k, v in sorted(redis.hgetall(f"{prefix}stats").items())}
-    return Statistics(counters, _rows(broker), tuple(_depths(broker)), _overdue(broker), _memory(broker))
+    found = tuple(one for one in depths(broker, queue_names(broker)) if one.length or not one.priority)
+    return Statistics(counters, _rows(broker), found, _overdue(broker), _memory(broker))
 
 
 def _literal(text: str) -> str:
@@ -119,11 +121,12 @@ def queue_names(broker: Broker) -> list[str]:
     return sorted(name for name in found if not any(one in name for one in NOT_TASKS))
 
 
-def _depths(broker: Broker) -> Iterator[Depth]:
-    lists = [(queue, pri, key) for queue in queue_names(broker) for pri, key in broker.queue_lists(queue)]
-    for (queue, priority, _), length in zip(lists, _lengths(broker, [key for _, _, key in lists]), strict=True):
-        if length or not priority:
-            yield Depth(queue, priority, length)
+def depths(broker: Broker, queues: Iterable[str]) -> Iterator[Depth]:
+    """How long each list of these queues is."""
+    paused = set(broker.redis.hkeys(broker.keys.paused))
+    lists = [(queue, pri, key) for queue in queues for pri, key in broker.queue_lists(queue)]
+    for (queue, priority, key), length in zip(lists, _lengths(broker, [key for _, _, key in lists]), strict=True):
+        yield Depth(queue, priority, length, key.encode() in paused)
 
 
 def _overdue(broker: Broker) -> Overdue:

@@ -121,6 +121,7 @@ class Answer:
     broken: tuple[str, ...] = ()  # queue lists that are no lists
     role: Role = Role.NONE
     sleepers: int = 0  # beside this one, if it sleeps
+    paused: tuple[str, ...] = ()  # queue lists from which nothing is claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,11 @@ class Keys:
     def bell(self, herd: str) -> str:
         """On what the others sleep."""
         return f"{self.prefix}bell:{herd}"
+
+    @property
+    def paused(self) -> str:
+        """The queue lists that are paused."""
+        return f"{self.prefix}paused"
 
     def wait(self, name: str) -> str:
         """The rows parked for a business key, longest first."""
@@ -224,7 +230,7 @@ def wire(text: str) -> str | bytes:
 
 def read_answer(reply: Any) -> Answer:
     """The reply of turn.lua."""
-    now_ms, due_ms, codes, lost, claims, seen, buried, broken, role, sleepers = reply
+    now_ms, due_ms, codes, lost, claims, seen, buried, broken, role, sleepers, paused = reply
     return Answer(
         now_ms=int(now_ms),
         due_ms=None if due_ms < 0 else int(due_ms),
@@ -241,6 +247,7 @@ def read_answer(reply: Any) -> Answer:
         broken=tuple(text_of(name) for name in broken),
         role=Role(role),
         sleepers=int(sleepers),
+        paused=tuple(text_of(name) for name in paused),
     )
 
 

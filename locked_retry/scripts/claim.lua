@@ -104,8 +104,18 @@ end
 -- What is popped without being claimed (duplicates, what is parked) is work, too: the next turn goes on.
 local want_pops = want + POPS_BESIDE
 
+-- Of these an operator has said that nothing is to be claimed (queues.py): list -> when, and its queue.
+local paused, paused_lists = {}, {}
+local function read_paused()
+  local found = on_ours('HGETALL', P .. 'paused')
+  for at = 1, #found, 2 do paused[found[at]] = true end
+  for number = 8, #KEYS do
+    if paused[KEYS[number]] then paused_lists[#paused_lists + 1] = KEYS[number] end
+  end
+end
+
 local function pop(list)
-  if broken_lists[list] then return false end
+  if broken_lists[list] or paused[list] then return false end
   local raw = redis.pcall('RPOP', list)
   if type(raw) ~= 'table' then return raw end
   broken_lists[list] = true
@@ -164,7 +174,8 @@ end
 
 local function messages_left()
   for number = 8, #KEYS do
-    if not broken_lists[KEYS[number]] and redis.call('EXISTS', KEYS[number]) == 1 then return true end
+    local list = KEYS[number]
+    if not broken_lists[list] and not paused[list] and redis.call('EXISTS', list) == 1 then return true end
   end
   return false
 end
@@ -187,6 +198,7 @@ for _ = 1, renewals do
   if not renew(me, row, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]) then lost[#lost + 1] = row end
   at = at + 5
 end
+read_paused()
 if replay then
   claimed_before()
   buried_before()
@@ -220,4 +232,5 @@ local counted = { seen.promoted, seen.reaped, seen.dropped, seen.parked, seen.mo
 local broken = {}
 for list in pairs(broken_lists) do broken[#broken + 1] = list end
 due_ms = promised(me, due_ms, idle_ms)
-return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried, broken, role, sleepers_beside }
+return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried, broken, role, sleepers_beside,
+  paused_lists }

@@ -4,7 +4,7 @@
 --       3 dead    zset  row -> time of death, ms      4 fence  string, highest fencing token given out
 --       5 worker  hash  last turn of one worker       6 stats  hash, counters       7 stale  list, refused settles
 -- ARGV  1 prefix of all other keys: t:<row> (state row), done:<row>, lock:<name>, wait:<name>, budget:<queue list>,
---       job:<job>, marks:<job>, clock (the last turn of anybody's, and before when nothing is reaped)
+--       job:<job>, marks:<job>, paused, clock (the last turn of anybody's, and before when nothing is reaped)
 --
 -- A state row is a hash: st (q queued, r running, d delayed, p parked, x dead), msg (the Celery message, as it is in the
 -- queue), q (the list it came from), tag (its delivery tag), nw (which submission of its task id it is), f (fence of the

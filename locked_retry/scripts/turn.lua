@@ -11,14 +11,15 @@
 --            retry budget 'tokens:refill:ms': the bucket's size, what a success adds to it, how long a retry without a token waits
 --       then R times: row, fence, lease ms, 1 if started else 0, max crashes
 -- Reply {server time ms, ms until something is due that it has to see to or -1, codes, lost rows, claims,
---        {promoted, reaped, dropped, parked, more, trimmed}, buried, broken lists, role in its herd, sleepers beside it}
+--        {promoted, reaped, dropped, parked, more, trimmed}, buried, broken lists, role in its herd, sleepers beside it,
+--        paused lists}
 --       codes: one letter per settle: o applied, h applied and held back by the retry budget, d applied before (by you),
 --              x applied and now dead, s refused as stale
 --       claims: {row, fence, crashes, returns, number of the KEY among the queue lists, message} each
 --       buried: {row, reason, message} of each message that became a dead letter without its holder having said so
 --       more: 1 if claiming stopped at a limit beside what was wanted; there may be more
 --       trimmed: dead letters that were too old or too many, and are gone
---       broken lists: names of those that are no lists
+--       broken lists, paused lists: those of its queue lists that are no lists, or that an operator has paused
 --
 -- Repeat after a lost reply (same worker token and turn number): nothing is done again; the first codes and those of
 -- the first claims that are still held and of the buried that are still dead are answered, as the first role; renewals

@@ -166,7 +166,7 @@ def test_remote_control_sees_what_is_there(fleet: Fleet) -> None:
     until(lambda: fleet.redis.zcard("lr:delay") == 1, "one waits in Redis")
     assert [r["id"] for r in inspect.active()["w0@test"]] == ["active"]
     assert [r["id"] for r in inspect.reserved()["w0@test"]] == ["reserved"]
-    assert inspect.scheduled()["w0@test"] == []  # an ETA waits in Redis
+    assert [r["request"]["id"] for r in inspect.scheduled()["w0@test"]] == ["eta"]
     assert inspect.query_task("active")["w0@test"]["active"][0] == "active"
     assert inspect.stats()["w0@test"]["prefetch_count"] == 512
     fleet.app.control.revoke("eta")

@@ -118,8 +118,8 @@ def test_stats(app: Celery, redis: Redis) -> None:
     seen = json.loads(run(app, "stats", "--json").output)
     assert seen["rows"] == {"running": 1, "delayed": 1, "parked": 1, "dead": 1}
     assert seen["queues"] == [
-        {"queue": "orders", "priority": 0, "length": 2},
-        {"queue": "orders", "priority": 6, "length": 1},
+        {"queue": "orders", "priority": 0, "length": 2, "paused": False},
+        {"queue": "orders", "priority": 6, "length": 1, "paused": False},
     ]
     assert seen["overdue"]["lease_s"] > 1e6 and seen["overdue"]["delay_s"] == 0
     assert {k: seen["counters"][k] for k in ("claimed", "ok", "dead", "retry", "parked")} == {
@@ -160,7 +160,7 @@ def test_prefix_namespace_and_database_are_the_applications(redis: Redis, shared
         there.zadd(f"{keys.prefix}dead", {"a": 1})
         assert [json.loads(line)["row"] for line in run(app, "dead", "list", "--json").output.splitlines()] == ["a"]
         seen = json.loads(run(app, "stats", "--json").output)
-        assert seen["queues"] == [{"queue": "orders", "priority": 0, "length": 1}]
+        assert seen["queues"] == [{"queue": "orders", "priority": 0, "length": 1, "paused": False}]
         assert seen["memory"]["row"]["sampled"] == seen["rows"]["dead"] == 1
         assert run(app, "audit").output == "0 problem(s)\n"
         assert run(app, "dead", "requeue", "a").output == "1 requeued\n"

@@ -198,7 +198,7 @@ def test_what_moves_while_the_audit_reads_is_no_finding(redis: Redis, moved: str
                 worker.end(again, Kind.REQUEUE)
                 redis.rpush("q", *[message(f"after{number}") for number in range(200)])
 
-    asked = Moving(redis, KEYS, lambda words: tools._call("audit", "1", *words)).run()
+    asked = Moving(redis, KEYS, lambda words: tools.call("audit", "1", *words)).run()
     assert asked == []
     assert (raw in redis.lrange("q", 0, -1)) == (moved != "claimed")  # type: ignore[operator]
 

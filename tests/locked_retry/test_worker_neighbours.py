@@ -89,9 +89,8 @@ def test_the_solo_pool_keeps_its_leases_during_a_long_task(redis: Redis, shared_
     """Its loop takes no turns meanwhile, and another worker would take over whatever lease ends."""
     with surroundings(shared_server.url, tmp_path) as one:
         one.worker(pool="solo", options="{'lease_s': 0.6}")
+        one.worker(options="{'lease_s': 0.6}", more=("-Q", "other"))
         one.send("note", "long", 2.5, task_id="long")
-        until(lambda: one.notes("begin", "long"), "it runs")
-        one.worker(options="{'lease_s': 0.6}")
         until(lambda: row(redis, "long").get("s") == "1", "Redis knows that it was started")
         assert until(lambda: one.notes("end", "long"), "it ends")[0][3] == "True", "its lease is valid to the end"
         until(lambda: settled(redis), "it is settled")

@@ -12,6 +12,7 @@ from table_support import KEYS, Kind, Renewal, Worker, message, settle
 
 from locked_retry import Budget
 from locked_retry.dead_letters import Tools
+from locked_retry.delayed import cancel
 from locked_retry.store import Answer, Claim, Script, Settle, call, renewal_arguments
 
 HOUR_MS = 3_600_000
@@ -38,6 +39,7 @@ PLACES = {
 #: Everything else that a script may look at.
 OTHERS = (
     *("lr:lease", "lr:delay", "lr:dead", "lr:fence", "lr:w:w1", "lr:w:-", "lr:stats", "lr:stale", "lr:clock"),
+    *("lr:paused", "lr:look"),
     *("lr:t:again", "lr:t:wait1", "lr:t:wait2", "lr:t:new1", "lr:done:fin", "lr:done:held", "lr:done:new1"),
     *("lr:lock:order:1", "lr:lock:order:2", "lr:budget:celery", "lr:sub:sub1", "lr:sub:s2"),
     *("lr:job:j", "lr:marks:j", "lr:job:k", "lr:marks:k", "lr:t:k/2", "joins"),
@@ -205,6 +207,10 @@ def purge(world: World) -> Any:
     return Tools(world.redis).purge(["gone", "kept"])
 
 
+def release(world: World) -> Any:
+    return cancel(Tools(world.redis), ["later", "kept"])
+
+
 def audit(world: World) -> Any:
     return Tools(world.redis).audit(repair=True)
 
@@ -230,6 +236,7 @@ CALLS: dict[str, Callable[[World], Any]] = {
     "job": job,
     "requeue": requeue,
     "purge": purge,
+    "release": release,
     "audit": audit,
     "restore": restore,
     "fenced": fenced,

@@ -1,0 +1,21 @@
+-- release.lua: delayed messages go to the front of their queues before they are due, in the words of whoever asks.
+--
+-- KEYS  1-7 as in lib.lua     ARGV  1 prefix, then triples: row, SHA-1 of the message that was seen, message to queue
+-- Reply the rows that went. A repeat answers with none of them: they are no longer delayed. Nor with those that have
+-- run, and wait with another message, since they were seen.
+
+if #ARGV % 3 ~= 1 then return redis.error_reply('ERR locked_retry: malformed release') end
+local released = {}
+for at = 2, #ARGV, 3 do
+  local row, seen, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local v = read_row(row, 'st', 'q', 'msg')
+  if v[1] == 'd' and v[2] and v[3] and redis.sha1hex(v[3]) == seen then
+    redis.call('ZREM', DELAY, row)
+    redis.call('HSET', row_key(row), 'msg', message)
+    to_front(row, v[2], message)
+    released[#released + 1] = row
+  end
+end
+count('released', #released)
+write_counts()
+return released
