@@ -25,6 +25,7 @@ from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.orphans import die_with_parent, remember_parent
 from locked_retry.prometheus import prometheus_text
+from locked_retry.publishing import wait_for_broker
 from locked_retry.queue_order import ROUND_ROBIN, QueueOrder
 from locked_retry.releases import UnknownRelease
 from locked_retry.scheduled import answer_inspect
@@ -71,6 +72,7 @@ def install(app: Celery, **options: Any) -> None:
     signals.worker_init.connect(results.begin, dispatch_uid="locked_retry.results")
     signals.worker_process_init.connect(results.begin_in_pool, dispatch_uid="locked_retry.results")
     signals.worker_shutdown.connect(results.end, dispatch_uid="locked_retry.results")
+    signals.worker_init.connect(wait_for_broker, dispatch_uid="locked_retry.publishing")
     signals.worker_init.connect(answer_inspect, dispatch_uid="locked_retry.inspect")
     signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.given")
     signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.ending")

@@ -23,6 +23,7 @@ class Options:
     reply_s: an answer later than this means a dead connection; capped at a third of the lease.
     queue_weights: of queue names; a queue without one has 1. How often a turn empties it before the others.
     result_wait_s: how long storing a result is tried when its backend fails, before the result is given up.
+    publish_wait_s: how long a publish of a worker (by a task, or of its chain and callbacks) is tried; 0: as Celery.
     """
 
     lease_s: float = 30.0
@@ -33,6 +34,7 @@ class Options:
     flush_s: float = 0.01
     reply_s: float = 5.0
     result_wait_s: float = 30.0
+    publish_wait_s: float = 30.0
     dead_max_age_s: float = 30 * 86_400.0
     dead_max_count: int = 100_000
     queue_weights: Mapping[str, float] = field(default_factory=dict)
@@ -43,6 +45,8 @@ class Options:
     def __post_init__(self) -> None:
         if not (self.lease_s > 0 and self.done_s > 0 and self.max_crashes > 0 and self.most_claims > 0):
             raise ValueError(f"lease_s, done_s, max_crashes and most_claims have to be positive: {self}")
+        if not 0 <= self.publish_wait_s < float("inf"):
+            raise ValueError(f"publish_wait_s has to be a time in seconds, or 0: {self.publish_wait_s!r}")
         if self.dead_max_age_s < 0 or self.dead_max_count < 0:
             raise ValueError(f"dead_max_age_s and dead_max_count cannot be negative: {self}")
         check_weights(self.queue_weights)
