@@ -197,12 +197,18 @@ def test_what_is_asked_for_wrongly_is_one_line(fleet: Fleet) -> None:
 # --- inspect scheduled
 
 
+def scheduled(fleet: Fleet) -> list[dict[str, Any]]:
+    inspect = fleet.app.control.inspect(timeout=5.0, limit=1)
+    found: list[dict[str, Any]] = until(inspect.scheduled, "it answers")["w0@test"]
+    return found
+
+
 def test_inspect_scheduled_lists_what_waits_in_redis(fleet: Fleet) -> None:
     """As Celery shows it, to the microsecond; also a retry, and a task that no worker here has."""
     fleet.worker()
     eta = datetime.now(UTC).replace(microsecond=123456) + timedelta(seconds=600)
     later(fleet, "add", 1, 2, eta=eta, countdown=None, task_id="eta")
-    (listed,) = fleet.app.control.inspect(timeout=5.0, limit=1).scheduled()["w0@test"]
+    (listed,) = scheduled(fleet)
     request = listed["request"]
     assert (listed["eta"], listed["priority"]) == (eta.isoformat(), 6)
     assert (request["id"], request["name"], request["args"], request["kwargs"]) == ("eta", "add", [1, 2], {})
@@ -212,7 +218,7 @@ def test_inspect_scheduled_lists_what_waits_in_redis(fleet: Fleet) -> None:
     fleet.redis.hset("lr:t:elsewhere", mapping={"st": "d", "msg": message("elsewhere"), "q": "other"})
     due_ms = int(eta.timestamp() * 1000) + 5000
     fleet.redis.zadd("lr:delay", {"odd": due_ms, "elsewhere": due_ms, "gone": due_ms})
-    both = fleet.app.control.inspect(timeout=5.0, limit=1).scheduled()["w0@test"]
+    both = scheduled(fleet)
     assert [one["request"]["id"] for one in both] == ["eta", "odd"]
     assert both[1]["request"]["name"] == "unknown"
 
@@ -225,5 +231,5 @@ def test_inspect_scheduled_is_bounded(fleet: Fleet) -> None:
         pipe.zadd("lr:delay", {f"r{number}": due_ms + number})
     pipe.execute()
     fleet.worker()
-    found = fleet.app.control.inspect(timeout=5.0, limit=1).scheduled()["w0@test"]
+    found = scheduled(fleet)
     assert [one["request"]["id"] for one in found] == [f"r{number}" for number in range(100)]
