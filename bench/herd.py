@@ -62,7 +62,7 @@ class Worker:
         self.engine = Engine(self, self.session, Keys(), options)
         self.due_s = 0.0
 
-    def turn_queue_keys(self) -> tuple[list[str], tuple[str, ...]]:
+    def turn_queue_keys(self, order: Any = None) -> tuple[list[str], tuple[str, ...]]:
         return [QUEUE], (QUEUE,)
 
     def cycle_connect(self, line: Any, kind: str) -> Connection:
