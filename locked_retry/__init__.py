@@ -59,7 +59,8 @@ def install(app: Celery, **options: Any) -> None:
     conf = app.conf
     use_transport(app)
     given = dict(conf.broker_transport_options or {})
-    given["locked_retry"] = {**given.get("locked_retry", {}), **options}
+    Options.read(given)
+    given["locked_retry"] = {**(given.get("locked_retry") or {}), **options}
     QueueOrder(given.get("queue_order_strategy", ROUND_ROBIN), Options.read(given).queue_weights)
     conf.broker_transport_options = given
     if conf.worker_prefetch_multiplier == _CELERY_PREFETCH_MULTIPLIER:

@@ -10,6 +10,8 @@ import random
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from locked_retry.limits import LONGEST_DELAY_S, Limits
+
 #: Exponents beyond this only meet the cap; 2.0 ** 1024 would overflow.
 _LARGEST_EXPONENT = 64
 
@@ -35,6 +37,8 @@ class Exponential:
     jitter: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("base_s", "cap_s", "floor_s"):
+            Limits(0, LONGEST_DELAY_S).check(name, getattr(self, name))
         if not 0 <= self.floor_s <= self.base_s <= self.cap_s:
             raise ValueError(f"need 0 <= floor_s <= base_s <= cap_s, got {self}")
 
@@ -55,6 +59,8 @@ class Decorrelated:
     cap_s: float = 600.0
 
     def __post_init__(self) -> None:
+        for name in ("base_s", "cap_s"):
+            Limits(0, LONGEST_DELAY_S).check(name, getattr(self, name))
         if not 0 <= self.base_s <= self.cap_s:
             raise ValueError(f"need 0 <= base_s <= cap_s, got {self}")
 
@@ -69,8 +75,7 @@ class Fixed:
     wait_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.wait_s < 0:
-            raise ValueError(f"need wait_s >= 0, got {self}")
+        Limits(0, LONGEST_DELAY_S).check("wait_s", self.wait_s)
 
     def delay_s(self, retries: int, previous_s: float, rng: random.Random) -> float:
         return self.wait_s

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from locked_retry.limits import DAY_S, Limits
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -19,8 +21,9 @@ class Budget:
     wait_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if not (self.tokens >= 1 and self.refill >= 0 and self.wait_s > 0):
-            raise ValueError(f"need tokens >= 1, refill >= 0, wait_s > 0, got {self}")
+        Limits(1, 1e9).check("tokens", self.tokens)
+        Limits(0, 1e9).check("refill", self.refill)
+        Limits(0.001, 30 * DAY_S).check("wait_s", self.wait_s)
 
     def encoded(self) -> str:
         """As the turn script reads it."""

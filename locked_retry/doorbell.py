@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Any
 
 from locked_retry import clock, releases
-from locked_retry.herd import Role, name_of
+from locked_retry.herd import Role, watch_ms
 from locked_retry.line import FAILURES, Line
 from locked_retry.log import Event, say
 from locked_retry.options import Options
@@ -66,7 +66,8 @@ class Doorbell:
 
     def leave(self) -> None:
         """If its queues have changed, nobody shall call it any more. Before the turn that says so."""
-        if self._asked is Asked.BELL and name_of(self.channel.turn_queue_keys()[0]) != name_of(self._lists):
+        name_for = self.session.herd.name_for
+        if self._asked is Asked.BELL and name_for(self.channel.turn_queue_keys()[0]) != name_for(self._lists):
             self.close()
 
     def listen(self, now_s: float) -> None:
@@ -83,12 +84,12 @@ class Doorbell:
             return
         lists = tuple(self.channel.turn_queue_keys()[0])
         herd = self.session.herd
-        if self.session.hungry or now_s < self.line.down_until_s or herd.name != name_of(lists) or not lists:
+        if self.session.hungry or now_s < self.line.down_until_s or herd.name != herd.name_for(lists) or not lists:
             return  # its next turn comes first
         if herd.role is Role.ASLEEP and self._doubt:
-            self._ask(Asked.WATCH, lists, now_s, "EXISTS", self.keys.watch(herd.name))
+            self._ask(Asked.WATCH, lists, now_s, "PTTL", self.keys.watch(herd.name))
         elif herd.role is Role.ASLEEP:
-            nap_s = min(LONGEST_NAP_S, herd.nap_s(self.options.idle_s))
+            nap_s = min(LONGEST_NAP_S, herd.nap_s())
             self._ask(Asked.BELL, lists, now_s, "BLPOP", self.keys.bell(herd.name), f"{nap_s:.3f}")
             self._patience_s += nap_s
             herd.blocked = True
@@ -118,9 +119,8 @@ class Doorbell:
         self._tracking ^= len(commands) > 1
         if what is Asked.LISTS and self._unsaid:
             self._unsaid = False
-            expire_ms = round(2000 * self.options.idle_s) + 500  # as turn.lua has it
             watch = self.keys.watch(self.session.herd.name)
-            commands.insert(0, ("SET", watch, self.session.worker, "PX", str(expire_ms)))
+            commands.insert(0, ("SET", watch, self.session.worker, "PX", str(watch_ms(self.options.idle_s))))
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         self._oks += len(commands) - 1
         self._asked, self._asked_at_s, self._patience_s = what, now_s, self.options.reply_timeout_s
@@ -163,8 +163,8 @@ class Doorbell:
         elif asked is Asked.BELL:
             self._doubt = True
         elif asked is Asked.WATCH:
-            self._doubt = not reply
-            if not reply:
+            self._doubt = not 0 <= reply <= watch_ms(self.options.idle_s)  # as herd.lua has it
+            if self._doubt:
                 self.session.ring()
         elif asked is Asked.LISTS:
             self._armed = not reply
@@ -174,7 +174,7 @@ class Doorbell:
     def _called(self, look: bool) -> None:
         """It is the watch now: it listens, and says so; or it takes a turn at once, as there are messages."""
         self._unsaid = not look
-        self.session.herd.called(name_of(self._lists))
+        self.session.herd.called(self.session.herd.name_for(self._lists))
         self.session.rest_no_longer_than(self.options.idle_s, clock.now_s())
         if look:
             self.session.ring()

@@ -271,6 +271,7 @@ class Engine:
             if give_back:
                 rows = len(self.session.held)
                 self.session.give_back_all(orderly)
+                self.session.herd.ends = True
                 self.bell.close()
                 self._last_turns()
                 say(Event.GIVEN_BACK, rows=rows)
@@ -286,7 +287,7 @@ class Engine:
     def _last_turns(self) -> None:
         for _ in range(3):
             if self.session.pending is None:
-                leaves = self.session.herd.role is not Role.NONE and not self.troubled
+                leaves = (self.session.herd.role is not Role.NONE or self.session.looks) and not self.troubled
                 if not self.session.outbox and not leaves:
                     return
                 self.session._flush_at_s = 0.0

@@ -6,7 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from locked_retry.limits import DAY_S, Limits
 from locked_retry.queue_order import check_weights
+
+LIMITS = {
+    "lease_s": Limits(0.1, 30 * DAY_S),
+    "done_s": Limits(0.001, 3650 * DAY_S),
+    "max_crashes": Limits(1, 1_000_000, whole=True),
+    "idle_s": Limits(0.01, 3600),
+    "flush_s": Limits(0, 10),
+    "reply_s": Limits(0.01, 3600),
+    "result_wait_s": Limits(0, DAY_S),
+    "publish_wait_s": Limits(0, DAY_S),
+    "dead_max_age_s": Limits(0, 36500 * DAY_S),
+    "dead_max_count": Limits(0, 2**31, whole=True),
+    "most_claims": Limits(1, 100_000, whole=True),
+    "most_bytes": Limits(1, 2**29, whole=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +59,12 @@ class Options:
     namespace: str = "lr:"
 
     def __post_init__(self) -> None:
-        if not (self.lease_s > 0 and self.done_s > 0 and self.max_crashes > 0 and self.most_claims > 0):
-            raise ValueError(f"lease_s, done_s, max_crashes and most_claims have to be positive: {self}")
-        if not 0 <= self.publish_wait_s < float("inf"):
-            raise ValueError(f"publish_wait_s has to be a time in seconds, or 0: {self.publish_wait_s!r}")
-        if self.dead_max_age_s < 0 or self.dead_max_count < 0:
-            raise ValueError(f"dead_max_age_s and dead_max_count cannot be negative: {self}")
+        for name, limits in LIMITS.items():
+            limits.check(name, getattr(self, name))
+        if not isinstance(self.exclusive, bool):
+            raise ValueError(f"exclusive has to be True or False: {self.exclusive!r}")
+        if not isinstance(self.namespace, str) or not self.namespace or not self.namespace.isascii():
+            raise ValueError(f"namespace has to be a text in ASCII: {self.namespace!r}")
         check_weights(self.queue_weights)
 
     @property
@@ -59,8 +75,12 @@ class Options:
     @classmethod
     def read(cls, transport_options: Mapping[str, Any]) -> Options:
         """From Celery's broker_transport_options. Raises ValueError for a name that is none."""
-        given = dict(transport_options.get("locked_retry") or {})
+        given = transport_options.get("locked_retry") or {}
+        if not isinstance(given, Mapping):
+            raise ValueError(f"broker_transport_options['locked_retry'] has to be a dict: {given!r}")
         unknown = set(given) - {f.name for f in fields(cls)}
         if unknown:
-            raise ValueError(f"broker_transport_options['locked_retry'] has unknown settings: {sorted(unknown)}")
+            raise ValueError(
+                f"broker_transport_options['locked_retry'] has unknown settings: {sorted(map(str, unknown))}"
+            )
         return cls(**given)

@@ -85,6 +85,7 @@ class Session:
     resent_at_s: float = 0.0
     guard: Any = None  # the thread that ends exclusive tasks, once there was one (guard.py)
     hungry: bool = True  # there may be messages: ask
+    looks: bool = False  # when something is due that it has said it would see to
     herd: Herd = field(default_factory=Herd)
     metrics: Metrics = field(default_factory=Metrics)
     rate_per_s: float = 0.0
@@ -101,6 +102,7 @@ class Session:
     _claim_pause_s: float = FIRST_CLAIM_PAUSE_S
 
     def __post_init__(self) -> None:
+        self.herd.idle_s = self.options.idle_s
         sessions.add(self)
 
     # --- ends of deliveries: any thread
@@ -254,7 +256,8 @@ class Session:
         for claim in answer.claims:
             limits = (self.options.lease_s, self.options.max_crashes)
             self.held[claim.fence] = Held(claim, *limits, claimed_at_s=self.sent_at_s)
-        rest_s = self.herd.told(turn.place, answer.role, answer.sleepers, self.options.idle_s)
+        rest_s = self.herd.told(turn.place, answer.role, answer.sleepers)
+        self.looks = answer.due_ms is not None
         due_s = rest_s if answer.due_ms is None else answer.due_ms / 1000
         self._maintain_at_s = now_s + min(rest_s, max(due_s, 0.001))
         return list(answer.claims)

@@ -21,6 +21,7 @@ from kombu.utils.json import dumps
 from redis import Redis
 
 from locked_retry.batch import DEADLINE_S, connection_of, persist
+from locked_retry.limits import DAY_S, Limits
 from locked_retry.messages import Call, Message, Messages
 from locked_retry.options import Options
 from locked_retry.store import Keys, Script, call
@@ -144,8 +145,8 @@ def shard(
 
 
 def _check(app: Celery, signature: Signature, size: int, job_id: str, keep_s: float) -> None:
-    if size < 1 or keep_s <= 0:
-        raise ValueError(f"need size >= 1 and keep_s > 0, got {size} and {keep_s}")
+    Limits(1, 10**9, whole=True).check("size", size)
+    Limits(0.001, 3650 * DAY_S).check("keep_s", keep_s)
     if not job_id or not job_id.isprintable():
         raise ValueError(f"a job id has to be printable, not {job_id!r}")
     if signature.immutable:

@@ -19,7 +19,9 @@ from celery.utils.time import maybe_make_aware
 from locked_retry.backoff import Backoff, Exponential
 from locked_retry.budget import Budget
 from locked_retry.lease import UNLIMITED, Lease, LeaseLost
+from locked_retry.limits import LONGEST_DELAY_S
 from locked_retry.log import Event, say
+from locked_retry.options import LIMITS
 from locked_retry.request import Plan, PlannedRetry, body_of, planning
 from locked_retry.results import results_of
 from locked_retry.text import encodable
@@ -77,8 +79,15 @@ class LockedTask(Task):  # type: ignore[misc]
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Hooks of the user's may fail: they come after the end was decided, and do not change it."""
+        """Hooks of the user's may fail: they come after the end was decided, and do not change it.
+
+        Raises ValueError for a lease or a number of crashes that is none.
+        """
         super().__init_subclass__(**kwargs)
+        for name in ("lease_s", "max_crashes"):
+            given = inspect.getattr_static(cls, name)
+            if given is not None:
+                LIMITS[name].check(f"{name} of {cls.__name__}", given)
         for name in HOOKS:
             hook = inspect.getattr_static(cls, name)
             if inspect.isfunction(hook) and not hasattr(hook, "harmless") and hook is not vars(Task)[name]:
@@ -179,7 +188,10 @@ class LockedTask(Task):  # type: ignore[misc]
         when = planned.when
         if isinstance(when, datetime):
             when = (maybe_make_aware(when) - datetime.now(UTC)).total_seconds()
-        delay_s = max(0.0, float(when or 0.0))
+        wait_s = float(when or 0.0)
+        if not wait_s <= LONGEST_DELAY_S:  # nor is it, for what is no number
+            raise OverflowError(f"a retry cannot wait for {when} s")
+        delay_s = max(0.0, wait_s)
         unsent = planned.sig
         if (args is None and kwargs is None) or not isinstance(unsent, _Unsent):
             return Plan(delay_s)

@@ -187,6 +187,7 @@ class ChannelMixin:
         self.engine = Engine(self, session, keys, options, order)
         if any(consumer.pool.is_green or isinstance(consumer.pool, solo.TaskPool) for consumer in consumers):
             self.engine.blocking = True
+            session.herd.in_loop = any(isinstance(consumer.pool, solo.TaskPool) for consumer in consumers)
             self.keep_leases()
         self.connection.cycle.watch(self)
         say(Event.STARTED, worker=session.worker, prefix=keys.prefix, lease_s=options.lease_s, held=len(session.held))

@@ -231,6 +231,6 @@ end
 local counted = { seen.promoted, seen.reaped, seen.dropped, seen.parked, seen.more, seen.trimmed }
 local broken = {}
 for list in pairs(broken_lists) do broken[#broken + 1] = list end
-due_ms = promised(me, due_ms, idle_ms)
+due_ms = promised(me, due_ms, idle_ms, ARGV[18])
 return { now_ms, due_ms, table.concat(codes), lost, claims, counted, buried, broken, role, sleepers_beside,
   paused_lists }

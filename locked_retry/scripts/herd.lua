@@ -30,9 +30,13 @@ local function hand_on(herd, look)
   count('handed_on')
 end
 
--- Who listens, as seen by `me`; `told`: it was the watch, or has been called.
-local function watch_of(herd, me, told)
-  local holder = on_ours('GET', P .. 'watch:' .. herd)
+-- Who listens, as seen by `me`; `told`: it was the watch, or has been called. One whose word does not expire when it
+-- should is none: somebody has written it, or the clock was set back.
+local function watch_of(herd, me, told, expire_ms)
+  local key = P .. 'watch:' .. herd
+  local holder = on_ours('GET', key)
+  local left_ms = holder and redis.call('PTTL', key)
+  if holder and (left_ms < 0 or left_ms > expire_ms) then holder = nil end
   if holder == me then return 'me' end
   if holder and holder ~= CALLED then return 'other' end
   if told then return 'me' end
@@ -44,6 +48,7 @@ end
 local function sleepers(herd, me)
   local key = P .. 'asleep:' .. herd
   on_ours('ZREMRANGEBYSCORE', key, '-inf', int(now_ms))
+  redis.call('ZREMRANGEBYSCORE', key, '(' .. int(now_ms + ASLEEP_MS), '+inf')
   return redis.call('ZCARD', key) - (redis.call('ZSCORE', key, me) and 1 or 0)
 end
 
@@ -55,19 +60,29 @@ local function sleep(herd, me)
   return ASLEEP, others
 end
 
--- What `me` is in the herd that it belongs to, and was the watch of (w) or sleeps in (a), after its turn has claimed
--- `found` messages; `full`: as many as it wanted, so that it does not listen; `left`: a herd whose watch it no longer is.
--- Also how many others sleep, if it does.
+-- It ends: what it has promised to look at is another's now. Whether there was something.
+local function break_promise(me)
+  if string.match(on_ours('GET', P .. 'look') or '', '^%d+ (.*)$') ~= me then return false end
+  return redis.call('DEL', P .. 'look') == 1
+end
+
+-- What `me` is in the herd that it belongs to, after its turn has claimed `found` messages; `full`: as many as it wanted,
+-- so that it does not listen; `left`: a herd whose watch it no longer is. Also how many others sleep, if it does.
+-- Flags: w it was the watch, a it sleeps, d it runs what it has claimed in the loop and is deaf meanwhile, e it ends, g it was
+-- in the herd that it left no longer.
 local function place(me, herd, flags, left, expire_ms, found, full, more)
-  if left ~= '' and watch_of(left, me, true) ~= 'other' then hand_on(left, false) end
+  local function is(flag) return string.find(flags, flag, 1, true) end
+  local promise = is('e') and break_promise(me)
+  local was_watch = left ~= '' and watch_of(left, me, not is('g'), expire_ms) ~= 'other'
+  if left ~= '' and (promise or was_watch) then hand_on(left, promise) end
   if herd == '' then return NONE, 0 end
-  local watch = watch_of(herd, me, string.find(flags, 'w', 1, true))
-  if full then
-    if watch == 'me' or watch == 'nobody' then hand_on(herd, more()) end
+  local watch = watch_of(herd, me, is('w'), expire_ms)
+  if full or (found > 0 and is('d')) then
+    if watch == 'me' or watch == 'nobody' then hand_on(herd, full and more()) end
     return NONE, 0
   end
   if watch == 'other' then return sleep(herd, me) end
-  if string.find(flags, 'a', 1, true) or (found > 0 and sleepers(herd, me) > 0) then
+  if is('a') or (found > 0 and sleepers(herd, me) > 0) then
     hand_on(herd, false)
     return sleep(herd, me)
   end
@@ -77,9 +92,10 @@ local function place(me, herd, flags, left, expire_ms, found, full, more)
 end
 
 -- When `me` has to take a turn because something is due in `due_ms`; -1: somebody else does, or it is beyond `idle_ms`
--- and whoever comes by until then will see it.
-local function promised(me, due_ms, idle_ms)
+-- and whoever comes by until then will see it; or it ends.
+local function promised(me, due_ms, idle_ms, flags)
   if idle_ms == 0 or due_ms < 0 then return due_ms end
+  if string.find(flags, 'e', 1, true) then return -1 end
   if due_ms >= idle_ms then return -1 end
   local at, who = string.match(on_ours('GET', P .. 'look') or '', '^(%d+) (.*)$')
   at = tonumber(at)

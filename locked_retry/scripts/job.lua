@@ -8,6 +8,7 @@
 -- Nothing published yet: whoever comes last says what is split.
 
 local key = job_key(ARGV[2])
+if not as_ttl(ARGV[5]) then return redis.error_reply('ERR locked_retry: malformed job') end
 if KEYS[8] and not is_list(KEYS[8]) then return redis.error_reply('WRONGTYPE ' .. KEYS[8] .. ' is no queue') end
 
 local v = redis.call('HMGET', key, 'what', 'pub', 'total')

@@ -50,6 +50,7 @@ local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
 local now_ms = math.floor(now_us / 1000)
 local BROKEN_PAUSE_MS = 30000
+local LONGEST_MS = 1e14 -- what Redis certainly takes for a time to live, and a score that keeps its milliseconds
 local MOST_SHARDS = 2147483647 -- of a job: two bits each are the longest string that Redis has
 local MAX_RETURNS = 20 -- unstarted and given back this often, it is more likely to be the cause than a bystander
 
@@ -97,6 +98,12 @@ local function is_list(key)
   return kind == 'list' or kind == 'none'
 end
 
+-- A time to live that somebody gave, as Redis takes one; nil for none.
+local function as_ttl(ms)
+  ms = tonumber(ms)
+  if ms and ms >= 1 then return int(math.min(ms, LONGEST_MS)) end
+end
+
 local OPEN, DONE, FELL = 0, 1, 2
 local function job_key(job) return P .. 'job:' .. job end
 
@@ -104,13 +111,15 @@ local function job_key(job) return P .. 'job:' .. job end
 local function join_when_ended(job)
   local key = job_key(job)
   local v = on_ours('HMGET', key, 'total', 'done', 'dead', 'on', 'joined', 'keep')
-  local total, done, dead, keep_ms = tonumber(v[1]), tonumber(v[2]) or 0, tonumber(v[3]) or 0, tonumber(v[6])
+  local total, done, dead = tonumber(v[1]), tonumber(v[2]) or 0, tonumber(v[3]) or 0
+  local keep_ms = as_ttl(v[6])
   if not total or not keep_ms or v[5] or done + dead < total or (v[4] == 'success' and dead ~= 0) then return end
   local w = redis.call('HMGET', key, 'join', 'list', 'expires')
   if w[1] and w[1] ~= '' then
     local message = string.gsub(w[1], '\1(%a+)\1', { total = v[1], done = int(done), dead = int(dead) })
     if type(redis.pcall('LPUSH', w[2], message)) == 'table' then return end -- no list any more: `shard` again joins
-    if (tonumber(w[3]) or 0) > 0 then redis.call('PEXPIRE', w[2], w[3]) end
+    local expires_ms = as_ttl(w[3])
+    if expires_ms then redis.call('PEXPIRE', w[2], expires_ms) end
   end
   redis.call('HSET', key, 'joined', int(now_ms))
   redis.call('PEXPIRE', key, keep_ms)

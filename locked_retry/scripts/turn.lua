@@ -51,16 +51,23 @@ if not (want and want_bytes and lease_ms and done_ms and most and queues and fai
     or #ARGV ~= FIXED + 7 * settles + 5 * renewals or (want > 0 and (queues < 1 or (#KEYS - 7) % queues ~= 0)) then
   return redis.error_reply('ERR locked_retry: malformed turn')
 end
+for _, ms in ipairs({ lease_ms, done_ms, keep_ms, idle_ms }) do
+  if not (ms >= 0 and ms <= LONGEST_MS) then return redis.error_reply('ERR locked_retry: a time that is none') end
+end
 local BUDGET = '^([%d.]+):([%d.]+):(%d+)$'
 local KINDS = { ok = 1, final = 1, retry = 1, dead = 1, requeue = 1, ['return'] = 1, snooze = 1, crash = 1 }
 for at = FIXED, FIXED + 7 * settles - 1, 7 do
   local budget = ARGV[at + 7]
-  if not KINDS[ARGV[at + 3]] or not tonumber(ARGV[at + 4]) or (budget ~= '' and not string.match(budget, BUDGET)) then
+  local delay_ms = tonumber(ARGV[at + 4])
+  if not KINDS[ARGV[at + 3]] or not delay_ms or not (delay_ms >= 0 and delay_ms <= LONGEST_MS) or (budget ~= '' and not string.match(budget, BUDGET)) then
     return redis.error_reply('ERR locked_retry: malformed settle')
   end
 end
 for at = FIXED + 7 * settles, #ARGV - 1, 5 do
-  if not tonumber(ARGV[at + 3]) then return redis.error_reply('ERR locked_retry: malformed renewal') end
+  local ms = tonumber(ARGV[at + 3])
+  if not ms or not (ms >= 0 and ms <= LONGEST_MS) then
+    return redis.error_reply('ERR locked_retry: malformed renewal')
+  end
 end
 
 local codes, lost, claims, buried = {}, {}, {}, {}

@@ -24,15 +24,18 @@ class Pack(Tested):
         self.server = server
         self.redis: Redis = server.client
 
-    def start(self, count: int, *, idle_s: float = 1.0, prefetch: int = 1, pool: str = "prefork") -> None:
-        """Start so many, and wait until they are idle."""
+    def start(
+        self, count: int, *, idle_s: float = 1.0, prefetch: int = 1, pool: str = "prefork", rest: bool = True
+    ) -> None:
+        """Start so many, and wait until all are idle."""
         conf = f'{{"worker_prefetch_multiplier": {prefetch}}}'
         first = len(self.workers)
         for _ in range(count):
             self.worker(pool=pool, conf=conf, options=f'{{"idle_s": {idle_s}}}', more=("-c1",), wait=False)
         for number in range(first, first + count):
             self.ready(number, 60)
-        self.rest()
+        if rest:
+            self.rest()
 
     @property
     def alive(self) -> int:

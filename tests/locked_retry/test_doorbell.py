@@ -52,7 +52,7 @@ def test_messages_go_round_without_a_turn_that_finds_nothing(redis: Redis, loop:
     assert sum(one.session.metrics.turns for one in pair) - before <= 12
     watch = next(one for one in pair if not one.session.herd.blocked)
     token = watch.session.worker.encode()
-    loop.until(lambda: redis.get(KEYS.watch(name_of(["q"]))) == token, "who was called says so without a turn", 2)
+    loop.until(lambda: redis.get(KEYS.watch(name_of(["q"], 30.0))) == token, "who was called says so without a turn", 2)
 
 
 def test_a_list_that_is_none_does_not_keep_it_awake(redis: Redis, loop: Loop) -> None:
@@ -81,7 +81,7 @@ def test_a_change_that_is_told_late_is_not_taken_for_the_end_of_a_nap(redis: Red
 def test_who_may_not_sleep_takes_turns(redis: Redis, loop: Loop) -> None:
     """... every idle_s, as without client tracking."""
     redis.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">secret", "~*", "&*", "+@all", "-blpop")
-    Engined(loop, "q")
+    Engined(loop, "q", idle_s=0.1)
     loop.until(lambda: loop.all[0].session.herd.role is Role.WATCH, "another one watches")
     one = Engined(loop, "q", user="shop", idle_s=0.1)
     loop.until(lambda: one.engine.bell.line.failures > 1, "it is refused")

@@ -121,6 +121,28 @@ def test_nobody_calls_a_worker_whose_loop_stands_still(few: Pack) -> None:
     assert not few.notes("end", "due")
 
 
+def test_who_comes_while_a_solo_worker_is_busy_listens(few: Pack) -> None:
+    """Nobody slept when that began: it stayed the watch, and its loop stood still."""
+    few.start(1, idle_s=30.0, pool="solo")
+    few.send("note", "long", 8.0)
+    until(lambda: few.notes("begin", "long"), "it runs")
+    few.start(1, idle_s=30.0, pool="solo", rest=False)
+    few.run("short", 4)
+    assert not few.notes("end", "long")
+
+
+def test_what_a_worker_that_ends_would_have_seen_to_is_seen_to(few: Pack) -> None:
+    """It had planned a retry, and nobody else knew when that was due."""
+    few.start(3, idle_s=30.0)
+    few.send("flaky", "retried", 1, kwargs={"countdown": 4.0})
+    until(lambda: few.redis.zcard("lr:delay") == 1 and few.redis.exists("lr:look"), "it is planned")
+    token = few.redis.get("lr:look").split()[1]
+    planner = next(n for n in range(3) if token.decode() in few.log(n))
+    few.workers[planner].terminate()
+    few.workers[planner].wait(20)
+    until(lambda: few.notes("end", "retried"), "the retry runs when it is due", 9)
+
+
 def test_a_watch_that_ends_calls_another_first(few: Pack) -> None:
     """With an idle time that nobody could wait for. It ends while it runs a task, which it goes on with."""
     few.start(2, idle_s=30.0, prefetch=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +15,7 @@ from locked_retry.options import Options
 from locked_retry.session import Session
 from locked_retry.store import Answer, Claim, Kind, run_turn
 
-HERD = name_of(["q"])
+HERD = name_of(["q"], 1.0)
 WATCH, BELL, ASLEEP, LOOK = KEYS.watch(HERD), KEYS.bell(HERD), f"lr:asleep:{HERD}", "lr:look"
 
 
@@ -221,12 +222,12 @@ def test_a_repeat_is_told_the_same_and_calls_nobody_else(redis: Redis) -> None:
 
 
 def test_a_call_that_comes_while_a_turn_is_on_its_way_is_not_forgotten(redis: Redis) -> None:
-    herd = Herd(HERD, Role.ASLEEP, blocked=True)
+    herd = Herd(1.0, HERD, Role.ASLEEP, blocked=True)
     place = herd.says(HERD, True)
     herd.called(HERD)
-    herd.told(place, Role.ASLEEP, 3, 1.0)
+    herd.told(place, Role.ASLEEP, 3)
     assert herd.role is Role.WATCH
-    herd.told(herd.says(HERD, True), Role.ASLEEP, 3, 1.0)
+    herd.told(herd.says(HERD, True), Role.ASLEEP, 3)
     assert herd.role is Role.ASLEEP
 
 
@@ -334,3 +335,55 @@ def test_a_turn_of_no_worker_is_told_and_is_nobody(redis: Redis) -> None:
     assert answer.role is Role.NONE and answer.due_ms is not None
     assert not redis.exists(WATCH, BELL, ASLEEP, LOOK)
     assert Place().flags == ""
+
+
+# --- whose word is believed
+
+
+@pytest.mark.parametrize(("value", "ttl_ms"), [("x", None), ("x", 10**9), ("-", None), ("-", 3_600_000)])
+def test_a_watch_whose_word_does_not_end_is_none(redis: Redis, value: str, ttl_ms: int | None) -> None:
+    """Somebody wrote it, or the clock was set back: a herd slept through its messages until the key was deleted."""
+    redis.set(WATCH, value, px=ttl_ms)
+    assert Member(redis).turn() is Role.WATCH
+    assert 0 < redis.pttl(WATCH) <= 2500  # type: ignore[operator]
+
+
+def test_sleepers_that_sleep_for_too_long_do_not_count(redis: Redis) -> None:
+    redis.zadd(f"lr:asleep:{HERD}", {"nobody": 10**15})
+    first = Member(redis)
+    assert first.turn() is Role.WATCH
+    redis.lpush("q", message("a"))
+    assert first.turn() is Role.WATCH and len(first.claims) == 1
+
+
+def test_those_that_look_more_rarely_are_another_herd(redis: Redis) -> None:
+    assert Member(redis).turn() is Member(redis, idle_s=30.0).turn() is Role.WATCH
+
+
+def test_who_runs_tasks_in_its_loop_does_not_listen_meanwhile(redis: Redis) -> None:
+    """With nobody asleep it kept the watch, and whoever came later slept beside the messages."""
+    first = Member(redis)
+    first.herd.in_loop = True
+    redis.lpush("q", message("long"))
+    assert first.turn() is Role.NONE and len(first.claims) == 1
+    assert Member(redis).turn() is Role.WATCH
+    assert first.turn() is Role.ASLEEP, "when it has ended"
+
+
+def test_a_promise_is_broken_with_an_end_and_somebody_looks(redis: Redis) -> None:
+    first, second = Member(redis, idle_s=30.0), Member(redis, idle_s=30.0)
+    assert first.turn() is Role.WATCH and second.sleep() is Role.ASLEEP
+    redis.hset("lr:t:due", mapping={"st": "d", "msg": message("due"), "q": "q"})
+    redis.zadd("lr:delay", {"due": int(time.time() * 1000) + 5000})
+    first.turn()
+    assert first.session.looks and not second.session.looks
+    first.herd.ends, first.room = True, 0
+    first.queues = ()
+    first.turn()
+    assert not redis.exists("lr:look") and not first.session.looks
+    bell = f"lr:bell:{name_of(['q'], 30.0)}"
+    assert redis.lrange(bell, 0, -1) == [b"look", b"look"]
+    redis.delete(bell)
+    second.herd.called(name_of(["q"], 30.0))
+    second.turn()
+    assert second.session.looks

@@ -1,0 +1,27 @@
+"""What numbers may be, wherever a user or an application gives one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a number may be. Beyond these Redis would refuse it, in the middle of a turn, or the worker would spin."""
+
+    least: float
+    most: float
+    whole: bool = False
+
+    def check(self, name: str, value: object) -> None:
+        """Raises ValueError for anything else."""
+        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        if not number or not self.least <= value <= self.most:  # type: ignore[operator]
+            kind = "whole number" if self.whole else "number"
+            raise ValueError(f"{name} has to be a {kind} from {self.least:g} to {self.most:g}: {value!r}")
+
+
+#: How long a retry may wait: beyond any use, and a number that Redis can count with.
+LONGEST_DELAY_S = 36500 * DAY_S
