@@ -116,4 +116,4 @@ def test_a_sleeper_that_is_full_passes_a_call_on(redis: Redis, loop: Loop) -> No
     redis.lpush("q", message("a"))
     loop.until(lambda: watch.got, "it has come")
     redis.lpush("q", message("b"))
-    loop.until(lambda: third.got == ["b"], "the next one was called instead", 2)
+    loop.until(lambda: third.got == ["b"], "the next one was called instead", 10)
