@@ -28,6 +28,7 @@ from locked_retry.answers import Answers, Outcome, TaskAnswer
 from locked_retry.messages import Call, Message, Messages, NotAMessage
 from locked_retry.options import Options
 from locked_retry.store import Keys, Script
+from locked_retry.text import encodable
 
 CHUNK, LARGEST_CHUNK = 1000, 2000  # Lua's unpack() takes no more than 7999, a message takes up to 2
 DEADLINE_S = 30.0
@@ -200,6 +201,8 @@ class _Submitter:
             task_id = call.options.get("task_id") or uuid()
             if not isinstance(task_id, str):
                 raise NotAMessage(f"a task id has to be a string, not {task_id!r:.100}")
+            if encodable(task_id) != task_id:
+                raise NotAMessage(f"a task id has to be UTF-8, not {task_id!r:.100}")
             messages = self._messages
             if messages is not None and not self._gone:
                 return self._persist(lambda _: messages.build(call, task_id))

@@ -39,13 +39,16 @@ def connect(app: Celery) -> Iterator[Broker]:
 
     Raises NotInstalled, and what redis-py or the operating system raises when there is no answer.
     """
-    with app.connection_for_read() as connection:
-        if not isinstance(connection.transport, Transport):
-            raise NotInstalled("the application (celery -A) does not call locked_retry.install(app)")
+    with contextlib.ExitStack() as stack:
         try:
+            connection = stack.enter_context(app.connection_for_read())
+            if not isinstance(connection.transport, Transport):
+                raise NotInstalled("the application (celery -A) does not call locked_retry.install(app)")
             namespace = Options.read(connection.transport_options).namespace
             channel = connection.channel()
-        except ValueError as error:
+        except NotInstalled:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:  # a URL, or a setting in it, that makes no sense
             raise NotInstalled(f"the application's broker settings: {error}") from error
         # Not the channel's own client, which puts global_keyprefix in front of some names: ours are full ones.
         yield Broker(channel, Redis(connection_pool=channel.pool), Keys(channel.global_keyprefix + namespace))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable
@@ -39,8 +40,9 @@ class OneLine(click.Group):
 def broker_of(context: click.Context) -> Broker:
     """Connect, until the command ends."""
     app: Celery = getattr(context.obj, "app", context.obj)  # celery's own commands carry it in an object of theirs
-    connection = app.connection_for_read()
-    context.meta["locked_retry.where"] = f"no answer from {connection.hostname}:{connection.port}"
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # `connect` says what is wrong with the URL
+        connection = app.connection_for_read()
+        context.meta["locked_retry.where"] = f"no answer from {connection.hostname}:{connection.port}"
     return context.find_root().with_resource(connect(app))
 
 

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 not done, or the audit found something; 2 wrong usage. An 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -90,11 +91,23 @@ def requeue(context: click.Context, rows: tuple[str, ...], everything: bool, tas
     report("requeued", tools.requeue(_chosen(tools, rows, everything, task)), rows, as_json, _UNKNOWN)
 
 
+def _number(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("it is no number")
+    return value
+
+
 @dead.command()
 @_rows
 @_all
 @_task
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="All that died longer ago.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0, max=36500),
+    callback=_number,
+    metavar="DAYS",
+    help="All that died longer ago.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @click.pass_context
@@ -192,5 +205,10 @@ def main(context: click.Context, broker: str, keyprefix: str, namespace: str, ma
     app = Celery("locked_retry", broker=broker, set_as_current=False)
     given = {"global_keyprefix": keyprefix, "master_name": master_name}
     app.conf.broker_transport_options = {name: value for name, value in given.items() if value}
-    locked_retry.install(app, namespace=namespace)
+    if "://" not in broker:
+        raise click.BadParameter(f"{broker!r} is no URL; for example redis://127.0.0.1:6379/0", param_hint="--broker")
+    try:
+        locked_retry.install(app, namespace=namespace)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--broker, --namespace") from error
     context.obj = app

@@ -12,7 +12,7 @@ from celery import Celery
 
 from locked_retry.audit import Audit, Finding, chunks
 from locked_retry.broker import connect
-from locked_retry.rows import CANCELLED, generation, headline, rows_by_time
+from locked_retry.rows import CANCELLED, generation, headline, number_in, rows_by_time
 from locked_retry.store import Keys, Script, call, text_of, wire
 from locked_retry.text import message_text
 
@@ -105,9 +105,9 @@ def _letter(row: str, found: dict[bytes, bytes]) -> DeadLetter:
         task=task,
         task_id=task_id,
         reason=text.get("err", ""),
-        died_at_ms=int(text.get("at", 0)),
-        attempts=int(text.get("a", 0)) + 1,
-        crashes=int(text.get("c", 0)),
+        died_at_ms=number_in(text.get("at", "")),
+        attempts=number_in(text.get("a", "")) + 1,
+        crashes=number_in(text.get("c", "")),
         queue=text.get("q", ""),
         message=text.get("msg", ""),
     )

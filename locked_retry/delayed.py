@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from locked_retry.audit import chunks
 from locked_retry.dead_letters import Tools
-from locked_retry.rows import CANCELLED, generation, headline, rows_by_time
+from locked_retry.rows import CANCELLED, generation, headline, number_in, rows_by_time
 from locked_retry.store import text_of, wire
 from locked_retry.text import message_text
 
@@ -69,8 +69,7 @@ def _read(tools: Tools, rows: Sequence[str]) -> Iterator[Delayed]:
     for row, values, due_ms in zip(rows, found[::2], found[1::2], strict=True):
         if values[0] == b"d" and due_ms is not None:
             message, queue, reason, attempts = (text_of(value or b"") for value in values[1:])
-            attempted = int(attempts) if attempts.isdigit() else 0
-            yield Delayed(row, *headline(message), int(due_ms), attempted, queue, reason, message)
+            yield Delayed(row, *headline(message), int(due_ms), number_in(attempts), queue, reason, message)
 
 
 def _seen(one: Delayed) -> str:

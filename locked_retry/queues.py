@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from locked_retry.broker import Broker
+from locked_retry.rows import number_in
 from locked_retry.statistics import depths, queue_names
 from locked_retry.store import text_of, wire
 
@@ -41,7 +42,7 @@ def _entries(broker: Broker) -> Iterator[tuple[str, str, int]]:
     """Lists, their queues and times."""
     for name, value in broker.redis.hgetall(broker.keys.paused).items():
         since_ms, _, queue = text_of(value).partition(" ")
-        yield text_of(name), queue, int(since_ms) if since_ms.isdigit() else 0
+        yield text_of(name), queue, number_in(since_ms)
 
 
 def pause(broker: Broker, queues: Iterable[str]) -> list[str]:

@@ -219,6 +219,8 @@ class LockedRequest(Request):  # type: ignore[misc]
         super().reject(requeue)
 
     def _success_was_stored(self) -> Any:
+        if self.chord:  # which may not have heard of it: its body would never run. Told twice, it counts once
+            return False
         stored = super()._success_was_stored()
         if stored:
             self._decide(Kind.OK)

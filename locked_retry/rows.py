@@ -37,6 +37,11 @@ def headline(message: str) -> tuple[str, str]:
         return "?", "?"
 
 
+def number_in(text: str) -> int:
+    """A count or a time in ms; 0 for what is none: somebody may have been at the row."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
 def generation(headers: dict[str, Any], retries: int, row: str) -> dict[str, Any]:
     """The headers with which a message names its row, in the attempt that it says it is (claim.lua)."""
     return {"retries": retries, "lr": f"{retries}~{int(headers.get('replaced_task_nesting') or 0)}~{row}"}

@@ -151,6 +151,14 @@ def test_bad_calls(app: Celery) -> None:
     assert str(submit_many([], app=app)) == "no tasks"
 
 
+def test_a_task_id_that_is_no_utf_8_is_refused_alone(redis: Redis, app: Celery) -> None:
+    """It raised out of the call, which took the answers of what was queued along."""
+    items = [("note", (n,), {}, {"task_id": "\udce9" if n == 4 else f"t{n}"}) for n in range(9)]
+    answers = submit_many(items, app=app, chunk=2)
+    assert outcomes(answers) == [ACCEPTED] * 4 + [REFUSED] + [ACCEPTED] * 4
+    assert "has to be UTF-8" in answers[4].reason and redis.llen("celery") == 8
+
+
 def test_eager_tasks_run_at_once(app: Celery) -> None:
     ran = []
     app.conf.task_always_eager = True

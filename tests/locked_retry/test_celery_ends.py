@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import WorkerLostError
+from celery import chord
 from celery_support import Fleet, fleet_on, got
 from release_support import since_celery
 from table_support import row, stat
@@ -116,3 +117,35 @@ def test_a_worker_that_ends_by_an_error_sends_its_last_turn_without_a_poller() -
     with socket.socket() as sock:
         line = Line(1.0, SimpleNamespace(_sock=sock))
         poller.watch_line(object(), line, "TURN")
+
+
+DIES_ONCE = """
+import os, signal
+from celery.backends.redis import RedisBackend
+
+told = RedisBackend.on_chord_part_return
+
+
+def dies_once(self, request, state, result, **more):
+    if request.id == "victim" and not os.path.exists({gate!r}):
+        open({gate!r}, "w").close()
+        {first}
+        os.kill(os.getpid(), signal.SIGKILL)
+    return told(self, request, state, result, **more)
+
+
+RedisBackend.on_chord_part_return = dies_once
+"""
+
+
+@pytest.mark.parametrize("first", ["", "told(self, request, state, result, **more)"])
+def test_a_chord_whose_member_dies_around_its_count_goes_on(shared_server: Any, tmp_path: Path, first: str) -> None:
+    """Its result is stored, and the chord had not heard of it: the body never ran, and nothing showed why."""
+    with fleet_on(shared_server, tmp_path) as fleet:
+        with (tmp_path / "tested_app.py").open("a") as file:
+            file.write(DIES_ONCE.format(gate=str(tmp_path / "gate"), first=first or "pass"))
+        fleet.worker()
+        header = [fleet.s("note", "a").set(task_id="victim"), fleet.s("note", "b")]
+        assert sorted(got(chord(header, fleet.s("collect", "body"), app=fleet.app)())) == ["a", "b"]
+        fleet.settle()
+        assert fleet.notes("collect") in ([["collect", "body", *names]] for names in (("a", "b"), ("b", "a")))

@@ -176,6 +176,45 @@ def test_nothing_to_do_with_locked_retry(shared_server: Any) -> None:
     assert result.output.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("", 2, "'' is no URL"),
+        (";", 2, "';' is no URL"),
+        ("localhost", 2, "is no URL"),
+        ("amqp://x", 2, "needs a broker at redis://"),
+        ("memory://", 2, "needs a broker at redis://"),
+        ("redis://h:99999/0", 1, "Port out of range"),
+        ("redis://h:abc/0", 1, "Port could not be cast"),
+        ("redis://[::1", 1, "Invalid IPv6 URL"),
+        ("redis+socket://", 1, "broker settings"),
+        ("redis://127.0.0.1:1/0?x=y", 1, "unexpected keyword argument 'x'"),
+        ("redis://127.0.0.1:1/zero", 1, "zero"),
+    ],
+)
+def test_a_url_that_is_none_is_one_line(url: str, code: int, said: str) -> None:
+    done = CliRunner().invoke(main, ["--broker", url, "stats"])
+    assert done.exit_code == code and said in done.output, done.output
+    assert isinstance(done.exception, SystemExit) and "Error: " in done.output.splitlines()[-1]
+
+
+def test_a_damaged_dead_letter_keeps_nobody_from_the_others(app: Celery, dead: Worker, redis: Redis) -> None:
+    """Fields that are no numbers, or gone: it is shown with what can be read, and goes with the others."""
+    for name, fields in {"c": {"at": "x", "c": "1e9"}, "d": {"a": "-1"}, "e": {"at": "9" * 30, "msg": "\xff"}}.items():
+        redis.hset(f"lr:t:{name}", mapping={"st": "x", "msg": message(name), "q": "q", **fields})
+        redis.zadd("lr:dead", {name: 5})
+    listed = run(app, "dead", "list", "--json").output.splitlines()
+    assert sorted(json.loads(line)["row"] for line in listed) == ["a", "b", "c", "d", "e"]
+    assert run(app, "dead", "list").exit_code == run(app, "dead", "show", "c").exit_code == 0
+    assert run(app, "dead", "purge", "--task", "other", "--yes").output == "1 purged\n"
+    assert run(app, "dead", "requeue", "--all").output == "4 requeued\n"
+
+
+def test_an_age_that_is_none(app: Celery) -> None:
+    for days in ("nan", "inf", "-1", "x"):
+        assert run(app, "dead", "purge", "--older-than", days, "--yes").exit_code == 2
+
+
 def test_no_redis_is_one_line_without_the_password() -> None:
     port = free_port()
     with application(f"redis://:secret@127.0.0.1:{port}/0") as app:
