@@ -187,7 +187,8 @@ def _on_a_stack(case: Case, folder: Path, log: events.Log, stop: Path, place: Tu
         log.emit(events.StackReady(case=case.id, server=stack.server, boot_s=round(time.monotonic() - began, 3)))
         troubles: list[str] = []
         nemesis = _nemesis(case, folder, log, stack, troubles)
-        stage = _Stage(case, folder, log, stack, nemesis, ledger_tail(folder, stack.alive), troubles, stop, place)
+        tail = ledger_tail(folder, stack.alive, case.contract.max_crashes or 0)
+        stage = _Stage(case, folder, log, stack, nemesis, tail, troubles, stop, place)
         try:
             if case.workload.model is LoadModel.OPEN:
                 _open_load(stage)

@@ -46,6 +46,7 @@ class AttemptOutcome(IntEnum):
     TRANSIENT = 2
     PERMANENT = 3
     INTERRUPTED = 4  # an exception that the body did not raise itself (time limit, SystemExit)
+    CRASHED = 5  # the body ended its process, as the plan has it
 
 
 class ClaimKind(IntEnum):
@@ -223,6 +224,7 @@ class History:
 
     planned: int = 0  # operations in the plan: 0..planned-1
     permanent: frozenset[int] = frozenset()  # operations whose body always fails permanently
+    poison: frozenset[int] = frozenset()  # operations whose body ends its process each time
     failures: bytes = b""  # by operation: how often its body fails before it succeeds; empty: never
     producers: tuple[str, ...] = ()  # the roles that had to send the plan
     finished: frozenset[str] = frozenset()  # producers that said that they had gone through their part of it

@@ -229,6 +229,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
     history = History(
         planned=workload.operations,
         permanent=workload.permanent,
+        poison=workload.poison,
         failures=workload.failure_counts(),
         producers=roles("producer", case.stack.producers),
         planned_faults=len(case.schedule.faults),

@@ -19,13 +19,15 @@ _STEPS = (AttemptOutcome.OK, AttemptOutcome.TRANSIENT)
 class LedgerTail:
     """Reads what is appended to the files of a ledger's folder.
 
-    alive: whether the process with a pid of the ledger still runs. moved_at_s: when anything was last written;
-    progress_at_s: when an operation last got further (a submit, an attempt that ended by itself, a first effect, a
-    first failure that was told). Both on CLOCK_MONOTONIC.
+    alive: whether the process with a pid of the ledger still runs. most_crashes: how often the subject lets an
+    operation end its process; so many bring it further. moved_at_s: when anything was last written; progress_at_s: when
+    an operation last got further (a submit, an attempt that ended by itself, a first effect, a first failure that was
+    told). Both on CLOCK_MONOTONIC.
     """
 
     folder: Path
     alive: Callable[[int], bool]
+    most_crashes: int = 0
     acknowledged: set[int] = field(default_factory=set)
     effects: set[int] = field(default_factory=set)
     effect_count: int = 0
@@ -35,6 +37,7 @@ class LedgerTail:
     progress_at_s: float = field(default_factory=time.monotonic)
     last_effect_ns: dict[int, int] = field(default_factory=dict)
     _offsets: dict[Path, int] = field(default_factory=dict)
+    _crashes: Counter[int] = field(default_factory=Counter)
     _held: dict[tuple[int, int], int] = field(default_factory=dict)  # (pid, op) -> how often
 
     def follow(self) -> None:
@@ -80,6 +83,9 @@ class LedgerTail:
                 first = op not in self.failed
                 self.failed.add(op)
                 return first
+            case Kind.END if record.b == AttemptOutcome.CRASHED:
+                self._crashes[op] += 1
+                return self._crashes[op] <= self.most_crashes
             case Kind.END:
                 return record.b in _STEPS and op not in self.effects
             case Kind.HELD | Kind.RELEASED:
@@ -100,6 +106,6 @@ class LedgerTail:
         return len(self.acknowledged - self.effects - self.failed)
 
 
-def ledger_tail(case_folder: Path, alive: Callable[[int], bool]) -> LedgerTail:
-    """A tail on the ledger of a case folder. alive: whether the process with a pid of the ledger still runs."""
-    return LedgerTail(case_folder / LEDGER, alive)
+def ledger_tail(case_folder: Path, alive: Callable[[int], bool], most_crashes: int = 0) -> LedgerTail:
+    """A tail on the ledger of a case folder; for what it is told see LedgerTail."""
+    return LedgerTail(case_folder / LEDGER, alive, most_crashes)

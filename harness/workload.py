@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,11 +41,16 @@ class LoadModel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One unit of work. `failures`: transient failures before the body succeeds; `work_ms`: how long it works."""
+    """One unit of work.
+
+    failures: transient failures before the body succeeds; poison: the body kills its process each time; work_ms: how
+    long it works.
+    """
 
     number: int
     failures: int = 0
     permanent: bool = False
+    poison: bool = False
     work_ms: int = 0
     padding: int = 0  # bytes of payload
 
@@ -59,6 +65,7 @@ class Operation:
             "op": self.number,
             "failures": self.failures,
             "permanent": self.permanent,
+            "poison": self.poison,
             "work_ms": self.work_ms,
             "padding": "x" * self.padding,
         }
@@ -72,7 +79,10 @@ def operation_number(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is asked of the subject. Times in seconds; every `permanent_every`-th operation fails for good (0 = none).
+    """What is asked of the subject. Times in seconds.
+
+    Every `permanent_every`-th operation fails for good, and every `poison_every`-th kills its process, each time
+    (0 = none); one that is due for both is poison.
 
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
     out). A PREFILL load sends `prefill` operations before any worker runs, then measures the drain.
@@ -87,6 +97,7 @@ class Workload:
     failures: int = 0
     failing_every: int = 1  # every n-th operation fails `failures` times first
     permanent_every: int = 0
+    poison_every: int = 0
     work_ms: int = 0
     padding: int = 0
 
@@ -102,6 +113,7 @@ class Workload:
             "prefill",
             "failures",
             "permanent_every",
+            "poison_every",
             "work_ms",
             "padding",
         ):
@@ -124,9 +136,11 @@ class Workload:
 
     def operation(self, number: int) -> Operation:
         """The operation with this number."""
+        poison = bool(self.poison_every) and number % self.poison_every == self.poison_every - 1
         permanent = bool(self.permanent_every) and number % self.permanent_every == self.permanent_every - 1
-        failing = number % self.failing_every == 0 and not permanent
-        return Operation(number, self.failures if failing else 0, permanent, self.work_ms, self.padding)
+        failing = number % self.failing_every == 0 and not permanent and not poison
+        failures = self.failures if failing else 0
+        return Operation(number, failures, permanent and not poison, poison, self.work_ms, self.padding)
 
     def failure_counts(self) -> bytes:
         """How often each operation's body fails before it succeeds, a byte each; empty when none does."""
@@ -137,9 +151,15 @@ class Workload:
     @property
     def permanent(self) -> frozenset[int]:
         """The operations whose body always fails for good."""
-        if not self.permanent_every:
-            return frozenset()
-        return frozenset(range(self.permanent_every - 1, self.operations, self.permanent_every))
+        return self._each(self.permanent_every) - self.poison
+
+    @property
+    def poison(self) -> frozenset[int]:
+        """The operations whose body kills its process each time."""
+        return self._each(self.poison_every)
+
+    def _each(self, every: int) -> frozenset[int]:
+        return frozenset(range(every - 1, self.operations, every)) if every else frozenset()
 
     def due(self, producer: int, producers: int) -> Iterator[tuple[Operation, int]]:
         """The operations of one of several producers, each with its due time in ns after the load began."""
@@ -164,6 +184,8 @@ class Body:
     def __call__(self, payload: Mapping[str, Any], fence: int | None = None) -> int:
         """Execute once. Raises TransientError or PermanentError as the operation demands; returns its number.
 
+        Of a poison operation it does not return.
+
         fence: the fencing token that this execution would show to a resource, for subjects that have one.
         """
         number = int(payload["op"])
@@ -172,7 +194,10 @@ class Body:
         try:
             if payload["work_ms"]:
                 time.sleep(payload["work_ms"] / 1000)
-            pardoned = (payload["permanent"] or payload["failures"]) and self._is_pardoned(number)
+            doomed = payload["permanent"] or payload["poison"] or payload["failures"]
+            pardoned = doomed and self._is_pardoned(number)
+            if payload["poison"] and not pardoned:
+                self._end_process(number, token)
             if payload["permanent"] and not pardoned:
                 outcome = AttemptOutcome.PERMANENT
                 raise PermanentError(f"operation {number} fails every time")
@@ -184,6 +209,12 @@ class Body:
             return number
         finally:
             self._ledger.end(number, token, outcome)
+
+    def _end_process(self, number: int, token: int) -> None:
+        """What a segmentation fault or the kernel's OOM killer does, again and again. It is written down beforehand."""
+        self._ledger.end(number, token, AttemptOutcome.CRASHED)
+        os.kill(os.getpid(), signal.SIGKILL)
+        alarm.sound(self._ledger.folder, f"the body of operation {number} was to end its process, and could not")
 
     def _has_to_fail(self, number: int, failures: int) -> bool:
         for failure in range(failures):

@@ -10,6 +10,7 @@ from harness.checker.loss import FEWEST_READS, still_running
 from harness.checker.offered import twice, unfinished, unmet
 from harness.checker.results import counted, with_samples, with_texts
 from harness.checker.tally import ACKED, SUBMITTED
+from harness.history import AttemptOutcome
 from harness.verdict import Outcome, Rule, RuleResult
 
 
@@ -42,6 +43,8 @@ def evidence_complete(evidence: Evidence) -> RuleResult:
         gaps.append("no submit was acknowledged: check the stack before the fault")
     gaps += left.gaps()
     gaps += [f"{role} did not go through its part of the plan" for role in unfinished(evidence)]
+    if tame := _tame(evidence):
+        gaps.append(f"{counted(tame, 'operation')} had to end a process and never did: see that bodies run as planned")
     gaps += _torn(evidence)
     reason = "; ".join(gaps)
     if not gaps:
@@ -50,6 +53,14 @@ def evidence_complete(evidence: Evidence) -> RuleResult:
     outcome = Outcome.UNKNOWN if gaps else Outcome.PASS
     result = RuleResult(Rule.EVIDENCE, outcome, "gaps in the evidence = 0", len(gaps), reason)
     return with_samples(result, left.whys, left.note)
+
+
+def _tame(evidence: Evidence) -> int:
+    """How many acknowledged operations the plan calls poison, although they never ended a process."""
+    attempts = evidence.history.attempts
+    crashed = {op for op, end in zip(attempts.op, attempts.outcome, strict=True) if end == AttemptOutcome.CRASHED}
+    flags, planned = evidence.tally.flags, evidence.history.planned
+    return sum(1 for op in evidence.history.poison - crashed if 0 <= op < planned and flags[op] & ACKED)
 
 
 def _torn(evidence: Evidence) -> list[str]:

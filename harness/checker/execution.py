@@ -22,6 +22,7 @@ from harness.checker.tally import (
 )
 from harness.clock import NS_PER_MS
 from harness.contract import Claim
+from harness.history import AttemptOutcome
 from harness.verdict import Outcome, Rule, RuleResult
 
 
@@ -146,23 +147,27 @@ def resurrected(evidence: Evidence) -> RuleResult:
 
 
 def retries(evidence: Evidence) -> RuleResult:
-    """Attempts per operation stay within the contract.
+    """Attempts per operation stay within the contract; those that ended their own process, within its crashes.
 
     What a fault of its own worker or of a server met, or ended with its process, is not held against an operation.
     """
-    limit, worst = evidence.contract.max_attempts, 0
-    over: dict[int, int] = {}
+    limit, most_crashes, worst = evidence.contract.max_attempts, evidence.contract.max_crashes, 0
+    outcome = evidence.history.attempts.outcome
+    over: dict[int, str] = {}
     for op, rows in attempts_of_retried(evidence):
+        crashes = sum(1 for row in rows if outcome[row] == AttemptOutcome.CRASHED)
         number = sum(1 for row in rows if _counts(evidence, row))
         worst = max(worst, number)
         if number > limit:
-            over[op] = number
+            over[op] = f"{number} attempts that no fault met"
+        elif most_crashes is not None and crashes > most_crashes:
+            over[op] = f"{crashes} crashes of {most_crashes}"
     if not worst and evidence.tally.count(lambda flags: flags & TRIED):
         worst = 1
-    outcome = Outcome.FAIL if over else Outcome.PASS
+    found = Outcome.FAIL if over else Outcome.PASS
     reason = f"{counted(len(over), 'operation')} over the limit; the most attempts are {worst}"
-    result = RuleResult(Rule.RETRIES, outcome, f"attempts per operation <= {limit}", worst, reason)
-    result = with_samples(result, over, lambda op: f"{over[op]} attempts that no fault met")
+    result = RuleResult(Rule.RETRIES, found, f"attempts per operation <= {limit}", worst, reason)
+    result = with_samples(result, over, over.__getitem__)
     return if_claimed(evidence.contract, Claim.RETRIES_BOUNDED, result)
 
 
@@ -170,5 +175,7 @@ def _counts(evidence: Evidence, row: int) -> bool:
     if evidence.was_killed(row):
         return False
     attempts = evidence.history.attempts
+    if attempts.outcome[row] == AttemptOutcome.CRASHED:
+        return False
     bites = evidence.bites.of(evidence.role(attempts.role[row]))
     return not bites.meet(attempts.begun_ns[row], evidence.attempt_end(row))

@@ -1,7 +1,8 @@
 """Dead letters: which are due, by the plan or by what the contract allows, and which are a loss in disguise.
 
 Due is a dead letter of an operation that fails for good in the plan; one whose attempts failed as often as the subject
-claims to try; one whose attempts ended with their process as often as the subject claims to allow.
+claims to try; one whose attempts ended with their process as often as the subject claims to allow. That an operation
+is poison makes its dead letter not due before that: whose doing a crash was, a subject cannot know.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from harness.checker.tally import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of,
 from harness.contract import Claim, Contract
 from harness.history import AttemptOutcome, History
 
-#: Attempts that ended with a failure; OPEN ones of a dead letter ended with their process.
+#: Attempts that ended with their process: of a dead letter, OPEN ones did too.
+_CRASHES = (AttemptOutcome.OPEN, AttemptOutcome.CRASHED)
 _FAILURES = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.INTERRUPTED)
 
 
@@ -21,8 +23,9 @@ _FAILURES = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.
 class Letters:
     """The dead letters of a case.
 
-    due: those that the plan or the contract explains, and permanent failures that the subject admitted without a dead
-    letter. undue: the others without an effect, each with what was seen of it. all: whatever is in the dead letters.
+    due: those that the plan or the contract explains; and without a dead letter, permanent failures, and poison whose
+    crashes are used up, that the subject admitted. undue: the others without an effect, each with what was seen of it.
+    all: whatever is in the dead letters.
     """
 
     due: frozenset[int]
@@ -37,7 +40,8 @@ def sort_letters(history: History, contract: Contract, found: Tally) -> Letters:
     notes = _notes(history, contract, unexplained)
     flags = found.flags
     undue = {op: note for op, note in notes.items() if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT}
-    return Letters(dead - notes.keys() | _admitted(history, found), undue, dead)
+    admitted = _admitted(history, found) | _admitted_poison(history, contract, found)
+    return Letters(dead - notes.keys() | admitted, undue, dead)
 
 
 def _notes(history: History, contract: Contract, dead: list[int]) -> dict[int, str]:
@@ -48,7 +52,7 @@ def _notes(history: History, contract: Contract, dead: list[int]) -> dict[int, s
     for row in rows_in(attempts.op, mask_of(dead, history.planned)):
         if attempts.outcome[row] in _FAILURES:
             failures[attempts.op[row]] += 1
-        elif attempts.outcome[row] == AttemptOutcome.OPEN:
+        elif attempts.outcome[row] in _CRASHES:
             crashes[attempts.op[row]] += 1
     tries = contract.max_attempts if contract.has(Claim.RETRIES_BOUNDED) else None
     limit = contract.max_crashes
@@ -73,3 +77,13 @@ def _admitted(history: History, found: Tally) -> frozenset[int]:
     attempts = history.attempts
     rows = rows_in(attempts.op, mask_of(permanent, history.planned))
     return frozenset(attempts.op[row] for row in rows if attempts.outcome[row] == AttemptOutcome.PERMANENT)
+
+
+def _admitted_poison(history: History, contract: Contract, found: Tally) -> frozenset[int]:
+    """Poison that crashed as often as the subject claims to allow, and of which it says that it failed."""
+    poison = [op for op in history.poison if 0 <= op < history.planned and found.said[op] & FAILED]
+    crashes = dict.fromkeys(poison, 0)
+    attempts = history.attempts
+    for row in rows_in(attempts.op, mask_of(poison, history.planned)):
+        crashes[attempts.op[row]] += attempts.outcome[row] == AttemptOutcome.CRASHED
+    return frozenset(op for op in poison if _used_up(crashes[op], contract.max_crashes))

@@ -44,6 +44,7 @@ _ENDS: Mapping[int, str] = {
     AttemptOutcome.TRANSIENT: "ends: transient error",
     AttemptOutcome.PERMANENT: "ends: permanent error",
     AttemptOutcome.INTERRUPTED: "ends: interrupted from outside (time limit or exit)",
+    AttemptOutcome.CRASHED: "ends: kills its process, as planned",
 }
 #: A line before it is told: time, tie-break (order within one instant), who, what.
 _Line = tuple[int, int, str, str]

@@ -66,6 +66,8 @@ class Interview(CelerySubject):
         # A lock that cannot be set or removed in time fails the task.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
         "container.disk_full": EXITS_WITHOUT_DISK,
+        # One crash, and Celery has failed the task; its lock stays.
+        "poison.task": Expectation(must=frozenset({Rule.LOST, Rule.LEAK}), may=_FOLLOWS),
         "worker_kill.pause_past_lease": Expectation(),
         # What a warm shutdown gives back meets its own lock, which may outlive the retries.
         "slow_task.restart": Expectation(may=_FOLLOWS | {Rule.LOST, Rule.ZOMBIE, Rule.DUPLICATE}),

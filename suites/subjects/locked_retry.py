@@ -16,8 +16,9 @@ from locked_retry import Exponential, LockedTask
 from locked_retry.dead_letters import Tools
 
 ROW = "lr:t:"
-#: A task that is killed with its worker so often is given up.
-MAX_CRASHES = 20
+#: A task that ends so often with its process is given up: more often than the kills of a suite meet the same task, and
+#: soon enough for the drain to see it of one that kills its process itself (the pause doubles with each crash).
+MAX_CRASHES = 5
 #: Kept on purpose: completion records, counters, the highest fence, last turns, refused settles.
 OF_TASKS = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead", "lr:clock")
 OF_HERDS = ("lr:watch:", "lr:bell:", "lr:asleep:", "lr:look")

@@ -36,6 +36,12 @@ RUNS_AGAIN_AND_LOSES = Expectation(must=RUNS_AGAIN.must, may=RUNS_AGAIN.may | {R
 MAY_RUN_AGAIN = RUNS_AGAIN_AND_LOSES.by_chance
 
 
+#: A pool child that dies fails its task (WorkerLostError), whose message is acknowledged before or then: after one
+#: crash, whoever's doing it was, the task is in no queue and in no dead letter.
+GIVES_UP_AT_A_CRASH = Expectation(must=frozenset({Rule.LOST}))
+#: With `task_reject_on_worker_lost` the message goes back to the queue as often as it kills a process: for ever.
+CRASH_LOOPS = Expectation(must=frozenset({Rule.STUCK}))
+
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
     "partition.replies_lost": LOSES_REPLIES,
@@ -52,6 +58,7 @@ ON_REDIS = {
     "command.retry_publish_cut": LOSES_ONE,
     "container.out_of_memory": LOSES_CHILDS,
     "container.disk_full": EXITS_WITHOUT_DISK,
+    "poison.task": GIVES_UP_AT_A_CRASH,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }
@@ -102,6 +109,7 @@ class BestSettings(CelerySubject):
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
+        "poison.task": CRASH_LOOPS,
         **LATE_ACKS,
         # It gives the task of a lost child back, and goes on after a channel error.
         "container.out_of_memory": Expectation(),

@@ -12,6 +12,7 @@ import checker_catalogue_late  # noqa: F401
 import checker_catalogue_livelock  # noqa: F401
 import checker_catalogue_loss  # noqa: F401
 import checker_catalogue_patience  # noqa: F401
+import checker_catalogue_poison  # noqa: F401
 import checker_catalogue_recovery  # noqa: F401
 import checker_catalogue_start  # noqa: F401
 import checker_catalogue_statements  # noqa: F401

@@ -18,7 +18,7 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--bogus"], "No such option '--bogus'"),
         (
             ["run", "nosuch"],
-            "no suite 'nosuch'; there are command, container, latency, partition, slow_task, target, "
+            "no suite 'nosuch'; there are command, container, latency, partition, poison, slow_task, target, "
             "throughput, transient_error, worker_kill",
         ),
         (

@@ -149,6 +149,19 @@ def _failed_once_more(ledger: Ledger) -> None:
     ledger.end(1, ledger.begin(1), AttemptOutcome.TRANSIENT)
 
 
+def _crashed_once_more(ledger: Ledger) -> None:
+    ledger.end(1, ledger.begin(1), AttemptOutcome.CRASHED)
+
+
+@pytest.mark.parametrize(("most_crashes", "stalls"), [(0, True), (5, True), (1_000_000, False)])
+def test_crashes_get_an_operation_further_as_often_as_they_are_claimed(
+    tmp_path: Path, most_crashes: int, stalls: bool
+) -> None:
+    tail = LedgerTail(tmp_path, alive, most_crashes)
+    settled = _wait(tail, _Moving(_acknowledged(tmp_path), _crashed_once_more), deadline_s=1.5)
+    assert (settled.stalled_since_ns != NEVER) is stalls
+
+
 def test_what_gets_further_is_no_stall_however_slowly(tmp_path: Path) -> None:
     settled = _wait(LedgerTail(tmp_path, alive), _Moving(_acknowledged(tmp_path), _failed_once_more), deadline_s=1.5)
     assert settled.stalled_since_ns == NEVER

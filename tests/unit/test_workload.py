@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,16 @@ import pytest
 from harness.history import UNFENCED, AttemptOutcome, History
 from harness.history_io import read_ledger
 from harness.ledger import Ledger
-from harness.workload import Body, LoadModel, Operation, PermanentError, TransientError, Workload, operation_number
+from harness.workload import (
+    Body,
+    LoadModel,
+    Operation,
+    PermanentError,
+    TransientError,
+    Workload,
+    operation_number,
+    pardon,
+)
 
 
 def test_an_open_load_has_even_due_times_and_whole_numbers() -> None:
@@ -32,6 +44,14 @@ def test_permanent_operations_are_those_that_fail_for_good() -> None:
     workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=5)
     assert workload.permanent == {n for n in range(10) if workload.operation(n).permanent} == {4, 9}
     assert [workload.operation(n).failures for n in (3, 4)] == [1, 0]
+
+
+def test_poison_operations_neither_fail_nor_succeed() -> None:
+    workload = Workload(rate_tps=12, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=3, poison_every=6)
+    operations = [workload.operation(number) for number in range(12)]
+    assert workload.poison == {op.number for op in operations if op.poison} == {5, 11}
+    assert workload.permanent == {op.number for op in operations if op.permanent} == {2, 8}
+    assert all(op.failures == (0 if op.poison or op.permanent else 1) for op in operations)
 
 
 @pytest.mark.parametrize(("text", "number"), [("op-17", 17), ("task_lock_op-3", 3), ("unrelated", None)])
@@ -64,6 +84,24 @@ def test_a_permanent_body_never_has_an_effect(tmp_path: Path) -> None:
     history = History()
     read_ledger(tmp_path, history)
     assert (list(history.effects.op), list(history.attempts.outcome)) == ([], [AttemptOutcome.PERMANENT])
+
+
+def test_a_poison_body_ends_its_process_and_an_end_is_on_record(tmp_path: Path) -> None:
+    payload = Operation(1, poison=True).payload()
+    body = Body(Ledger(tmp_path, "worker-1"), tmp_path)
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                body(payload)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    history = History()
+    read_ledger(tmp_path, history)
+    assert (list(history.effects.op), list(history.attempts.outcome)) == ([], [AttemptOutcome.CRASHED] * 2)
+    assert history.torn_records == 0
+    pardon(tmp_path, 1)
+    assert body(payload) == 1
 
 
 def test_an_attempt_is_recorded_with_the_fence_it_was_given(tmp_path: Path) -> None:
