@@ -20,6 +20,8 @@ from faults.traffic import TrafficSource
 
 #: What the name of a worker's path to the result backend ends with: a link that nothing has to use.
 RESULTS = "-results"
+#: The target of what is sent to the queue. It is nobody's role.
+QUEUE = "queue"
 
 
 class Ability(StrEnum):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker
+from faults.message import Queue
 from faults.schedule import PlannedFault, Schedule
 
 #: How soon evidence is looked for again: less and less often, because who looks takes the machine's time.
@@ -62,9 +63,10 @@ class Nemesis:
         listener: Listener,
         undo_log: UndoLog,
         servers: Mapping[str, Server] | None = None,
+        queues: Mapping[str, Queue] | None = None,
     ) -> None:
         """Raises FaultError at once when the schedule names a kind or target that is not there."""
-        self._plan = [(p, p.make(links, workers, servers)) for p in schedule.faults]
+        self._plan = [(p, p.make(links, workers, servers, queues)) for p in schedule.faults]
         self._listener = listener
         self._undo_log = undo_log
         self._stop = threading.Event()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from faults.base import Contained, Fault, FaultError, Link, Server, Worker
 from faults.command import CommandFault, CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from faults.container import Disconnect, DiskFull, OutOfMemory
+from faults.message import PoisonMessage, Queue
 from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
 from faults.process import KillChild, KillParent, KillTree, Pause, Restart, WorkerFault
 
@@ -23,12 +24,14 @@ COMMAND_FAULTS: Mapping[str, type[CommandFault]] = {
 #: Faults of a worker too, at its container.
 CONTAINER_FAULTS: Mapping[str, type[WorkerFault]] = {f.kind: f for f in (Disconnect, OutOfMemory)}
 SERVER_FAULTS: Mapping[str, type[DiskFull]] = {f.kind: f for f in (DiskFull,)}
+QUEUE_FAULTS: Mapping[str, type[PoisonMessage]] = {f.kind: f for f in (PoisonMessage,)}
 #: Every fault there is, by kind.
 FAULTS: Mapping[str, type[Fault]] = {
     **LINK_FAULTS,
     **WORKER_FAULTS,
     **CONTAINER_FAULTS,
     **SERVER_FAULTS,
+    **QUEUE_FAULTS,
     **COMMAND_FAULTS,
 }
 
@@ -44,7 +47,11 @@ class PlannedFault:
     parameters: Mapping[str, int | str] = field(default_factory=dict)
 
     def make(
-        self, links: Mapping[str, Link], workers: Mapping[str, Worker], servers: Mapping[str, Server] | None = None
+        self,
+        links: Mapping[str, Link],
+        workers: Mapping[str, Worker],
+        servers: Mapping[str, Server] | None = None,
+        queues: Mapping[str, Queue] | None = None,
     ) -> Fault:
         """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
         if self.kind not in FAULTS:
@@ -52,6 +59,8 @@ class PlannedFault:
         targets: Mapping[str, object] = links
         if self.kind in SERVER_FAULTS:
             targets = servers or {}
+        elif self.kind in QUEUE_FAULTS:
+            targets = queues or {}
         elif self.kind in WORKER_FAULTS or self.kind in CONTAINER_FAULTS:
             targets = workers
         if self.target not in targets:

@@ -230,7 +230,7 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: 
             troubles.append(str(error))  # what cannot be written down must not keep a fault from being healed
 
     try:
-        return Nemesis(case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers)
+        return Nemesis(case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers, stack.queues)
     except FaultError as error:
         raise UsageError(f"case {case.id}: {error}") from error
 

@@ -21,6 +21,8 @@ def column() -> array[int]:
 
 #: What the name of a worker's path to the result backend ends with.
 RESULTS = "-results"
+#: The target of what is sent to the queue.
+QUEUE = "queue"
 #: Texts of failed submits that are kept.
 MOST_ERRORS = 1000
 #: Stands in a time column for "never happened".

@@ -1,20 +1,29 @@
-"""Poison beside healthy tasks: a task that kills its process each time. Whatever becomes of it, the others are done."""
+"""Poison beside healthy tasks: a task that kills its process each time, and a message that no worker can read."""
 
 from __future__ import annotations
 
 import pytest
 
+from faults.base import QUEUE
+from faults.message import POISONS
+from faults.schedule import PlannedFault, Schedule
 from harness.contract import PhaseName, Slo
 from harness.profile import Profile
 from harness.stack.options import Pool
 from harness.suite import Chaos
 from harness.workload import Workload
+from suites.loads import idle
 
 pytestmark = [pytest.mark.chaos(cost_s=14), pytest.mark.depth("default")]
 
 RATE_TPS = 20
 #: One poison task in so many: three in six seconds.
 POISON_EVERY = 40
+#: What kombu cannot read, and what Celery cannot; one more of each at night.
+HOWS = [
+    pytest.param(how, marks=pytest.mark.depth("default" if how in ("no_json", "timelimit") else "nightly"))
+    for how in POISONS
+]
 
 
 def test_task(chaos: Chaos, profile: Profile) -> None:
@@ -32,3 +41,14 @@ def test_task(chaos: Chaos, profile: Profile) -> None:
     target_tps = min(chaos.target_tps, 0.6 * RATE_TPS)
     slo = Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE}))
     chaos(workload, slo=slo)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_message(chaos: Chaos, profile: Profile, how: str) -> None:
+    """One that no worker can read: no JSON, no base64, a header of the wrong type. No worker ends, none of it stays."""
+    begins_s = (0.1, profile.fault_s / 2)
+    faults = (
+        PlannedFault("poison_message", QUEUE, round(at_s, 3), round(profile.fault_s - at_s, 3), {"how": how})
+        for at_s in begins_s
+    )
+    idle(chaos, profile, Schedule.of(*faults))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.checker.flight import Flight
-from harness.history import NEVER, FaultInterval, History
+from harness.history import NEVER, QUEUE, FaultInterval, History
 
 NO_EVIDENCE = "no evidence that it bit"
 #: Later than every recorded time.
@@ -118,8 +118,11 @@ def bites(history: History, stretch: Callable[[FaultInterval], tuple[int, int]] 
 
 
 def of_server(fault: FaultInterval) -> bool:
-    """Whether it was done to a server, which all roles use. Producers and workers are numbered (worker-2)."""
-    return not fault.role.rpartition("-")[2].isdigit()
+    """Whether it was done to a server, which all roles use. Producers and workers are numbered (worker-2).
+
+    What is sent to a queue is done to nobody: a subject has to cope with it, and it explains nothing.
+    """
+    return fault.role != QUEUE and not fault.role.rpartition("-")[2].isdigit()
 
 
 def kills(faults: Iterable[FaultInterval]) -> dict[int, list[int]]:

@@ -15,6 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from faults.base import Link, PingResult, Server, wait_for
 from faults.command_api import CommandClient
+from faults.message import Queue
 from faults.toxiproxy import Stream, ToxiproxyClient
 from harness import alarm, codec
 from harness.errors import StackError
@@ -24,6 +25,7 @@ from harness.load import PLAN
 from harness.result import ServerInfo
 from harness.runtime import MARKS, RoleConfig
 from harness.stack.forked_worker import ForkedWorker
+from harness.stack.message_queue import MessageQueue
 from harness.stack.options import Proxy, StackOptions, WorkerStart, roles
 from harness.stack.spawn import LocalZygote, Spawned, zygote
 from harness.stack.zygote import TEMPORARY, Spawn
@@ -88,6 +90,12 @@ class Stack(ABC):
     @abstractmethod
     def inspector(self) -> Redis:
         """A client past the proxy, for final reads and audits only."""
+
+    @property
+    def queues(self) -> dict[str, Queue]:
+        """What messages of faults are sent to, by role."""
+        queue = MessageQueue(self.inspector)
+        return {queue.name: queue}
 
     @property
     @abstractmethod

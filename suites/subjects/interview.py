@@ -42,6 +42,10 @@ MAY_MISS_TARGET = FAR_FROM_TARGET.by_chance
 EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | {Rule.LOST})
 
 
+#: As stock Celery: see there.
+MAY_END_AT_A_MESSAGE = frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.ZOMBIE})
+
+
 class Interview(CelerySubject):
     """Base of the three variants."""
 
@@ -66,6 +70,7 @@ class Interview(CelerySubject):
         # A lock that cannot be set or removed in time fails the task.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
         "container.disk_full": EXITS_WITHOUT_DISK,
+        "poison": Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | MAY_END_AT_A_MESSAGE),
         # One crash, and Celery has failed the task; its lock stays.
         "poison.task": Expectation(must=frozenset({Rule.LOST, Rule.LEAK}), may=_FOLLOWS),
         "worker_kill.pause_past_lease": Expectation(),

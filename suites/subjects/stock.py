@@ -39,6 +39,12 @@ MAY_RUN_AGAIN = RUNS_AGAIN_AND_LOSES.by_chance
 #: A pool child that dies fails its task (WorkerLostError), whose message is acknowledged before or then: after one
 #: crash, whoever's doing it was, the task is in no queue and in no dead letter.
 GIVES_UP_AT_A_CRASH = Expectation(must=frozenset({Rule.LOST}))
+#: What kombu and Celery raise at such a message ends the worker, or only its consumer, and the process hangs. What it
+#: had fetched may be lost, or be delivered again although it has run.
+ENDS_AT_A_MESSAGE = Expectation(
+    must=frozenset({Rule.WORKERS}),
+    may=frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.THROUGHPUT, Rule.RECOVERY, Rule.ZOMBIE}),
+)
 #: With `task_reject_on_worker_lost` the message goes back to the queue as often as it kills a process: for ever.
 CRASH_LOOPS = Expectation(must=frozenset({Rule.STUCK}))
 
@@ -58,6 +64,7 @@ ON_REDIS = {
     "command.retry_publish_cut": LOSES_ONE,
     "container.out_of_memory": LOSES_CHILDS,
     "container.disk_full": EXITS_WITHOUT_DISK,
+    "poison": ENDS_AT_A_MESSAGE,
     "poison.task": GIVES_UP_AT_A_CRASH,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),

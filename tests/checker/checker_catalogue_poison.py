@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from checker_histories import ALL, READ_AT, HistoryBuilder, ns
+from checker_histories import ALL, AT_LEAST_ONCE, READ_AT, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
 from harness.contract import Claim, Contract
@@ -149,6 +149,23 @@ def _() -> H:
 )
 def _() -> H:
     return _dead(CRASHED, CRASHED)
+
+
+# ---------------------------------------------------------------- a poison message explains nothing
+
+
+@known(
+    "a message that was sent to the queue",
+    Rule.DUPLICATE,
+    FAIL,
+    1,
+    "1 operation took effect more than once without a fault to explain it; 0 explained by faults or unsure submits",
+    (0, "2 effects within 400 ms"),
+    contract=AT_LEAST_ONCE,
+    expression="unexplained duplicates = 0",
+)
+def _() -> H:
+    return H().done(0).attempt(0, 500).effect(0, 505).fault(1, 600, kind="poison_message", target="queue")
 
 
 # ---------------------------------------------------------------- evidence

@@ -95,6 +95,7 @@ SUBTLE = (
     (Rule.RETRIES, "execution", "if number > limit:", "if number >= limit:"),
     (Rule.RETRIES, "execution", "if _counts(evidence, row)", ""),
     (Rule.RETRIES, "execution", "evidence.role(attempts.role[row])", "'worker-1'"),
+    (Rule.DUPLICATE, "faults", "fault.role != QUEUE and not", "not"),
     (Rule.RETRIES, "faults", "self.by_role.get(role, self.servers)", "self.by_role.get(role, self)"),
     (Rule.RETRIES, "faults", "_joined([*servers, *(", "_joined([*("),
     (Rule.RETRIES, "faults", "ends[-1] = max(ends[-1], end_ns)", "ends[-1] = end_ns"),

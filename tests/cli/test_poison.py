@@ -64,3 +64,32 @@ class Mine(LockedRetry):
     exit_code, case = _run(tmp_path, tame, "task")
     assert (exit_code, case["outcome"]) == (2, "unknown")
     assert "had to end a process and never did" in rule(case, "evidence")["reason"]
+
+
+def test_a_poison_message_must_end_no_worker(tmp_path: Path) -> None:
+    plain = """
+from suites.subjects.stock import BestSettings
+
+class Mine(BestSettings):
+    name = "plain"
+    expectations = {}
+"""
+    exit_code, case = _run(tmp_path, plain, "timelimit")
+    assert (exit_code, case["outcome"]) == (1, "fail")
+    assert rule(case, "workers")["observed"] > 0
+
+
+def test_a_poison_message_that_nobody_takes_proves_nothing(tmp_path: Path) -> None:
+    elsewhere = """
+from suites.subjects.locked_retry import LockedRetry
+
+class Mine(LockedRetry):
+    name = "elsewhere"
+
+    def install(self, app, settings):
+        super().install(app, settings)
+        app.conf.task_default_queue = "elsewhere"
+"""
+    exit_code, case = _run(tmp_path, elsewhere, "timelimit")
+    assert (exit_code, case["outcome"]) == (2, "unknown")
+    assert "nobody took it from the queue" in rule(case, "faults")["reason"]

@@ -16,7 +16,7 @@ from waiting import until
 
 from faults.base import Link
 from faults.nemesis import FaultState
-from faults.schedule import COMMAND_FAULTS, FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault
+from faults.schedule import COMMAND_FAULTS, FAULTS, LINK_FAULTS, QUEUE_FAULTS, WORKER_FAULTS, PlannedFault
 from harness.stack.local import LocalStack
 from harness.stack.options import Pool, StackOptions
 from harness.workload import LoadModel, Workload
@@ -123,6 +123,6 @@ def test_faults_of_workers(stack_of: MakeStack, name: str) -> None:
 
 
 def test_no_fault_is_left_out() -> None:
-    """What is done to containers has its own in tests/docker."""
+    """What is done to containers has its own in tests/docker, what is sent to the queue in test_poison_message.py."""
     needs_containers = {kind for kind in FAULTS if StackOptions().lacks(kind)}
-    assert {*ON_LINKS, *ON_WORKERS} == FAULTS.keys() - needs_containers
+    assert {*ON_LINKS, *ON_WORKERS, *QUEUE_FAULTS} == FAULTS.keys() - needs_containers

@@ -19,10 +19,10 @@ def test_a_change_becomes_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made: list[Any] = []
     monkeypatch.setattr(conductor, "Nemesis", lambda *given: made.append(given))
     case: Any = SimpleNamespace(id="command.pop_reply_lost.mine", schedule=Schedule())
-    stack: Any = SimpleNamespace(links={}, workers={}, servers={})
+    stack: Any = SimpleNamespace(links={}, workers={}, servers={}, queues={})
     log = events.Log(tmp_path / "events.jsonl")
     conductor._nemesis(case, tmp_path, log, stack, [])
-    (_, _, _, changed, _, _) = made[0]
+    changed = made[0][3]
     evidence = base.Evidence("fired once", (1,), (2, 3), (base.Hit(17, 5, "BRPOP, reply lost (reset)"),))
     changed(Change(4, PlannedFault("reply_lost", "worker-1"), FaultState.HELD, evidence))
     log.close()
