@@ -330,7 +330,10 @@ def _finish(stage: _Stage, healed: bool) -> FinalState:
         stage.tick()
         time.sleep(_TICK_S)
     why_not = why_not or whole
-    settling = Settling(stage.stack.reader, stage.stack.inspector, stage.tail, stage.overdue_s)
+    keep_results = stage.case.stack.settings.keep_results
+    settling = Settling(
+        stage.stack.reader, stage.stack.inspector, stage.tail, stage.overdue_s, keep_results=keep_results
+    )
     with _phase(stage, PhaseName.DRAIN, None, None) as notes:
         settled: Settled = settling.wait(stage.case.drain_deadline_s, stage.tick)
         notes.append(settled.reason or "converged")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -11,7 +11,8 @@ class Claim(StrEnum):
 
     EXCLUSIVE: no two executions of a task at the same time. No lease can keep that while a process is stopped for
     longer than the lease; with FENCED (executions carry numbers that rise, so that a resource can refuse the one that
-    was overtaken) it is held to everything else.
+    was overtaken) it is held to everything else. RESULTS: what took effect has its result in the result backend in the
+    end, whatever that backend met meanwhile; asked only where a case has results kept.
     """
 
     NO_LOSS = "no_loss"
@@ -21,6 +22,7 @@ class Claim(StrEnum):
     RETRIES_BOUNDED = "retries_bounded"
     BACKOFF = "backoff"
     THROUGHPUT = "throughput"
+    RESULTS = "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Contract:
     def has(self, claim: Claim) -> bool:
         """Whether the subject makes this claim."""
         return claim in self.claims
+
+    def claiming(self, *claims: Claim) -> Contract:
+        """The same contract with more claims."""
+        return replace(self, claims=self.claims | frozenset(claims))
 
 
 class PhaseName(StrEnum):

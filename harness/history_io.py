@@ -234,6 +234,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         producers=roles("producer", case.stack.producers),
         planned_faults=len(case.schedule.faults),
         slo=case.slo,
+        keep_results=case.stack.settings.keep_results,
         lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
         longest_wait_ns=round(case.longest_wait_s * NS_PER_S),
         final=final,

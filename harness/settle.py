@@ -26,6 +26,8 @@ POLL_S = 0.05
 #: Quiet time that ends the wait when every acknowledged operation is accounted for, and when some are missing.
 QUIET_S = 0.3
 QUIET_MISSING_S = 1.5
+#: And when results are missing that the case has asked for: storing them shows nowhere else.
+QUIET_RESULTS_S = 5.0
 FINAL_READS = 3
 
 _RESULTS = {b"SUCCESS": ClaimKind.SUCCESS, b"FAILURE": ClaimKind.FAILURE, b"REVOKED": ClaimKind.REVOKED}
@@ -59,14 +61,17 @@ class Settling:
     """Waits for a case to settle, then reads what is left.
 
     overdue_s: after this long without any movement nothing that is pending will be offered again, and after this long
-    without an operation that gets further nothing ever will.
+    without an operation that gets further nothing ever will. keep_results: wait for the results of what took effect.
     """
 
-    def __init__(self, reader: Reader, redis: Redis, tail: LedgerTail, overdue_s: float) -> None:
+    def __init__(
+        self, reader: Reader, redis: Redis, tail: LedgerTail, overdue_s: float, *, keep_results: bool = False
+    ) -> None:
         self._reader = reader
         self._redis = redis
         self._tail = tail
         self._overdue_s = overdue_s
+        self._keep_results = keep_results
         self._pending = Pending()
         self._fewest: int | None = None
         self._changed_at_s = self._fewer_at_s = time.monotonic()
@@ -108,11 +113,15 @@ class Settling:
 
     def _settled(self, still_s: float) -> Settled | None:
         if self._pending.empty and not self._tail.holding():
-            if still_s >= (QUIET_MISSING_S if self._tail.missing() else QUIET_S):
+            enough = still_s >= (QUIET_MISSING_S if self._tail.missing() else QUIET_S)
+            if enough and (still_s >= QUIET_RESULTS_S or not self._lacks_results()):
                 return Settled(True, True, False, "")
         elif still_s >= self._overdue_s and not self._tail.holding():
             return Settled(False, True, True, f"nothing moved for {still_s:.1f} s although {self._left()}")
         return None
+
+    def _lacks_results(self) -> bool:
+        return self._keep_results and not self._tail.effects <= _results(self._redis).keys()
 
     def _stalled(self, stalled_s: float) -> Settled | None:
         if stalled_s < self._overdue_s:

@@ -41,13 +41,15 @@ class Settings:
 
     visibility_timeout_s: after how long an unacknowledged message comes back (Celery's own default is 3600).
     restore_interval_s: how often that is looked for (Celery's own default is about 100), and for how long a worker that
-    is killed while it looks keeps the others from it (300).
+    is killed while it looks keeps the others from it (300). keep_results: whether the case is about results, so that a
+    subject that usually ignores them has to keep them.
     """
 
     visibility_timeout_s: int = 3
     restore_interval_s: int = 1
     max_retries: int = 3
     concurrency: int = 2
+    keep_results: bool = False
 
     @property
     def redelivery_s(self) -> float:

@@ -235,6 +235,7 @@ class Chaos:
         concurrency: int | None = None,
         distance_ms: int = 0,
         redis_disk_mb: int = 0,
+        keep_results: bool = False,
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
 
@@ -242,6 +243,7 @@ class Chaos:
         default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
         processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
         is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
+        keep_results: whether subjects are asked to keep results, and rule `results` is judged.
         """
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
@@ -250,7 +252,8 @@ class Chaos:
                 self.does_not_apply(f"{kind} {lacking}")
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
-        stack = with_settings(self._options.stack_options, **{k: v for k, v in changes.items() if v is not None})
+        changed = {name: value for name, value in changes.items() if value is not None}
+        stack = with_settings(self._options.stack_options, **changed, keep_results=keep_results)
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb)
         subject = self._subject
         case = Case(

@@ -40,6 +40,7 @@ class Rule(StrEnum):
     FALSE_SUCCESS = "false_success"
     FALSE_FAILURE = "false_failure"
     ZOMBIE = "zombie"
+    RESULTS = "results"
     LEAK = "leak"
     RETRIES = "retries"
     EVIDENCE = "evidence"

@@ -1,7 +1,7 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
     gather (tally.py, letters.py, flight.py, faults.py, evidence.py)   one pass over the rows, and what is rare in them
-    loss, execution, exclusion, statements   rules about tasks
+    loss, execution, exclusion, statements, kept   rules about tasks
     conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
     windows                          the case over time, for charts
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from harness.checker import conditions, exclusion, execution, loss, statements, throughput
+from harness.checker import conditions, exclusion, execution, kept, loss, statements, throughput
 from harness.checker.evidence import Evidence, gather
 from harness.checker.faults import doubtful, label
 from harness.checker.pace import Paces
@@ -44,6 +44,7 @@ _TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
     Rule.FALSE_SUCCESS: statements.false_success,
     Rule.FALSE_FAILURE: statements.false_failure,
     Rule.ZOMBIE: statements.zombie,
+    Rule.RESULTS: kept.results,
     Rule.LEAK: conditions.leak,
     Rule.RETRIES: execution.retries,
     Rule.EVIDENCE: conditions.evidence_complete,

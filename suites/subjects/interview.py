@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
+from harness.contract import Claim
 from harness.result import Expectation
 from harness.subject import CelerySubject, Commands, Settings, TaskBody
 from harness.verdict import Rule
@@ -49,6 +50,7 @@ MAY_END_AT_A_MESSAGE = frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.ZO
 class Interview(CelerySubject):
     """Base of the three variants."""
 
+    contract = CelerySubject.contract.claiming(Claim.RESULTS)
     longest_wait_s = 4.0
     expectations: Mapping[str, Expectation] = {
         "transient_error": LOSES_RETRIES,
@@ -71,6 +73,7 @@ class Interview(CelerySubject):
         "container.cut_past_lease": MAY_LOSE_REPLIES,
         "container.disk_full": EXITS_WITHOUT_DISK,
         "poison": Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | MAY_END_AT_A_MESSAGE),
+        "result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         # One crash, and Celery has failed the task; its lock stays.
         "poison.task": Expectation(must=frozenset({Rule.LOST, Rule.LEAK}), may=_FOLLOWS),
         "worker_kill.pause_past_lease": Expectation(),

@@ -29,7 +29,9 @@ class LockedRetry(CelerySubject):
 
     name = "locked_retry"
     contract = Contract(
-        frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.FENCED, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}),
+        frozenset(
+            {Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.FENCED, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT, Claim.RESULTS}
+        ),
         max_crashes=MAX_CRASHES,
     )
     longest_wait_s = 2.0
@@ -38,7 +40,7 @@ class LockedRetry(CelerySubject):
 
     def install(self, app: Celery, settings: Settings) -> None:
         """Install the transport; the lease stands where others have a visibility time-out."""
-        app.conf.task_ignore_result = True
+        app.conf.task_ignore_result = not settings.keep_results
         locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=MAX_CRASHES, exclusive=True)
 
     def register(self, app: Celery, body: TaskBody) -> Any:

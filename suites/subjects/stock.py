@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from harness.contract import Claim
 from harness.result import Expectation
 from harness.subject import CelerySubject, Settings
 from harness.verdict import Rule
@@ -47,6 +48,13 @@ ENDS_AT_A_MESSAGE = Expectation(
 )
 #: With `task_reject_on_worker_lost` the message goes back to the queue as often as it kills a process: for ever.
 CRASH_LOOPS = Expectation(must=frozenset({Rule.STUCK}))
+#: Storing reads first what is stored (`_get_task_meta_for`), and does not try that again: a backend that cannot be
+#: reached is an exception outside the task's body. A success is left without a result; a retry, already on its way, is
+#: failed. Of one that hangs, that is so for what was under way when the connections end.
+LOSES_RESULTS = Expectation(must=frozenset({Rule.RESULTS}), may=frozenset({Rule.FALSE_FAILURE, Rule.ZOMBIE}))
+FAILS_RETRIES = Expectation(must=frozenset({Rule.FALSE_FAILURE}), may=frozenset({Rule.RESULTS, Rule.ZOMBIE}))
+#: And with no fault at all, RETRY is written over the SUCCESS of a retry that came at once, for one retry in ten.
+OVERWRITES_RESULTS = Expectation(must=frozenset({Rule.RESULTS}))
 
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
@@ -64,6 +72,8 @@ ON_REDIS = {
     "command.retry_publish_cut": LOSES_ONE,
     "container.out_of_memory": LOSES_CHILDS,
     "container.disk_full": EXITS_WITHOUT_DISK,
+    "result_path.cut-refused": LOSES_RESULTS,
+    "result_path.cut-black_hole": FAILS_RETRIES,
     "poison": ENDS_AT_A_MESSAGE,
     "poison.task": GIVES_UP_AT_A_CRASH,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
@@ -78,10 +88,15 @@ LATE_ACKS = {
 }
 
 
+#: What Celery promises anybody with a result backend.
+KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS)
+
+
 class Defaults(CelerySubject):
     """Celery as installed: the message is acknowledged before the task runs."""
 
     name = "stock_defaults"
+    contract = KEEPS_RESULTS
     expectations = {
         **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
@@ -97,6 +112,7 @@ class AcksLate(CelerySubject):
     """`acks_late` alone: a killed worker's tasks come back, but a killed pool child's task is still acknowledged."""
 
     name = "stock_acks_late"
+    contract = KEEPS_RESULTS
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
@@ -113,10 +129,14 @@ class BestSettings(CelerySubject):
     """The best that Celery 5.7's settings allow: late acks, rejects on worker loss, bounded sockets."""
 
     name = "stock_best"
+    contract = KEEPS_RESULTS
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
         "poison.task": CRASH_LOOPS,
+        # Storing is tried for as long as it takes.
+        "result_path.cut-refused": OVERWRITES_RESULTS,
+        "result_path.cut-black_hole": OVERWRITES_RESULTS,
         **LATE_ACKS,
         # It gives the task of a lost child back, and goes on after a channel error.
         "container.out_of_memory": Expectation(),
@@ -130,7 +150,11 @@ class BestSettings(CelerySubject):
         app.conf.update(
             task_acks_late=True,
             task_reject_on_worker_lost=True,
-            task_ignore_result=True,
+            task_ignore_result=not settings.keep_results,
+            # Where results are kept: stored again and again, over sockets that give up.
+            result_backend_always_retry=True,
+            redis_socket_timeout=2,
+            redis_socket_connect_timeout=2,
             # One message per process: what is prefetched is what a kill delays.
             worker_prefetch_multiplier=1,
             # A busy worker with remote control exits when Redis goes away (Celery 5.7).

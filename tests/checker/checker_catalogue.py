@@ -14,6 +14,7 @@ import checker_catalogue_loss  # noqa: F401
 import checker_catalogue_patience  # noqa: F401
 import checker_catalogue_poison  # noqa: F401
 import checker_catalogue_recovery  # noqa: F401
+import checker_catalogue_results  # noqa: F401
 import checker_catalogue_start  # noqa: F401
 import checker_catalogue_statements  # noqa: F401
 import checker_catalogue_throughput  # noqa: F401

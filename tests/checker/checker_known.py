@@ -66,6 +66,7 @@ EXPRESSIONS = {
     Rule.FALSE_SUCCESS: "false successes = 0",
     Rule.FALSE_FAILURE: "false failures = 0",
     Rule.ZOMBIE: "zombie effects = 0",
+    Rule.RESULTS: "results missing = 0",
     Rule.LEAK: "keys left = 0",
     Rule.RETRIES: "attempts per operation <= 3",
     Rule.EVIDENCE: "gaps in the evidence = 0",

@@ -45,6 +45,7 @@ ORDER = (
     "execution",
     "exclusion",
     "statements",
+    "kept",
     "conditions",
     "pace",
     "throughput",

@@ -50,6 +50,7 @@ def test_a_clean_case() -> None:
             RuleResult(
                 Rule.ZOMBIE, PASS, "zombie effects = 0", 0, "0 operations took effect after the subject's final word"
             ),
+            RuleResult(Rule.RESULTS, NOT_CLAIMED, "results missing = 0", None, "the case does not ask for results"),
             RuleResult(Rule.LEAK, PASS, "keys left = 0", 0, "0 keys left although nothing is pending"),
             RuleResult(
                 Rule.RETRIES,
@@ -87,6 +88,7 @@ def test_nothing_claimed_leaves_what_is_always_judged() -> None:
         Rule.STUCK,
         Rule.OVERLAP,
         Rule.FENCE,
+        Rule.RESULTS,
         Rule.RETRIES,
         Rule.THROUGHPUT,
         Rule.RECOVERY,

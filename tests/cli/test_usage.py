@@ -18,8 +18,8 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--bogus"], "No such option '--bogus'"),
         (
             ["run", "nosuch"],
-            "no suite 'nosuch'; there are command, container, latency, partition, poison, slow_task, target, "
-            "throughput, transient_error, worker_kill",
+            "no suite 'nosuch'; there are command, container, latency, partition, poison, result_path, slow_task, "
+            "target, throughput, transient_error, worker_kill",
         ),
         (
             ["run", "-s", "nosuch"],

@@ -104,6 +104,32 @@ def test_missing_operations_are_waited_for_longer(tmp_path: Path) -> None:
     assert missing.polls > 1.5 * told.polls
 
 
+class _Backend:
+    """A result backend with a result of operation 1, from the n-th look on."""
+
+    def __init__(self, from_look: int) -> None:
+        self._left = from_look
+
+    def scan_iter(self, **_: object) -> list[bytes]:
+        self._left -= 1
+        return [b"celery-task-meta-op-1"] if self._left <= 0 else []
+
+    def mget(self, keys: list[bytes]) -> list[bytes]:
+        return [b'{"status": "SUCCESS", "result": 1}' for _ in keys]
+
+
+@pytest.mark.parametrize(("from_look", "looks"), [(1, 1), (9, 9), (1_000_000, None)])
+def test_results_that_are_asked_for_are_waited_for_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_look: int, looks: int | None
+) -> None:
+    monkeypatch.setattr(settle, "QUIET_RESULTS_S", 0.6)
+    ledger, backend = _acknowledged(tmp_path), _Backend(from_look)
+    ledger.effect(1, 1)
+    settling = Settling(_Broker(EMPTY), backend, LedgerTail(tmp_path, alive), OVERDUE_S, keep_results=True)  # type: ignore[arg-type]
+    assert settling.wait(5.0, lambda: None).converged
+    assert looks is None or from_look - backend._left == looks
+
+
 class _Moving(_Broker):
     """A broker that never rests: a message is on it, then not, and each time it was delivered once more."""
 
