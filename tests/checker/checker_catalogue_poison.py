@@ -90,6 +90,12 @@ for _name, _contract, _build, _seen in (
         return build()
 
 
+@known("poison: the first operation", Rule.LOST, PASS, 0, _BOUND, contract=CRASHES)
+def _() -> H:
+    builder = H().ack(0).done(1).attempt(0, 20, outcome=CRASHED).attempt(0, 40, outcome=CRASHED)
+    return builder.said(0, FAILURE).set(poison=frozenset({0}))
+
+
 # ---------------------------------------------------------------- retries, stuck, overlap
 
 
@@ -185,6 +191,17 @@ def _() -> H:
 )
 def _() -> H:
     return H().done(0, 1).set(poison=frozenset({1}))
+
+
+@known(
+    "poison: the first operation took effect instead",
+    Rule.EVIDENCE,
+    UNKNOWN,
+    1,
+    "1 operation had to end a process and never did: see that bodies run as planned",
+)
+def _() -> H:
+    return H().done(0, 1).set(poison=frozenset({0}))
 
 
 @known(
