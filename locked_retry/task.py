@@ -23,7 +23,7 @@ from locked_retry.limits import LONGEST_DELAY_S
 from locked_retry.log import Event, say
 from locked_retry.options import LIMITS
 from locked_retry.request import Plan, PlannedRetry, body_of, planning
-from locked_retry.results import results_of
+from locked_retry.results import backend_of, results_of
 from locked_retry.text import encodable
 
 
@@ -137,6 +137,10 @@ class LockedTask(Task):  # type: ignore[misc]
     @backend.setter
     def backend(self, value: Any) -> None:
         Task.backend.fset(self, value)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:
+        """Celery's. Results have the backend itself: the one that they were made with, whoever drops them where."""
+        return self.app.AsyncResult(task_id, **{"backend": backend_of(self), "task_name": self.name, **kwargs})
 
     # --- retry
 

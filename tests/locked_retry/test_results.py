@@ -6,14 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from celery import Celery
 from kombu.exceptions import EncodeError
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from waiting import until
 
-from locked_retry import results
+import locked_retry
+from locked_retry import LockedTask, results
 from locked_retry.lease import LeaseLost
 from locked_retry.results import Results, Writer, keep_trying, passes
 
@@ -150,3 +154,25 @@ def test_what_is_stored_at_once_is_not_slept_for(monkeypatch: pytest.MonkeyPatch
     """Not even for no time: that gives the processor away, and cost a fifth of the throughput."""
     monkeypatch.setattr(time, "sleep", lambda s: pytest.fail(f"slept {s}"))
     assert keep_trying(lambda: Backend().mark_as_done("a"), 10.0, "a") == "a"
+
+
+def test_a_result_that_another_thread_drops_is_no_longer_listened_for(
+    redis: Redis, shared_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that submits tasks, in a pool of threads: a backend is its thread's, and so is what it listens for."""
+    monkeypatch.setattr(results, "_in_worker", True)
+    url = shared_server.url
+    with Celery("tested", broker=url, backend=url, task_cls=LockedTask, set_as_current=False) as app:
+        locked_retry.install(app)
+
+        @app.task(shared=False)
+        def task() -> None: ...
+
+        made = [task.delay(), task.AsyncResult("known")]
+        assert all(result.backend is app.backend for result in made)
+        assert len(redis.pubsub_channels()) == 1
+        thread = threading.Thread(target=made.clear)
+        thread.start()
+        thread.join()
+        until(lambda: not redis.pubsub_channels(), "nothing is listened for")
+        app.backend.result_consumer.stop()
