@@ -18,6 +18,9 @@ import pytest
 from celery_suite_support import GIVEN, PINNED, POOLS, SAMPLE, Call, Outcome, Unobtainable, obtain, run
 from conftest import Server
 
+#: More is no accident.
+MOST_AGAIN = 3
+
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path | Unobtainable:
@@ -48,11 +51,26 @@ def test_celerys_own_integration_tests(
             stack.callback(server.stop)
             every = len(pools) * (2 if pool == "gevent" else 1)  # whose workers are slow to answer remote control
             call = Call("locked_retry", pool, SAMPLE, 300, f"{number}/{every}")
-            outcomes.append(threads.submit(run, source, server, call))
-        ended = [outcome.result() for outcome in outcomes]
-    print(*ended, sep="\n")
-    wrong = [outcome for outcome in ended if outcome.faults()]
+            outcomes.append((server, threads.submit(run, source, server, call)))
+        ended = [(server, outcome.result()) for server, outcome in outcomes]
+        print(*(outcome for _, outcome in ended), sep="\n")
+        wrong = [again(source, server, outcome) for server, outcome in ended if outcome.faults()]
+    wrong = [outcome for outcome in wrong if outcome.faults()]
     assert not wrong, "\n".join(line for one in wrong for line in (str(one), *one.faults(), one.output))
+
+
+def again(source: Path, server: Server, first: Outcome) -> Outcome:
+    """What failed is run once more, alone: Celery's tests allow a second for much, and this machine is busy.
+
+    What is wrong with locked_retry is wrong twice. What was run again is printed.
+    """
+    failed = tuple(test for test in first.tests if f"{test} failed" in first.faults())
+    if not failed or len(failed) > MOST_AGAIN or len(failed) < len(first.faults()):
+        return first
+    server.client.flushall()
+    second = run(source, server, Call("locked_retry", first.call.pool, failed, 200))
+    print("again:", second, *failed, *second.faults(), sep="\n  ")
+    return second
 
 
 DIFFERS = "test_inspect.py::test_Inspect::test_active"
