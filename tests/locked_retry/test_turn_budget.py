@@ -66,7 +66,7 @@ def test_without_a_budget_nothing_is_counted(redis: Redis) -> None:
 
 @pytest.mark.parametrize("make", [{"tokens": 0}, {"refill": -1}, {"wait_s": 0}])
 def test_a_budget_that_makes_no_sense_is_refused(make: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="tokens >= 1"):
+    with pytest.raises(ValueError, match="has to be a number"):
         Budget(**make)
 
 
