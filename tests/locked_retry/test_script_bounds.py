@@ -13,7 +13,7 @@ from table_support import KEYS, Kind, Worker, message, row, stat, state
 from locked_retry.audit import SLICE, Audit
 from locked_retry.dead_letters import Tools
 from locked_retry.options import Options
-from locked_retry.session import MOST_SETTLES, Session
+from locked_retry.session import MOST_SETTLES, MOST_SETTLES_FROM_AFAR, Session
 from locked_retry.store import Answer, Claim
 
 MANY = 3000
@@ -141,6 +141,24 @@ def test_a_session_settles_so_many_at_a_time() -> None:
     one.answered(Answer(0, None, "o" * MOST_SETTLES, (), ()), 1.0)
     rest = one.next_turn(1.0, 10, ["q"], 1)
     assert rest is not None and [settle.row for settle in rest.settles] == [f"r{MOST_SETTLES + n}" for n in range(7)]
+
+
+@pytest.mark.parametrize(("away_s", "settles"), [(0.01, MOST_SETTLES), (0.1, MOST_SETTLES_FROM_AFAR)])
+def test_a_session_that_is_far_away_settles_more(away_s: float, settles: int) -> None:
+    """It takes few turns a second; what they carry is all that it can settle."""
+    one = Session(Options())
+    one.next_turn(0.0, 2000, ["q"], 1)
+    claims = tuple(Claim(f"r{n}", f"{n}", 0, 0, 1, b"{}") for n in range(1500))
+    one.answered(Answer(0, None, "", (), claims), away_s)
+    for claim in claims:
+        one.end(claim.fence, Kind.OK)
+    turn = one.next_turn(1.0, 10, ["q"], 1)
+    assert turn is not None and len(turn.settles) == settles
+    while len(turn.settles) == settles:  # first it goes without claims
+        assert one.refused("refused for good", 1.0)
+        turn = one.next_turn(2.0, 10, ["q"], 1)
+        assert turn is not None
+    assert len(turn.settles) == settles // 2, "of what is refused less is sent, from anywhere"
 
 
 def test_a_completion_record_stays_short(redis: Redis) -> None:
