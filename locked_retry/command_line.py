@@ -52,6 +52,9 @@ def tools_of(context: click.Context) -> Tools:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+rows_given = click.argument("rows", nargs=-1)
+all_of_them = click.option("--all", "everything", is_flag=True, help="All that there are.")
+of_task = click.option("--task", default="", help="All of this task.")
 lines_of_json = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
 

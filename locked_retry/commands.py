@@ -14,7 +14,18 @@ import click
 from celery import Celery
 
 import locked_retry
-from locked_retry.command_line import OneLine, as_json, broker_of, lines_of_json, report, tools_of, when
+from locked_retry.command_line import (
+    OneLine,
+    all_of_them,
+    as_json,
+    broker_of,
+    lines_of_json,
+    of_task,
+    report,
+    rows_given,
+    tools_of,
+    when,
+)
 from locked_retry.commands_waiting import delayed, queue
 from locked_retry.dead_letters import DeadLetter, Tools
 from locked_retry.prometheus import broker_families, render
@@ -74,15 +85,10 @@ def _chosen(
     return list(rows) or [letter.row for letter in tools.dead(False, task, older_than_s)]
 
 
-_rows = click.argument("rows", nargs=-1)
-_all = click.option("--all", "everything", is_flag=True, help="All that there are.")
-_task = click.option("--task", default="", help="All of this task.")
-
-
 @dead.command()
-@_rows
-@_all
-@_task
+@rows_given
+@all_of_them
+@of_task
 @as_json
 @click.pass_context
 def requeue(context: click.Context, rows: tuple[str, ...], everything: bool, task: str, as_json: bool) -> None:
@@ -98,9 +104,9 @@ def _number(_: click.Context, __: click.Parameter, value: float | None) -> float
 
 
 @dead.command()
-@_rows
-@_all
-@_task
+@rows_given
+@all_of_them
+@of_task
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0, max=36500),

@@ -8,7 +8,17 @@ from dataclasses import asdict
 
 import click
 
-from locked_retry.command_line import as_json, broker_of, lines_of_json, report, tools_of, when
+from locked_retry.command_line import (
+    all_of_them,
+    as_json,
+    broker_of,
+    lines_of_json,
+    of_task,
+    report,
+    rows_given,
+    tools_of,
+    when,
+)
 from locked_retry.dead_letters import Tools
 from locked_retry.delayed import Delayed, cancel, run_now
 from locked_retry.delayed import delayed as all_delayed
@@ -40,11 +50,6 @@ def _line(one: Delayed) -> str:
     return encodable(f"{one.row}  {one.task}  {when(one.due_ms)}  {one.queue}  attempts {one.attempts}  {one.reason}")
 
 
-_rows = click.argument("rows", nargs=-1)
-_all = click.option("--all", "everything", is_flag=True, help="All that there are.")
-_task = click.option("--task", default="", help="All of this task.")
-
-
 def _chosen(tools: Tools, rows: tuple[str, ...], everything: bool, task: str) -> Iterator[str]:
     if sum((bool(rows), everything, bool(task))) != 1:
         raise click.UsageError("name rows, or give --task or --all")
@@ -52,9 +57,9 @@ def _chosen(tools: Tools, rows: tuple[str, ...], everything: bool, task: str) ->
 
 
 @delayed.command("run")
-@_rows
-@_all
-@_task
+@rows_given
+@all_of_them
+@of_task
 @as_json
 @click.pass_context
 def run(context: click.Context, rows: tuple[str, ...], everything: bool, task: str, as_json: bool) -> None:
@@ -64,9 +69,9 @@ def run(context: click.Context, rows: tuple[str, ...], everything: bool, task: s
 
 
 @delayed.command("cancel")
-@_rows
-@_all
-@_task
+@rows_given
+@all_of_them
+@of_task
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @click.pass_context
