@@ -82,10 +82,12 @@ class Doorbell:
         if self._asked is not Asked.NOTHING:
             self.line.check_answer(self._asked_at_s, now_s, self._patience_s)
             return
-        lists = tuple(self.channel.turn_queue_keys()[0])
         herd = self.session.herd
-        if self.session.hungry or now_s < self.line.down_until_s or herd.name != herd.name_for(lists) or not lists:
+        if self.session.hungry or now_s < self.line.down_until_s:
             return  # its next turn comes first
+        lists = tuple(self.channel.turn_queue_keys()[0])
+        if herd.name != herd.name_for(lists) or not lists:
+            return
         if herd.role is Role.ASLEEP and self._doubt:
             self._ask(Asked.WATCH, lists, now_s, "PTTL", self.keys.watch(herd.name))
         elif herd.role is Role.ASLEEP:

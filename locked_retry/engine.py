@@ -153,6 +153,7 @@ class Engine:
         queue_keys, self._queues = self.channel.turn_queue_keys(self.order)
         turn = self.session.next_turn(now_s, self.room(), queue_keys, len(self._queues), self.order.fair)
         if turn is not None:
+            self.order.took(self._queues)
             self.session.sent_at_s = now_s
             self._send(turn)
 

@@ -31,7 +31,10 @@ class Weighted(priority_cycle):
 
 
 class QueueOrder:
-    """`next` is the order of the next turn, for the queues that are consumed now.
+    """`next` is the order of the next turn, for the queues that are consumed now; `took` when that is on its way.
+
+    The loop asks far more often than it takes turns: were each of its looks a step, two looks a turn would begin every
+    turn with the same one of two queues.
 
     fair: each queue gets a share of what a turn claims. Otherwise one is emptied before the next is looked into.
     Raises ValueError for a strategy that kombu does not know, and for weights beside one.
@@ -54,10 +57,12 @@ class QueueOrder:
         if tuple(queues) != self._queues:
             self._queues = tuple(queues)
             self._cycle.update(self._queues)
-        order = tuple(queue for queue in self._cycle.consume(len(queues)) if queue in self._queues)
+        return tuple(queue for queue in self._cycle.consume(len(queues)) if queue in self._queues)
+
+    def took(self, order: Sequence[str]) -> None:
+        """A turn began with the first of these."""
         if order:
             self._cycle.rotate(order[0])
-        return order
 
 
 def check_weights(weights: object) -> None:

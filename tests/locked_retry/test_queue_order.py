@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from celery import Celery
 from celery_support import fleet_on
 from conftest import Server
+from engine_support import Engined, Loop
 from redis import Redis
 from table_support import KEYS, Worker, message
 from waiting import until
@@ -26,6 +28,15 @@ QUEUES = ("b", "c", "a")
 # --- the order
 
 
+def turn(order: QueueOrder, queues: Sequence[str]) -> tuple[str, ...]:
+    """The order of a turn that is taken, after looks that came to none."""
+    for _ in range(2):
+        order.next(queues)
+    found = order.next(queues)
+    order.took(found)
+    return found
+
+
 @pytest.mark.parametrize(
     ("strategy", "fair", "orders"),
     [
@@ -38,22 +49,22 @@ QUEUES = ("b", "c", "a")
 def test_each_strategy_of_kombu(strategy: str, fair: bool, orders: list[str]) -> None:
     order = QueueOrder(strategy)
     assert order.fair is fair
-    assert ["".join(order.next(QUEUES)) for _ in orders] == orders
+    assert ["".join(turn(order, QUEUES)) for _ in orders] == orders
 
 
 def test_queues_that_come_and_go() -> None:
     order = QueueOrder()
-    assert order.next(()) == ()
-    assert order.next(("a", "b")) == ("a", "b")
-    assert set(order.next(QUEUES)) == {"a", "b", "c"}
-    assert order.next(("a",)) == ("a",)
+    assert turn(order, ()) == ()
+    assert turn(order, ("a", "b")) == ("a", "b")
+    assert set(turn(order, QUEUES)) == {"a", "b", "c"}
+    assert turn(order, ("a",)) == ("a",)
 
 
 def test_a_queue_is_first_as_often_as_its_weight_says() -> None:
     """Four standard deviations of 6000 draws. A queue without a weight has 1, and nobody is left out."""
     order = QueueOrder(weights={"b": 6.0, "c": 3})
     assert not order.fair
-    drawn = [order.next(QUEUES) for _ in range(6000)]
+    drawn = [turn(order, QUEUES) for _ in range(6000)]
     assert all(sorted(one) == ["a", "b", "c"] for one in drawn)
     first = Counter(one[0] for one in drawn)
     for queue, share in {"b": 0.6, "c": 0.3, "a": 0.1}.items():
@@ -118,6 +129,20 @@ def test_the_rest_comes_from_the_next_one(redis: Redis) -> None:
     assert worker.last is not None
     claims = run_turn(redis, KEYS, replace(worker.last, number=2, want=5, fair=False)).claims
     assert [claim.row for claim in claims] == ["same", "b0", "b1", "b2", "b3"]
+
+
+def test_the_loop_looks_more_often_than_it_takes_turns(redis: Redis, shared_server: Server) -> None:
+    """Only a turn is a step of the order: else two queues and two looks a turn make one of them first for ever."""
+    loop = Loop(shared_server.port)
+    one = Engined(loop, "a", "b")
+    steps: list[Sequence[str]] = []
+    one.engine.order.took = steps.append  # type: ignore[method-assign]
+    for number in range(5):
+        redis.lpush("a", message(f"m{number}"))
+        loop.until(lambda number=number: len(one.got) > number, "it has come")  # type: ignore[misc]
+    loop.until(lambda: one.session.pending is None and not redis.zcard("lr:lease"), "it is settled")
+    assert len(steps) == one.session._number
+    loop.stop()
 
 
 # --- real workers
