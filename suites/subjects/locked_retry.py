@@ -41,7 +41,9 @@ class LockedRetry(CelerySubject):
     def install(self, app: Celery, settings: Settings) -> None:
         """Install the transport; the lease stands where others have a visibility time-out."""
         app.conf.task_ignore_result = not settings.keep_results
-        locked_retry.install(app, lease_s=float(settings.visibility_timeout_s), max_crashes=MAX_CRASHES, exclusive=True)
+        lease_s = float(settings.visibility_timeout_s)
+        # An idle worker says nothing for up to two idle times: less than a fault lasts, which traffic has to prove.
+        locked_retry.install(app, lease_s=lease_s, idle_s=0.2, max_crashes=MAX_CRASHES, exclusive=True)
 
     def register(self, app: Celery, body: TaskBody) -> Any:
         """A task that retries TransientError with the back-off of LockedTask."""
