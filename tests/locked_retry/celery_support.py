@@ -83,6 +83,6 @@ def got(result: Any) -> Any:
 
 
 def ready(result: Any, what: str = "result") -> Any:
-    """The same result, once it is there."""
+    """The same result, once it is there. Asked for: after an outage `get` may wait in vain (stock-celery.md)."""
     until(result.ready, what, 20)
     return result

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery_support import Fleet, fleet_on, got
+from celery_support import Fleet, fleet_on, got, ready
 from conftest import Server
 from hostile import good
 from table_support import row, stat
@@ -53,7 +53,7 @@ def test_a_result_is_stored_when_its_backend_is_back(fleet: Fleet, results: Serv
     gate.touch()
     until(lambda: fleet.notes("end", "one"), "it has ended")
     results.start()
-    assert got(result) == "one"
+    assert got(ready(result)) == "one"
     until(lambda: at_rest(fleet), "settled")
     assert len(fleet.notes("begin", "one")) == 1 and stat(fleet.redis, "dead") == 0
 
@@ -69,7 +69,7 @@ def test_a_retry_needs_no_backend(fleet: Fleet, results: Server, pool: str) -> N
     gate.touch()
     until(lambda: fleet.notes("end", "one"), lambda: f"it is tried again\n{fleet.log()[-2000:]}", 60)
     results.start()
-    assert got(result) == "one"
+    assert got(ready(result)) == "one"
     until(lambda: at_rest(fleet), "settled")
     assert [line[2] for line in fleet.notes("begin", "one")] == ["0", "1"] and stat(fleet.redis, "dead") == 0
 
@@ -117,7 +117,7 @@ def test_broker_and_results_in_one_redis_that_is_away(server: Server, tmp_path: 
         gate.touch()
         until(lambda: len(fleet.notes("end")) >= 3, "those that succeed have ended")
         server.start()
-        assert [got(result) for result in found] == [name for _, name in names]
+        assert [got(ready(result)) for result in found] == [name for _, name in names]
         until(lambda: at_rest(fleet), "settled")
         assert stat(fleet.redis, "dead") == 0
         assert len(fleet.notes("end")) == 6
