@@ -21,10 +21,15 @@ local function say(row, problem)
   return repair
 end
 
-local function peek(key, ...)
-  local v = redis.pcall('HMGET', key, ...)
-  return v.err and {} or v
+-- What a command finds; of a key that is something else, nothing, and true. Whoever may not look must not judge.
+local function look(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply, false end
+  if not string.find(reply.err, 'WRONGTYPE', 1, true) then error(reply.err) end
+  return {}, true
 end
+
+local function peek(key, ...) return look('HMGET', key, ...) end
 
 local function check_indexes(row, state)
   local home = homes[state]
@@ -52,7 +57,7 @@ end
 
 local function is_near(list, value)
   for _, rank in ipairs({ 1, -1 }) do
-    local place = redis.pcall('LPOS', list, value, 'RANK', rank, 'MAXLEN', NEAR)
+    local place = look('LPOS', list, value, 'RANK', rank, 'MAXLEN', NEAR)
     if place and type(place) ~= 'table' then return true end
   end
   return false
@@ -60,11 +65,8 @@ end
 
 for at = 3, #ARGV, 2 do
   local row, missed = ARGV[at], ARGV[at + 1]
-  local v = redis.pcall('HMGET', row_key(row), 'st', 'q', 'msg', 'lk', 'f')
-  if v.err then
-    if say(row, 'is no row') then redis.call('UNLINK', row_key(row)) end
-    v = {}
-  end
+  local v, is_none = peek(row_key(row), 'st', 'q', 'msg', 'lk', 'f')
+  if is_none and say(row, 'is no row') then redis.call('UNLINK', row_key(row)) end
   local queued, parked = v[1] == 'q', v[1] == 'p'
   if missed == '' then
     check_indexes(row, v[1])

@@ -62,6 +62,7 @@ local function was_completed(row, submission, says)
   return false
 end
 
+-- `raw` is still in its list. Returns a lock that has to be freed when it no longer is, and for which row.
 local function claim(raw, number)
   local list = KEYS[7 + number]
   local headers, row, tag = identify(raw)
@@ -79,17 +80,18 @@ local function claim(raw, number)
   local name = type(headers.lr_lock) == 'string' and headers.lr_lock or ''
   if v[8] then submission = v[8] end
   if name ~= '' and held_by_other(name, row) then
-    redis.call('HSET', key, 'st', 'p', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'lk', name, 'pk', '1')
     on_ours(v[7] and 'LPUSH' or 'RPUSH', wait_key(name), row)
+    redis.call('HSET', key, 'st', 'p', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'lk', name, 'pk', '1')
     seen.parked = seen.parked + 1
     return count('parked')
   end
   if (tonumber(v[5]) or 0) >= (tonumber(v[9]) or max_crashes) then -- found by a worker that does not serve its queue
     redis.call('HSET', key, 'msg', raw, 'q', list, 'nw', submission)
     bury_unasked(row, 'its worker died or was lost')
-    return free_lock(name, row) -- it may have been woken for it
+    return name, row -- it may have been woken for it
   end
   fence = math.max(fence + 1, now_us)
+  redis.call('ZADD', LEASE, int(now_ms + lease_ms), row)
   redis.call('HSET', key, 'st', 'r', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'f', int(fence), 'w', me,
     'tn', turn)
   if name ~= '' then
@@ -97,7 +99,6 @@ local function claim(raw, number)
     redis.call('HSET', lock_key(name), 'o', row, 'f', int(fence))
   end
   if type(headers.lr_job) == 'string' then redis.call('HSET', key, 'jb', headers.lr_job) end
-  redis.call('ZADD', LEASE, int(now_ms + lease_ms), row)
   claims[#claims + 1] = { row, int(fence), tonumber(v[5]) or 0, tonumber(v[6]) or 0, number, raw }
 end
 
@@ -114,9 +115,9 @@ local function read_paused()
   end
 end
 
-local function pop(list)
+local function next_in(list)
   if broken_lists[list] or paused[list] then return false end
-  local raw = redis.pcall('RPOP', list)
+  local raw = redis.pcall('LINDEX', list, -1)
   if type(raw) ~= 'table' then return raw end
   broken_lists[list] = true
   count('broken')
@@ -138,10 +139,12 @@ local function claim_all()
             seen.more = 1
             return
           end
-          local raw = pop(KEYS[7 + number])
+          local raw = next_in(KEYS[7 + number])
           if not raw then break end
           progress, want_pops, want_bytes = true, want_pops - 1, want_bytes - #raw
-          claim(raw, number)
+          local name, row = claim(raw, number)
+          redis.call('RPOP', KEYS[7 + number])
+          free_lock(name, row)
         end
       end
     end

@@ -26,6 +26,10 @@
 -- into is deleted and taken for absent (what it said is gone); what cannot be put into its queue, because that is no list,
 -- waits among the delayed. These are counted as broken; lists are named in `broken_lists`.
 --
+-- A permission is asked for by each command, so a script may be stopped anywhere. A message is then in two places rather
+-- than in none: what is new is written first (index, then row), and what is old is removed last. Whoever claims or reaps
+-- the second of them finds that the row is elsewhere; what only waits for ever is found by an audit.
+--
 -- Redis serves nobody else during a script, so the work of a call is bounded: turn.lua and audit.lua say by what, and the
 -- callers of the others send only so much (submit.lua 1000 messages unless told, 8 us each; shard.lua 200; requeue.lua,
 -- purge.lua and audit.lua 100 rows; renew.lua what a worker holds, 3 us each; restore.lua and job.lua one). No command
@@ -147,8 +151,8 @@ local function mark_row(row, as)
 end
 
 local function bury(row, reason)
-  redis.call('HSET', row_key(row), 'st', 'x', 'err', reason, 'at', int(now_ms), 'w', '')
   redis.call('ZADD', DEAD, int(now_ms), row)
+  redis.call('HSET', row_key(row), 'st', 'x', 'err', reason, 'at', int(now_ms), 'w', '')
   mark_row(row, FELL)
   count('dead')
 end
@@ -162,8 +166,8 @@ local function enqueue(push, row, list, message)
   end
   redis.call('HSET', row_key(row), 'st', 'q')
   if type(redis.pcall(push, list, message)) ~= 'table' then return true end
-  redis.call('HSET', row_key(row), 'st', 'd')
   redis.call('ZADD', DELAY, int(now_ms + BROKEN_PAUSE_MS), row)
+  redis.call('HSET', row_key(row), 'st', 'd')
   broken_lists[list] = true
   count('broken')
   return false
@@ -184,10 +188,12 @@ local function free_lock(name, row)
   if not name or name == '' or held_by_other(name, row) then return end
   redis.call('DEL', lock_key(name))
   repeat
-    local waiter = on_ours('LPOP', wait_key(name))
+    local waiter = on_ours('LINDEX', wait_key(name), 0)
     if not waiter then return end
     local w = read_row(waiter, 'st', 'lk', 'q', 'msg')
-    if w[1] == 'p' and w[2] == name and enqueue('RPUSH', waiter, w[3], w[4]) then
+    local woken = w[1] == 'p' and w[2] == name and enqueue('RPUSH', waiter, w[3], w[4])
+    redis.call('LPOP', wait_key(name))
+    if woken then
       redis.call('HSET', lock_key(name), 'n', waiter)
       return
     end
@@ -204,9 +210,9 @@ local function renew(worker, row, fence, ms, started, max_crashes)
   return true
 end
 
--- To the end of the queue that is consumed next, as kombu puts back what it restores.
+-- To the end of the queue that is consumed next, as kombu puts back what it restores; whether it is there.
 local function to_front(row, q, msg)
   redis.call('HSET', row_key(row), 'w', '')
   redis.call('HDEL', row_key(row), 's')
-  enqueue('RPUSH', row, q, msg)
+  return enqueue('RPUSH', row, q, msg)
 end

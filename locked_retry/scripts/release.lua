@@ -10,9 +10,8 @@ for at = 2, #ARGV, 3 do
   local row, seen, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local v = read_row(row, 'st', 'q', 'msg')
   if v[1] == 'd' and v[2] and v[3] and redis.sha1hex(v[3]) == seen then
-    redis.call('ZREM', DELAY, row)
     redis.call('HSET', row_key(row), 'msg', message)
-    to_front(row, v[2], message)
+    if to_front(row, v[2], message) then redis.call('ZREM', DELAY, row) end
     released[#released + 1] = row
   end
 end

@@ -9,11 +9,11 @@ for at = 2, #ARGV, 2 do
   local row, message = ARGV[at], ARGV[at + 1]
   local v = read_row(row, 'st', 'q')
   if v[1] == 'x' and v[2] then
-    redis.call('ZREM', DEAD, row)
     mark_row(row, OPEN)
     redis.call('HDEL', row_key(row), 'a', 'c', 'rt', 'at')
     redis.call('HSET', row_key(row), 'msg', message)
     to_front(row, v[2], message)
+    redis.call('ZREM', DEAD, row)
     moved[#moved + 1] = row
   end
 end

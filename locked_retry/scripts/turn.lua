@@ -129,10 +129,10 @@ local function returned(row, returns, reason)
 end
 
 local function delay(row, due_ms, message)
-  redis.call('HSET', row_key(row), 'st', 'd', 'w', '')
-  redis.call('HDEL', row_key(row), 's')
-  if message ~= '' then redis.call('HSET', row_key(row), 'msg', message) end
   redis.call('ZADD', DELAY, int(now_ms + due_ms), row)
+  if message ~= '' then redis.call('HSET', row_key(row), 'msg', message) end
+  redis.call('HDEL', row_key(row), 's')
+  redis.call('HSET', row_key(row), 'st', 'd', 'w', '')
 end
 
 local function remembered(fence, submissions, one)
@@ -150,12 +150,14 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
     local before = v[4] == fence or (not v[1] and completed(row) == fence)
     return before and 'd' or stale(row, fence, kind)
   end
-  redis.call('ZREM', LEASE, row)
   local code = 'o'
   if kind == 'ok' or kind == 'final' then
+    local record = v[12] and fence .. ' ' .. v[12] .. ' ' or fence
+    if not redis.call('SET', done_key(row), record, 'PX', done_ms, 'NX') then -- another submission of its task id
+      local _, submissions = completed(row)
+      redis.call('SET', done_key(row), remembered(fence, submissions, v[12]), 'PX', done_ms)
+    end
     redis.call('DEL', key)
-    local _, submissions = completed(row)
-    redis.call('SET', done_key(row), remembered(fence, submissions, v[12]), 'PX', done_ms)
     if v[10] then mark(v[10], kind == 'ok' and DONE or FELL) end
     if kind == 'ok' and budget ~= '' then
       local one, refill = bucket(v[8], budget)
@@ -198,6 +200,7 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
       to_front(row, v[8], message ~= '' and message or v[9])
     end
   end
+  redis.call('ZREM', LEASE, row)
   free_lock(v[5], row)
   if kind ~= 'dead' then count(kind) end -- bury() has counted it
   return code
@@ -205,14 +208,12 @@ end
 
 local function promote()
   for _, row in ipairs(redis.call('ZRANGEBYSCORE', DELAY, '-inf', int(now_ms), 'LIMIT', 0, most)) do
-    redis.call('ZREM', DELAY, row)
     local v = read_row(row, 'st', 'q', 'msg', 'lk')
-    if v[1] == 'd' then
-      if enqueue('LPUSH', row, v[2], v[3]) then
-        seen.promoted = seen.promoted + 1
-      else
-        free_lock(v[4], row) -- it may have been woken for its lock: others wait behind it
-      end
+    if v[1] == 'd' and not enqueue('LPUSH', row, v[2], v[3]) then
+      free_lock(v[4], row) -- it may have been woken for its lock: others wait behind it
+    else
+      redis.call('ZREM', DELAY, row)
+      if v[1] == 'd' then seen.promoted = seen.promoted + 1 end
     end
   end
 end
@@ -252,10 +253,10 @@ end
 
 local function reap()
   for _, row in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now_ms), 'LIMIT', 0, most)) do
-    redis.call('ZREM', LEASE, row)
-    local key = row_key(row)
     local v = read_row(row, 'st', 's', 'c', 'rt', 'mc', 'q', 'msg', 'lk')
-    if v[1] == 'r' then
+    if v[1] ~= 'r' then
+      redis.call('ZREM', LEASE, row)
+    else
       seen.reaped = seen.reaped + 1
       local dead
       if v[2] == '1' then
@@ -264,6 +265,7 @@ local function reap()
         dead = returned(row, (tonumber(v[4]) or 0) + 1, '')
       end
       if not dead then to_front(row, v[6], v[7]) end
+      redis.call('ZREM', LEASE, row)
       free_lock(v[8], row)
     end
   end

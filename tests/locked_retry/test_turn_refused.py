@@ -11,6 +11,8 @@ from conftest import Server
 from table_support import row, stat
 from waiting import until
 
+BUT_ROWS = ("celery*", "_kombu*", "unacked*", "*pidbox*", "lr:[a-cf-su-z]*", "lr:dead", "lr:delay", "lr:lease")
+
 
 @pytest.fixture
 def fleet(server: Server, tmp_path: Path) -> Iterator[Fleet]:
@@ -56,6 +58,19 @@ def test_an_end_that_redis_refuses_is_a_dead_letter_and_the_others_are_settled(f
     assert row(fleet.redis, "grows")["err"].startswith("Redis refused how it ended: ")
     assert len(fleet.notes("end")) == 3
     assert "event=turn_refused" in fleet.log()
+
+
+def test_a_worker_that_may_not_touch_rows_loses_nothing(fleet: Fleet) -> None:
+    """What it had taken from the queue when Redis refused the next command was gone."""
+    fleet.worker()
+    fleet.redis.execute_command("ACL", "SETUSER", "default", "resetkeys", *(f"~{key}" for key in BUT_ROWS))
+    for number in range(10):
+        fleet.task("note").apply_async((f"n{number}",), ignore_result=True)
+    until(lambda: "event=turn_refused" in fleet.log(), lambda: fleet.log()[-2000:])
+    fleet.redis.execute_command("ACL", "SETUSER", "default", "~*")
+    until(lambda: len(fleet.notes("end")) == 10, lambda: f"all run\n{fleet.log()[-2000:]}")
+    fleet.settle()
+    assert len(fleet.notes("begin")) == 10 and stat(fleet.redis, "dead") == 0
 
 
 def test_a_worker_without_permission_goes_on_when_it_has_it(fleet: Fleet) -> None:
