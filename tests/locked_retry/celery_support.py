@@ -62,7 +62,7 @@ class Fleet(Tested):
 
     def held(self) -> int:
         """How many deliveries the workers hold, by their own word."""
-        replies = self.app.control.inspect(timeout=5.0, limit=len(self._alive()))._request("held") or {}
+        replies = self.app.control.inspect(timeout=20.0, limit=len(self._alive()))._request("held") or {}
         return sum(replies.values())
 
 

@@ -107,7 +107,7 @@ def test_the_pool_is_resized_by_remote_control(fleet: Fleet) -> None:
     until(lambda: _running(fleet) == 3, "three are busy")
     _all_ran_once(fleet, 30)
     assert fleet.app.control.pool_shrink(1, reply=True)[0]["w0@test"] == {"ok": "pool will shrink"}
-    stats = fleet.app.control.inspect(timeout=5.0, limit=1).stats
+    stats = fleet.app.control.inspect(timeout=20.0, limit=1).stats
     until(lambda: len(stats()["w0@test"]["pool"]["processes"]) == 2, "two are left")
     _notes(fleet, 8, 0.5)
     until(lambda: _running(fleet) == 2, "both are busy")
@@ -156,8 +156,8 @@ def test_the_best_priority_goes_first_also_for_retries(fleet: Fleet) -> None:
 
 def test_remote_control_sees_what_is_there(fleet: Fleet) -> None:
     fleet.worker(more=("-c1",))
-    note, inspect = fleet.task("note"), fleet.app.control.inspect(timeout=5.0, limit=1)
-    assert fleet.app.control.ping(timeout=2.0) == [{"w0@test": {"ok": "pong"}}]
+    note, inspect = fleet.task("note"), fleet.app.control.inspect(timeout=20.0, limit=1)
+    assert fleet.app.control.ping(timeout=20.0, limit=1) == [{"w0@test": {"ok": "pong"}}]
     assert "note" in inspect.registered()["w0@test"]
     note.apply_async(("active", 5.0), task_id="active", ignore_result=True)
     note.apply_async(("reserved",), task_id="reserved", ignore_result=True)
@@ -264,7 +264,7 @@ def test_a_task_given_to_a_process_as_the_worker_ends_runs_once(fleet: Fleet) ->
     os.kill(child, signal.SIGSTOP)
     fleet.task("note").apply_async(("given",), task_id="given", ignore_result=True)
     until(lambda: fleet.held() == 1, "it is held")
-    assert fleet.app.control.ping(timeout=5.0)  # by now the loop has written it into the process's pipe
+    assert fleet.app.control.ping(timeout=20.0, limit=1)  # by now the loop has written it into the process's pipe
     fleet.workers[0].send_signal(signal.SIGTERM)
     until(lambda: fleet.redis.pubsub_numpat() == 0, "the consumer has ended")
     os.kill(child, signal.SIGCONT)

@@ -198,7 +198,7 @@ def test_what_is_asked_for_wrongly_is_one_line(fleet: Fleet) -> None:
 
 
 def scheduled(fleet: Fleet) -> list[dict[str, Any]]:
-    inspect = fleet.app.control.inspect(timeout=5.0, limit=1)
+    inspect = fleet.app.control.inspect(timeout=20.0, limit=1)
     found: list[dict[str, Any]] = until(inspect.scheduled, "it answers")["w0@test"]
     return found
 

@@ -15,6 +15,8 @@ from waiting import until
 
 WORKERS = 8
 IDLE_S = 1.0
+#: Much less than the idle times of 30 s, and much more than what it takes. A task that runs meanwhile.
+SOON_S, LONG_S = 12.0, 30.0
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_a_watch_that_is_killed_is_replaced(few: Pack) -> None:
     process = few.workers[few.watch()]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    few.run("after", 2.5 * IDLE_S + 4)
+    few.run("after", 2.5 * IDLE_S + SOON_S)
     few.rest()
 
 
@@ -107,27 +109,27 @@ def test_a_call_that_is_lost_is_missed_by_who_has_called(few: Pack) -> None:
     few.run("called")
     assert thief.recv(100).endswith(b"listen\r\n")
     thief.close()
-    few.run("missed", 5)
+    few.run("missed", SOON_S)
 
 
 def test_nobody_calls_a_worker_whose_loop_stands_still(few: Pack) -> None:
     """The solo pool runs tasks in the loop: one that sleeps, and finds that something is due, sleeps no longer."""
     few.start(2, idle_s=30.0, pool="solo")
-    few.send("note", "due", 4.0, countdown=0.3)
+    few.send("note", "due", LONG_S, countdown=0.3)
     few.rest()
     until(lambda: few.notes("begin", "due"), "the one that sleeps runs it")
-    until(lambda: not few.asleep(), "and does not wait for a call", 2)
-    few.run("other", 2)
+    until(lambda: not few.asleep(), "and does not wait for a call", SOON_S)
+    few.run("other", SOON_S)
     assert not few.notes("end", "due")
 
 
 def test_who_comes_while_a_solo_worker_is_busy_listens(few: Pack) -> None:
     """Nobody slept when that began: it stayed the watch, and its loop stood still."""
     few.start(1, idle_s=30.0, pool="solo")
-    few.send("note", "long", 8.0)
+    few.send("note", "long", LONG_S)
     until(lambda: few.notes("begin", "long"), "it runs")
     few.start(1, idle_s=30.0, pool="solo", rest=False)
-    few.run("short", 4)
+    few.run("short", SOON_S)
     assert not few.notes("end", "long")
 
 
@@ -140,7 +142,7 @@ def test_what_a_worker_that_ends_would_have_seen_to_is_seen_to(few: Pack) -> Non
     planner = next(n for n in range(3) if token.decode() in few.log(n))
     few.workers[planner].terminate()
     few.workers[planner].wait(20)
-    until(lambda: few.notes("end", "retried"), "the retry runs when it is due", 9)
+    until(lambda: few.notes("end", "retried"), "the retry runs when it is due", SOON_S)
 
 
 def test_a_watch_that_ends_calls_another_first(few: Pack) -> None:
@@ -148,13 +150,13 @@ def test_a_watch_that_ends_calls_another_first(few: Pack) -> None:
     few.start(2, idle_s=30.0, prefetch=4)
     watch = few.watch()
     for number in range(2):  # the first one makes the other the watch, the second one makes it the watch again
-        few.send("note", f"long{number}", 8.0)
+        few.send("note", f"long{number}", LONG_S)
         until(lambda number=number: few.notes("begin", f"long{number}"), f"{number} runs")
         until(lambda: few.asleep() == 1, "one sleeps again")
     os.kill(few.workers[watch].pid, signal.SIGTERM)
     until(lambda: "Warm shutdown" in few.log(watch), "it ends")
     few.send("note", "after")
-    until(lambda: not few.redis.llen("celery"), "the other one has it", 5)
+    until(lambda: not few.redis.llen("celery"), "the other one has it", SOON_S)
     assert not few.notes("end"), "while both were busy"
 
 
@@ -166,8 +168,8 @@ def test_a_watch_that_no_longer_consumes_calls_another(few: Pack) -> None:
         name = [f"w{number}@test"]
         few.app.control.cancel_consumer("celery", destination=name, reply=True, timeout=5)
         until(lambda number=number: "Canceling queue" in few.log(number), "done: Celery answers before it is")
-        few.run(f"without{number}", 5)
+        few.run(f"without{number}", SOON_S)
         few.app.control.add_consumer("celery", destination=name, reply=True, timeout=5)
         until(lambda number=number: "Started consuming" in few.log(number), "done")
-        few.run(f"with{number}", 5)
+        few.run(f"with{number}", SOON_S)
     few.rest(asleep=1)

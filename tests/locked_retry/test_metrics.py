@@ -182,7 +182,7 @@ def test_a_worker_tells_by_remote_control(redis: Redis, shared_server: Any, tmp_
         for number in range(3):
             one.send("locked", 1, 0.2, f"t{number}")
         until(lambda: len(one.notes("end")) == 4 and settled(redis), "all ran")
-        (seen,) = one.app.control.inspect(timeout=5.0, limit=1)._request("locked_retry").values()
+        (seen,) = one.app.control.inspect(timeout=20.0, limit=1)._request("locked_retry").values()
         # A message that was published without its lock goes round once: "requeue".
         ended = {"ok": 4, "retry": 2, "dead": 1, "requeue": 3}
         assert seen["settled"] == {**{kind.value: 0 for kind in Kind}, **ended}

@@ -68,4 +68,4 @@ def test_a_worker_over_tls(
         until(lambda: any("t" in one["flags"] for one in redis.client_list()), "the doorbell is armed")
         tested.send("note", "rung")
         until(lambda: tested.notes("end", "rung"), "the doorbell rang", 20)
-        assert tested.app.control.ping(timeout=2.0) and tested.workers[0].poll() is None
+        assert tested.app.control.ping(timeout=20.0, limit=1) and tested.workers[0].poll() is None

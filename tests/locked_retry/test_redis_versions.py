@@ -108,4 +108,4 @@ def test_a_worker(each_server: Server, tmp_path: Path) -> None:
         tested.send("note", "rung")
         until(lambda: tested.notes("end", "rung"), "the doorbell rang", 20)
         assert stat(redis, "stale") == stat(redis, "reaped") == 0
-        assert tested.app.control.ping(timeout=2.0) and tested.workers[0].poll() is None
+        assert tested.app.control.ping(timeout=20.0, limit=1) and tested.workers[0].poll() is None

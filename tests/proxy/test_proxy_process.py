@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,10 +36,8 @@ def test_line_of_json_and_prompt_exit(loop: str, number: signal.Signals, echo_se
         client.add_toxic("x", "latency", stream=Stream.UPSTREAM, attributes={"latency": 60_000})
         with connect(proxy.port) as sock, connect(server.port):
             sock.sendall(b"x")
-            start_s = time.monotonic()
             server.process.send_signal(number)
-            assert server.process.wait(5) == 0
-            assert time.monotonic() - start_s < 1
+            assert server.process.wait(5) == 0, "it does not wait until the latency is over"
             assert server.process.stdout is not None
             assert server.process.stdout.read() == ""
             try:

@@ -305,12 +305,11 @@ def test_a_fault_that_another_one_hides_is_not_waited_for(stack: LocalStack, lin
     """In a black hole a PING would wait for its answer, and the heal with it."""
     link = link_of()
     with talking(link):
-        began = time.monotonic()
         course = started(
-            stack, fault("latency", link, 0.8, round_trip_ms=20), fault("black_hole", link, 1.5, 0.3), links=[link]
+            stack, fault("latency", link, 0.8, round_trip_ms=20), fault("black_hole", link, 4.0, 0.3), links=[link]
         )
         until(lambda: HELD in course.states(0))
-        assert time.monotonic() - began < 1.1
+        assert HEALED not in course.states(1)
         assert course.nemesis.join(10)
     assert course.states(0) == course.states(1) == [INJECTED, PROVEN, HELD, HEALED]
 
