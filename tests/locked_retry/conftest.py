@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # pytest puts tests/ on the path, where this folder would be taken for the package of the same name.
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -18,6 +19,9 @@ if getattr(sys.modules.get("locked_retry"), "__file__", "") is None:
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from celery_support import Fleet
 
 
 def free_port() -> int:
@@ -93,3 +97,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
     one = Server(tmp_path)
     yield one
     one.stop()
+
+
+@pytest.fixture
+def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
+    """A producer with the tasks of celery_app.py, on an emptied server; `fleet.worker()` starts workers."""
+    from celery_support import fleet_on
+
+    with fleet_on(shared_server, tmp_path) as one:
+        yield one

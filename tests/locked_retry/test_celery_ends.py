@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +18,6 @@ from waiting import until
 
 from locked_retry.line import Line
 from locked_retry.poller import Poller
-
-
-@pytest.fixture
-def fleet(shared_server: Any, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def test_a_lost_process_may_be_a_failure(fleet: Fleet) -> None:

@@ -6,22 +6,16 @@ import importlib.util
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from celery_support import Fleet, fleet_on, got
+from celery_support import Fleet, got
 from kombu import Exchange
 from kombu.common import Broadcast
 from release_support import since_celery
 from table_support import stat
 from waiting import until
-
-
-@pytest.fixture
-def fleet(shared_server: Any, tmp_path: Any) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def _notes(fleet: Fleet, count: int, work_s: float, **options: Any) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from batch_support import make_app
 from celery import Celery
-from celery_support import Fleet, fleet_on
+from celery_support import Fleet
 from redis import Redis
 from sharding_support import split
 from table_support import KEYS, Kind, Worker, message, replace, settle, stat, state, where
@@ -29,12 +28,6 @@ DAY_MS = 86_400_000
 @pytest.fixture
 def app(shared_server: Any) -> Iterator[Celery]:
     with application(shared_server.url) as one:
-        yield one
-
-
-@pytest.fixture
-def fleet(shared_server: Any, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
         yield one
 
 

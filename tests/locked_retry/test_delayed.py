@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import chord
 from celery.exceptions import ChordError, TaskRevokedError
-from celery_support import Fleet, fleet_on, got
+from celery_support import Fleet, got
 from click.testing import CliRunner, Result
-from conftest import Server
 from redis import Redis
 from table_support import KEYS, Kind, Worker, message, row, stat, state
 from waiting import until
@@ -23,12 +20,6 @@ from locked_retry.commands import plugin
 from locked_retry.dead_letters import Tools
 from locked_retry.delayed import cancel, delayed, run_now
 from locked_retry.store import Script, call
-
-
-@pytest.fixture
-def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def run(fleet: Fleet, *words: str) -> Result:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from celery_support import Fleet, fleet_on, got
-from conftest import Server
+from celery_support import Fleet, got
 from hostile_tasks import ENDS, PROCESS
 from table_support import row, stat
 from waiting import until
-
-
-@pytest.fixture
-def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def settled(fleet: Fleet) -> bool:

@@ -8,12 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from celery_support import Fleet, fleet_on, got
-from conftest import Server
+from celery_support import Fleet, got
 from hostile import Hostile, good, hostile
 from waiting import until
 
@@ -21,12 +18,6 @@ COUNT, SEED = int(os.environ.get("HOSTILE_MESSAGES", "160")), int(os.environ.get
 #: So many are in the queue at a time, with one healthy task after every tenth.
 BATCH, EVERY = 200, 10
 YEAR_9000_MS = 221_845_392_000_000
-
-
-@pytest.fixture
-def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def at_rest(fleet: Fleet) -> bool:

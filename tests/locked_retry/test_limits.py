@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
-from celery_support import Fleet, fleet_on
-from conftest import Server
+from celery_support import Fleet
 from redis import Redis
 from redis.exceptions import ResponseError
 from table_support import KEYS, Kind, Settle, Worker, message, row
@@ -140,12 +137,6 @@ def test_a_job_is_not_begun_with_it(redis: Redis) -> None:
 
 
 # --- with workers
-
-
-@pytest.fixture
-def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def test_a_retry_that_would_wait_for_ever_is_a_failure(fleet: Fleet) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from celery_support import Fleet, fleet_on, got
 from click.testing import CliRunner, Result
 from conftest import Server
@@ -20,12 +18,6 @@ from locked_retry.commands import plugin
 from locked_retry.prometheus import broker_families, render
 from locked_retry.queues import pause, resume
 from locked_retry.statistics import collect
-
-
-@pytest.fixture
-def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def run(fleet: Fleet, *words: str) -> Result:

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from celery_support import Fleet, fleet_on, got
-from conftest import Server
+from celery_support import Fleet, got
 from redis import Redis
 from table_support import Kind, Worker, message, row, stat
 from waiting import until
-
-
-@pytest.fixture
-def fleet(shared_server: Server, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(shared_server, tmp_path) as one:
-        yield one
 
 
 def claimed(worker: Worker, *texts: str) -> list[str]:
