@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from celery.worker import state
-from kombu.utils.json import loads
 
 from locked_retry.eta import left_s
 from locked_retry.line import FAILURES
@@ -19,7 +18,7 @@ from locked_retry.log import Event, say
 from locked_retry.rows import CANCELLED
 from locked_retry.session import Session
 from locked_retry.store import Buried, Claim, Kind
-from locked_retry.text import describe
+from locked_retry.text import describe, value_of
 from locked_retry.wellformed import fault_in
 
 
@@ -36,7 +35,6 @@ def deliver(channel: Any, claim: Claim, queue: str, claimed_at_s: float) -> None
             session.end_now(claim.fence, Kind.SNOOZE, round(wait_s * 1000), "ETA")
             return
         _address(payload, claim, claimed_at_s, session.options.lease_s)
-        session.held[claim.fence].doubt = _doubt(channel, payload)
         with _revoked(channel, payload, claim) if CANCELLED in payload["headers"] else nullcontext():
             fault = _hand_over(channel, payload, queue, claim)
     if fault and claim.fence in session.held:
@@ -49,7 +47,7 @@ def deliver(channel: Any, claim: Claim, queue: str, claimed_at_s: float) -> None
 def _read(channel: Any, claim: Claim) -> tuple[Any, str]:
     """The message, and what is wrong with it."""
     try:
-        payload = loads(claim.raw.decode())  # type: ignore[no-untyped-call]
+        payload = value_of(claim.raw.decode())
     except Exception as error:  # also RecursionError, and what kombu's own types raise
         return None, f"not a JSON message: {describe(error)}"
     fault = fault_in(payload)
@@ -72,7 +70,7 @@ def _body(channel: Any, payload: Any) -> dict[str, Any]:
     """Of protocol 1. Empty for what is none: Celery is going to say so."""
     try:
         text = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
-        body = loads(text)  # type: ignore[no-untyped-call]
+        body = value_of(text if isinstance(text, str) else text.decode())
     except Exception:
         return {}
     return body if isinstance(body, dict) else {}
@@ -101,11 +99,11 @@ def _address(payload: Any, claim: Claim, claimed_at_s: float, lease_s: float) ->
     payload["headers"].update(lr_row=claim.row, lr_fence=claim.fence, lr_claimed_at_s=claimed_at_s, lr_lease_s=lease_s)
 
 
-def _doubt(channel: Any, payload: Any) -> str:
-    """The reason for what Celery is going to reject without one."""
-    name, known = payload["headers"].get("task"), channel.known_tasks()
+def reason_for(channel: Any, claim: Claim) -> str:
+    """Why Celery rejects a message that was handed over: it gives no reason."""
+    name, known = value_of(claim.raw.decode())["headers"].get("task"), channel.known_tasks()
     if name is None or not known or any(name in tasks for tasks in known):
-        return ""
+        return "rejected"
     return f"no task {name!r} is registered here"
 
 

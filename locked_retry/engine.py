@@ -150,8 +150,11 @@ class Engine:
             self.session.metrics.replays += 1
             self._send(self.session.pending)
             return
+        room = self.room()
+        if self.session.rests(now_s, room):
+            return
         queue_keys, self._queues = self.channel.turn_queue_keys(self.order)
-        turn = self.session.next_turn(now_s, self.room(), queue_keys, len(self._queues), self.order.fair)
+        turn = self.session.next_turn(now_s, room, queue_keys, len(self._queues), self.order.fair)
         if turn is not None:
             self.order.took(self._queues)
             self.session.sent_at_s = now_s

@@ -68,7 +68,12 @@ class Board:
 
     def struck(self, fence: int) -> bool:
         """Whether the fence was struck off."""
-        return fence <= _HEAD.unpack_from(self._page)[2] or self._place(fence)[1]
+        return self.renewed_for(fence) is None
+
+    def renewed_for(self, fence: int) -> float | None:
+        """When the last confirmed renewal was sent; None if the fence was struck off."""
+        renewed_at_s, _, floor = _HEAD.unpack_from(self._page)
+        return None if fence <= floor or self._place(fence)[1] else float(renewed_at_s)
 
     def _place(self, fence: int) -> tuple[int, bool]:
         """Where it is, or would be, and whether it is there."""
@@ -107,10 +112,11 @@ class Lease:
         """Seconds for which it is certainly held; 0 when it may have been lost."""
         if self.lease_s == math.inf:
             return math.inf
-        if board.struck(self.fence):
+        renewed_at_s = board.renewed_for(self.fence)
+        if renewed_at_s is None:
             return 0.0
         margin_s = max(MARGIN_SHARE * self.lease_s, MARGIN_LEAST_S)
-        since_s = max(self.claimed_at_s, board.renewed_at_s)
+        since_s = max(self.claimed_at_s, renewed_at_s)
         return max(0.0, since_s + self.lease_s - margin_s - clock.now_s())
 
     def valid(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
@@ -15,19 +16,39 @@ from locked_retry.engine import Engine
 from locked_retry.line import FAILURES
 from locked_retry.log import Event, say
 
+#: The file descriptors of an engine: its two connections, and its pipe.
+KINDS = frozenset(("TURN", "BELL", "WAKE"))
+#: Those, and the subscription to broadcasts, are in the poller from when they are connected until they are not.
+ONCE = KINDS | {"LISTEN"}
 #: How often to look for an answer when nothing but timers runs (the worker ends).
 LOOK_S = 0.2
 
 
 class Poller(kombu_redis.MultiChannelPoller):
-    """Adds three kinds of file descriptors per channel: TURN, BELL and WAKE. They are read whatever the prefetch."""
+    """Adds three KINDS of file descriptors per channel. They are read whatever the prefetch."""
 
     hub: Any = None
     _alarm: Any = None
+    _reader: Any = None  # what the hub calls for a socket of these
+
+    def run_in(self, hub: Any, on_readable: Callable[[int], object]) -> None:
+        """From now on this hub watches, and calls."""
+        self.hub, self._reader = hub, on_readable
+
+    @property
+    def fds(self) -> dict[int, Any]:
+        """What kombu has the hub watch anew on every round, by a system call each: without what it watches already."""
+        found = super().fds
+        if self.hub is None:
+            return found
+        readers = self.hub.readers
+        return {
+            fd: place for fd, place in found.items() if place[1] not in ONCE or readers.get(fd) != (self._reader, (fd,))
+        }
 
     def _engine_of(self, fileno: int) -> tuple[Engine, str] | None:
         found = self._fd_to_chan.get(fileno)
-        if found is not None and found[1] in ("TURN", "BELL", "WAKE") and found[0].engine is not None:
+        if found is not None and found[1] in KINDS and found[0].engine is not None:
             return found[0].engine, found[1]
         return None
 

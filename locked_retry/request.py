@@ -38,12 +38,14 @@ from locked_retry.lease import LeaseLost
 from locked_retry.log import Event, say
 from locked_retry.session import Held, Session, pause_ms
 from locked_retry.store import Buried, Kind
-from locked_retry.text import describe, encodable, message_text, shown
+from locked_retry.text import describe, encodable, message_text, shown, value_of
 from locked_retry.transport import consumers
 from locked_retry.wellformed import fault_in_body
 
 #: The name of a row begins so when the script could not read its message (turn.lua).
 UNREAD = "raw-"
+
+JSON = "application/json"
 
 #: Set while a retry is planned: the signature that Celery makes for it is then one that is never sent.
 planning: ContextVar[bool] = ContextVar("locked_retry_planning", default=False)
@@ -209,8 +211,7 @@ class LockedRequest(Request):  # type: ignore[misc]
         if self._lost:
             self._crashed(self._lost, again=False)
         super().acknowledge()
-        session = self._locked_session
-        if session is not None and not releases.CALL_SOON_WAKES:
+        if not releases.CALL_SOON_WAKES and (session := self._locked_session) is not None:
             session.wake()
 
     def reject(self, requeue: bool = False) -> None:
@@ -320,14 +321,25 @@ def _check_body(message: Any) -> None:
     Raises DecodeError, InvalidTaskError and ContentDisallowed, which Celery's consumer handles.
     """
     try:
-        payload = message.payload
+        body = _body(message)
     except ContentDisallowed:
         raise
     except Exception as error:
         raise DecodeError(f"its body cannot be decoded: {describe(error)}") from error
-    fault = fault_in_body(payload, message.headers)
+    fault = fault_in_body(body, message.headers)
     if fault:
         raise InvalidTaskError(fault)
+
+
+def _body(message: Any) -> Any:
+    """The decoded body, which Celery asks for too; JSON is read faster than by kombu. Raises what kombu raises."""
+    if message.content_type == JSON and (message.accept is None or JSON in message.accept):
+        try:
+            text = message.body if isinstance(message.body, str) else bytes(message.body).decode()
+            message._decoded_cache = value_of(text)
+        except Exception:
+            pass  # kombu says what is wrong with it
+    return message.payload
 
 
 def body_of(args: Any, kwargs: Any, embed: Any, serializer: str) -> tuple[str, str, str]:

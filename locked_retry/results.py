@@ -60,14 +60,24 @@ def passes(error: Exception) -> bool:
     return not isinstance(error, PERMANENT) and not refused_for_good(error)
 
 
-def keep_trying(store: Callable[[], Any], wait_s: float, about: str, over: Callable[[], bool] = lambda: False) -> Any:
+def keep_trying(
+    store: Callable[[], Any],
+    wait_s: float,
+    about: str,
+    over: Callable[[], bool] = lambda: False,
+    failed: Exception | None = None,
+) -> Any:
     """What `store` returns, tried for so long; None when it was given up, which is reported.
 
-    Raises EncodeError, which is about the value and not about where it goes.
+    failed: what the first try raised, if it has been made. Raises EncodeError, which is about the value and not about
+    where it goes.
     """
     end_s, pause_s = time.monotonic() + wait_s, 0.0
     while True:
         try:
+            if failed is not None:
+                first, failed = failed, None
+                raise first
             if pause_s:
                 time.sleep(pause_s)  # in here, because a time limit of the task may be over meanwhile
             return store()
@@ -144,12 +154,19 @@ class Results:
         return getattr(self._find(), name)
 
     def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, **more: Any) -> Any:
+        failed = None
+        if self._running():
+            try:
+                return getattr(self._find(), name)(task_id, *args, **more)
+            except Exception as error:
+                failed = error
+
         def store() -> Any:
             return getattr(self._find(), name)(task_id, *args, **more)
 
         about = f"{name} {task_id}"
-        if self._running():
-            return keep_trying(store, wait_s, about)
+        if failed is not None:
+            return keep_trying(store, wait_s, about, failed=failed)
         return _writing().put(store, wait_s, about)
 
     def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from locked_retry import lease
-from locked_retry.herd import Herd
+from locked_retry.herd import Herd, Role
 from locked_retry.options import Options
 from locked_retry.store import Answer, Claim, Kind, Renewal, Settle, Turn
 from locked_retry.telemetry import Metrics, sessions, snapshot
@@ -27,6 +27,8 @@ GROWTH = 4.0
 #: Near Redis turns are faster; as small as that would make them they cost more than they save.
 LEAST_TURN_S = 0.02
 LONGEST_REASON = 500
+#: So many ends are sent without waiting for more.
+MOST_WAITING = 100
 #: In one turn: Redis serves nobody else meanwhile.
 MOST_SETTLES = 350
 #: A worker this far away sends fewer turns, with more of them.
@@ -54,7 +56,6 @@ class Held:
     killed: bool = False
     lost: bool = False  # no longer ours; its settle is sent all the same, to be refused and recorded
     settle: Settle | None = None  # decided, to be sent when Celery acknowledges
-    doubt: str = ""  # why Celery is going to reject it, if it does
 
 
 def _settle(held: Held, kind: Kind, delay_ms: int, reason: str, message: str = "") -> Settle:
@@ -158,6 +159,16 @@ class Session:
         wanted = len(self.running) + int(self._base + ahead)
         return min(wanted, prefetch) if prefetch else wanted
 
+    def rests(self, now_s: float, room: int) -> bool:
+        """Whether nothing is certainly worth a turn, whatever the queues are. Asked on each round of the loop."""
+        if self.hungry and room > 0:
+            return False
+        if now_s >= self._maintain_at_s or (self.held and now_s >= self._renew_at_s):
+            return False
+        if self.outbox and (self._flush_at_s is None or now_s >= self._flush_at_s or len(self.outbox) >= MOST_WAITING):
+            return False
+        return self.herd.role is Role.NONE  # else it may have to say that it is elsewhere now
+
     def next_turn(
         self, now_s: float, room: int, queue_keys: Sequence[str], queues: int, fair: bool = True
     ) -> Turn | None:
@@ -167,7 +178,7 @@ class Session:
         renew = bool(self.held) and now_s >= self._renew_at_s
         may_claim = queues > 0 and now_s >= self._claim_at_s
         claim = self.hungry and room > 0 and may_claim
-        flush = self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= 100)
+        flush = self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= MOST_WAITING)
         eager = claim and (not self.outbox or len(self.held) <= room)
         want = min(max(room, 0), self.options.most_claims) if may_claim else 0
         herd = self.herd.joins(queue_keys, want)

@@ -28,7 +28,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from locked_retry import releases
-from locked_retry.delivery import deliver
+from locked_retry.delivery import deliver, reason_for
 from locked_retry.engine import Engine
 from locked_retry.failures import fail
 from locked_retry.guard import Guard
@@ -94,7 +94,7 @@ class QoS(kombu_redis.QoS):
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         session = self.channel.turn_session
         held = session.held.get(delivery_tag) if session is not None else None
-        reason = held.doubt if held is not None and held.doubt else "rejected"
+        reason = reason_for(self.channel, held.claim) if held is not None and held.settle is None else ""
         if self.channel.session_end(delivery_tag, Kind.REQUEUE if requeue else Kind.DEAD, reason):
             virtual.QoS.ack(self, delivery_tag)
         else:
@@ -145,6 +145,8 @@ class ChannelMixin:
 
     QoS = QoS
     engine: Engine | None = None
+    _keyed: tuple[list[str], tuple[str, ...]] = ([], ())
+    _sorted_out: tuple[list[str], tuple[str | None, ...]] = ([], ())
     keeper: Keeper | None = None
     took_turns = False
     listen_after_s = 0.0
@@ -220,14 +222,19 @@ class ChannelMixin:
 
     @property
     def active_queues(self: Any) -> list[str]:
-        """The queues left to kombu's BRPOP: those without acknowledgements."""
-        return [q for q in super().active_queues if q not in self._turn_queues]
+        """The queues left to kombu's BRPOP: those without acknowledgements. Asked on each round of the loop."""
+        known = (*self._active_queues, None, *self._turn_queues, None, *self.active_fanout_queues)
+        if known != self._sorted_out[1]:
+            self._sorted_out = [q for q in super().active_queues if q not in self._turn_queues], known
+        return self._sorted_out[0]
 
     def turn_queue_keys(self: Any, order: QueueOrder | None = None) -> tuple[list[str], tuple[str, ...]]:
         """The lists to claim from (for each priority every queue), and the queues' names; in the order of a turn."""
         queues = tuple(self._turn_queues) if order is None else order.next(self._turn_queues)
-        keys = [self.global_keyprefix + self._q_for_pri(q, pri) for pri in self.priority_steps for q in queues]
-        return keys, queues
+        if queues != self._keyed[1]:  # each round of the loop asks
+            keys = [self.global_keyprefix + self._q_for_pri(q, pri) for pri in self.priority_steps for q in queues]
+            self._keyed = keys, queues
+        return self._keyed
 
     def cycle_connect(self: Any, line: Any, kind: str) -> Any:
         """The line's connection, connected and watched."""
@@ -364,7 +371,7 @@ class Transport(kombu_redis.Transport):
         self.cycle = Poller()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        self.cycle.hub = loop
+        self.cycle.run_in(loop, self.on_readable)
         super().register_with_event_loop(connection, loop)
         releases.keep_polling(self.cycle, loop)
 

@@ -22,6 +22,7 @@ local function identify(raw)
   local tag = type(properties.delivery_tag) == 'string' and properties.delivery_tag or redis.sha1hex(raw)
   if type(headers.id) ~= 'string' then return headers, tag, tag end
   local retries, nesting = tonumber(headers.retries) or 0, tonumber(headers.replaced_task_nesting) or 0
+  if retries == 0 and nesting == 0 and not headers.lr then return headers, headers.id, tag end
   local generation = int(retries) .. '~' .. int(nesting) .. '~'
   if type(headers.lr) == 'string' and string.sub(headers.lr, 1, #generation) == generation then
     return headers, string.sub(headers.lr, #generation + 1), tag
@@ -31,6 +32,7 @@ local function identify(raw)
 end
 
 local fence = tonumber(redis.call('GET', FENCE) or '0') or 0
+local lease_end = int(now_ms + lease_ms)
 
 local function drop()
   seen.dropped = seen.dropped + 1
@@ -53,7 +55,8 @@ local function beside(row, submission) return row .. '#' .. submission end
 
 -- Whether a submission is complete: under the row of its task id, or under the row that it had beside another one's.
 local function was_completed(row, submission, says)
-  local records = redis.call('MGET', done_key(row), done_key(beside(row, submission))) -- nil for what is no string
+  local records = redis.call('MGET', done_key(row), done_key(beside(row, submission))) -- false for what is no string
+  if not (records[1] or records[2]) then return false end
   for number = 1, 2 do
     local by, submissions = read_record(records[number])
     if by and string.find(submissions, ' ' .. submission .. ' ', 1, true) then return true end
@@ -91,15 +94,16 @@ local function claim(raw, number)
     return name, row -- it may have been woken for it
   end
   fence = math.max(fence + 1, now_us)
-  redis.call('ZADD', LEASE, int(now_ms + lease_ms), row)
-  redis.call('HSET', key, 'st', 'r', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'f', int(fence), 'w', me,
+  local token = int(fence)
+  redis.call('ZADD', LEASE, lease_end, row)
+  redis.call('HSET', key, 'st', 'r', 'msg', raw, 'q', list, 'tag', tag, 'nw', submission, 'f', token, 'w', me,
     'tn', turn)
   if name ~= '' then
     redis.call('HSET', key, 'lk', name)
-    redis.call('HSET', lock_key(name), 'o', row, 'f', int(fence))
+    redis.call('HSET', lock_key(name), 'o', row, 'f', token)
   end
   if type(headers.lr_job) == 'string' then redis.call('HSET', key, 'jb', headers.lr_job) end
-  claims[#claims + 1] = { row, int(fence), tonumber(v[5]) or 0, tonumber(v[6]) or 0, number, raw }
+  claims[#claims + 1] = { row, token, tonumber(v[5]) or 0, tonumber(v[6]) or 0, number, raw }
 end
 
 -- What is popped without being claimed (duplicates, what is parked) is work, too: the next turn goes on.

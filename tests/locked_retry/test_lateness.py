@@ -5,6 +5,7 @@ kombu's hub computes how long it sleeps before it calls `on_poll_start`. bench/w
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,28 @@ def test_a_hub_that_has_computed_its_sleep_is_woken_when_something_is_due() -> N
     poller.arm()
     assert _sleeps_s(hub) <= 0.02, "what is due first is not put off"
     hub.close()
+
+
+def test_the_hub_is_asked_once_to_watch_a_socket() -> None:
+    """kombu asks it on every round, which is a system call for each socket: a tenth of what the loop did."""
+    hub, poller, fd = Hub(), Poller(), os.open(os.devnull, os.O_RDONLY)
+    channel = SimpleNamespace(engine=None)
+    reader, writer = os.pipe()
+    try:
+        poller.run_in(hub, poller.on_readable)
+        poller._fd_to_chan.update({reader: (channel, "TURN"), fd: (channel, "BRPOP")})
+        assert set(poller.fds) == {reader, fd}
+        hub.add_reader(reader, poller.on_readable, reader)
+        assert set(poller.fds) == {fd}, "what is kombu's may have been taken from the poller alone"
+        hub.add_reader(reader, print, reader)
+        assert set(poller.fds) == {reader, fd}, "the number was another's meanwhile"
+        hub.add_reader(reader, poller.on_readable, reader)
+        hub.remove(reader)
+        assert set(poller.fds) == {reader, fd}, "it has been forgotten"
+    finally:
+        hub.close()
+        for each in (reader, writer, fd):
+            os.close(each)
 
 
 def test_an_end_in_the_thread_of_the_loop_sets_its_alarm(redis: Redis, shared_server: Server) -> None:

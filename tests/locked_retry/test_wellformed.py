@@ -7,8 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from kombu.utils import json as kombu_json
 
-from locked_retry.text import describe, encodable, message_text, shown
+from locked_retry.text import describe, encodable, message_text, shown, value_of
 from locked_retry.wellformed import fault_in, fault_in_body, without_faults
 
 GOOD: dict[str, Any] = {
@@ -193,3 +196,32 @@ def test_a_message_is_json_for_others_too(value: Any) -> None:
 
 def test_a_whole_surrogate_pair_stays() -> None:
     assert message_text({"x": "\U0001f600"}) == '{"x": "\\ud83d\\ude00"}'
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["__type__", "uuid", "bytes", "\\u"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text() | st.sampled_from(["__type__", "__value__"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def _read(read: Any, text: str) -> Any:
+    try:
+        return read(text)
+    except Exception as error:
+        return type(error)
+
+
+@given(_JSON, st.booleans(), st.booleans())
+@example({"__type__": "uuid", "__value__": "0" * 32}, True, False)
+@example({"__type__": "nonsense", "__value__": 1}, True, False)
+def test_json_is_read_as_kombu_reads_it(value: Any, ascii_only: bool, spelled: bool) -> None:
+    """However its own types are spelled, and whatever is no JSON."""
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    if spelled:
+        text = text.replace("__type__", "\\u005f_type\\u005F_")
+    for one in (text, text[:-1], f"\ufeff{text}"):
+        assert _read(value_of, one) == _read(kombu_json.loads, one)
