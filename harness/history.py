@@ -134,9 +134,9 @@ class FaultInterval:
     """One fault as it happened.
 
     proven: evidence that it bit the traffic of its target was found; held: it was still in force right before its heal
-    (True for what has no duration); healed: its heal was verified. unused: a link that nothing has used in the whole
-    case, and that nothing has to use. `killed_pids` are processes it ended (their open attempts ended at `injected_ns`
-    at the latest), `stopped_pids` those that stood still meanwhile.
+    (True for what has no duration), at `seen_ns`; healed: its heal was verified. unused: a link that nothing has used
+    in the whole case, and that nothing has to use. `killed_pids` are processes it ended (their open attempts ended at
+    `injected_ns` at the latest), `stopped_pids` those that stood still meanwhile.
     """
 
     kind: str
@@ -151,6 +151,7 @@ class FaultInterval:
     held: bool = True
     unused: bool = False
     hits: tuple[Hit, ...] = ()
+    seen_ns: int = NEVER  # when it was last seen in force
 
     @property
     def role(self) -> str:

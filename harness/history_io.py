@@ -217,6 +217,7 @@ def _changed(old: FaultInterval | None, event: events.FaultChanged) -> FaultInte
         held=before.held and state != "vanished",
         unused=before.unused or state == "unused",
         hits=event.hits or before.hits,
+        seen_ns=event.at_ns if state == "held" else before.seen_ns,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from harness.checker.evidence import Evidence
 from harness.checker.faults import FOREVER, idle
@@ -88,7 +89,8 @@ class Paces:
     def _measure(self, phase: Phase) -> Pace:
         times = self._times
         low, high = bisect_left(times, phase.begun_ns), bisect_left(times, phase.ended_ns)
-        begin_ns, end_ns, effects = phase.begun_ns, phase.ended_ns, high - low
+        begin_ns, end_ns = phase.begun_ns, phase.ended_ns
+        effects = high - low if self.drained else self._in_time(phase, times[low:high])
         if self.drained and effects and not self._work_left(phase.ended_ns):
             end_ns = times[high - 1]  # the queue was empty from here on
             if phase.name is PhaseName.BASELINE:
@@ -102,6 +104,21 @@ class Paces:
             return Pace(phase, None, effects, span_ns)
         steady_tps = self._steady_tps(phase, times[low:high])
         return Pace(phase, effects / seconds(span_ns), effects, span_ns, steady_tps, self._completed_tps(phase))
+
+    def _in_time(self, phase: Phase, effects: Sequence[int]) -> int:
+        """How many of a phase's effects are its rate.
+
+        What comes after the last moment at which a fault was seen in force counts up to what fell due meanwhile: the
+        rest makes good what the fault held up. A heal that takes its time would be credited with the backlog else.
+        """
+        faults = self._evidence.history.faults
+        seen_ns = max((fault.seen_ns for fault in faults if not idle(fault)), default=NEVER)
+        if seen_ns < phase.begun_ns:
+            return len(effects)
+        before = bisect_left(effects, seen_ns)
+        after_ns = max(0, phase.ended_ns - seen_ns)
+        due = ceil(phase.offered * after_ns / (phase.ended_ns - phase.begun_ns))
+        return before + min(len(effects) - before, due)
 
     def _steady_tps(self, phase: Phase, effects: Sequence[int]) -> float | None:
         if self.drained or phase.name is not PhaseName.BASELINE or not effects:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from checker_histories import load
 from checker_known import FAIL, NOT_CLAIMED, PASS, PERMANENT, UNKNOWN, known
 from checker_loads import BASELINE, FAULT, NO_PACE, PREFILL, H, open_load, spans
@@ -97,6 +99,35 @@ def _() -> H:
     builder = H().slo(1000).phase(BASELINE, 0, 200, 20)
     load(builder, 0, 200, 100)
     return builder
+
+
+def _caught_up(*seen: float | None, unused: bool = False, offered: int = 200) -> H:
+    """A fault at half of the load from 2000 on, which is over at 2800: the backlog is made good by 3000."""
+    builder = open_load(((2800, 600), (3000, 200)), target=1000)
+    builder.set(faults=(), planned_faults=0, phases=())
+    for at in seen:
+        builder.fault(2000, 2900, seen=at)
+    if unused:
+        builder.fault(2000, 2900, proven=False, unused=True, seen=2999)
+    builder.phase(BASELINE, 0, 2000, 400).phase(FAULT, 2000, 3000, offered)
+    return builder.slo(1000, phases=frozenset({FAULT}))
+
+
+_KEPT = "fault 200.0/s >= 190.0/s"
+_MISSED = "fault 120.0/s < 190.0/s"
+for _name, _outcome, _tps, _reason, _made in (
+    ("what is made good after the heal is not the fault's rate", FAIL, 120.0, _MISSED, lambda: _caught_up(2800)),
+    ("the last of several faults", FAIL, 120.0, _MISSED, lambda: _caught_up(2300, 2800, 2100)),
+    ("a link that nobody uses", FAIL, 120.0, _MISSED, lambda: _caught_up(2800, unused=True)),
+    ("seen at the end of the phase", PASS, 200.0, _KEPT, lambda: _caught_up(3000)),
+    ("seen after it", PASS, 200.0, _KEPT, lambda: _caught_up(3400)),
+    ("seen as it begins", PASS, 100.0, "fault 100.0/s >= 95.0/s", lambda: _caught_up(2000, offered=100)),
+    ("never seen in force", PASS, 200.0, _KEPT, lambda: _caught_up(None)),
+):
+
+    @known(_name, Rule.THROUGHPUT, _outcome, _tps, _reason, expression=_ANY)
+    def _(made: Callable[[], H] = _made) -> H:
+        return made()
 
 
 def _drain(tps: float = 400, *, target: float = 300, until: float = 3000, lost: int = 0, operations: int = 800) -> H:

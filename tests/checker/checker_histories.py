@@ -120,11 +120,14 @@ class HistoryBuilder:
         kind: str = "worker_kill",
         target: str = "worker-1",
         evidence: str = "",
+        seen: float | None = None,
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
         fault = FaultInterval(
             kind, target, ns(at), ns(until), proven, healed, held=held, unused=unused, evidence=evidence, **pids
         )
+        if seen is not None:
+            fault = replace(fault, seen_ns=ns(seen))
         self._history.faults += (fault,)
         self._history.planned_faults += 1
         return self

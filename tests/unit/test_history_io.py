@@ -43,6 +43,12 @@ def test_a_fault_is_put_together_from_its_changes() -> None:
     )
 
 
+def test_when_a_fault_was_last_seen_in_force_is_kept() -> None:
+    history = History()
+    read_events([_fault(10, "injected"), _fault(11, "proven"), _fault(17, "held"), _fault(20, "healed")], history)
+    assert (history.faults[0].seen_ns, history.faults[0].healed_ns) == (17, 20)
+
+
 def test_what_a_fault_stopped_is_kept_when_it_is_healed() -> None:
     history = History()
     read_events([_fault(10, "injected"), _fault(11, "proven", stopped_pids=(7, 8)), _fault(20, "healed")], history)
