@@ -161,7 +161,7 @@ def _killed_often(server: Server) -> None:
 
 
 CONDITIONS = {
-    "loading": Condition(_loading, _loaded, "loading", most_lines=6),
+    "loading": Condition(_loading, _loaded, "loading", most_lines=10),
     "busy": Condition(_busy, _not_busy, "BUSY"),
     "misconf": Condition(_misconf, _saved, "configured to save RDB"),
     "no_replicas": Condition(_no_replicas, _replicas, "NOREPLICAS"),
