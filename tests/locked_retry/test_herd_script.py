@@ -268,7 +268,7 @@ def test_keys_that_somebody_has_overwritten(redis: Redis, key: str, value: str) 
             member.herd.blocked = False
             member.turn()
             for claim in member.claims:
-                member.end(claim, Kind.RETRY, 300)
+                member.end(claim, Kind.RETRY, 900)  # soon enough to be looked after, and not due before the end
     assert stat(redis, "claimed") == 6
     redis.delete(WATCH)
     assert [m.turn() for m in members] == [Role.WATCH, Role.ASLEEP, Role.ASLEEP]
