@@ -13,6 +13,7 @@ from stack_support import add_link, ran, started
 from talking import talking
 from waiting import until
 
+from faults import nemesis
 from faults.base import Link, PingResult
 from faults.command_api import CommandClient
 from faults.nemesis import FaultState
@@ -118,6 +119,22 @@ def test_traffic_may_come_late(stack: LocalStack, link_of: MakeLink) -> None:
         assert course.nemesis.heal_all()
     assert course.states() == [INJECTED, PROVEN, HELD, HEALED]
     assert "1 connection of" in course.said(PROVEN)
+
+
+def test_a_fault_is_held_until_its_role_has_met_it(
+    stack: LocalStack, link_of: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle worker may say nothing for as long as it was planned. For how much longer it is held has an end."""
+    monkeypatch.setattr(nemesis, "LONGER_S", 60.0)
+    link = link_of()
+    with connected(link) as client:
+        course = started(stack, fault("latency", link, hold_s=0.2, round_trip_ms=4), links=[link])
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 0.6, "longer than it was planned")
+        assert course.states() == [INJECTED]
+        client.ping()
+        until(lambda: HEALED in course.states(), "it is healed at once", 20)
+    assert course.states() == [INJECTED, PROVEN, HELD, HEALED]
 
 
 def test_traffic_may_come_during_the_last_look(stack: LocalStack, link_of: MakeLink) -> None:
