@@ -85,7 +85,7 @@ def keep_trying(
             raise
         except Exception as error:
             if time.monotonic() >= end_s or not passes(error) or over():
-                say(Event.RESULT_LOST, quiet=not wait_s, result=about, error=error)
+                say(Event.RESULT_LOST, quiet=wait_s <= 0, result=about, error=error)
                 return None
         pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
 
@@ -154,7 +154,7 @@ class Results:
         return getattr(self._find(), name)
 
     def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, **more: Any) -> Any:
-        failed = None
+        failed, began_s = None, time.monotonic()
         if self._running():
             try:
                 return getattr(self._find(), name)(task_id, *args, **more)
@@ -166,7 +166,7 @@ class Results:
 
         about = f"{name} {task_id}"
         if failed is not None:
-            return keep_trying(store, wait_s, about, failed=failed)
+            return keep_trying(store, wait_s - (time.monotonic() - began_s), about, failed=failed)
         return _writing().put(store, wait_s, about)
 
     def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:

@@ -108,16 +108,18 @@ class Paces:
     def _in_time(self, phase: Phase, effects: Sequence[int]) -> int:
         """How many of a phase's effects are its rate.
 
-        What comes after the last moment at which a fault was seen in force counts up to what fell due meanwhile: the
-        rest makes good what the fault held up. A heal that takes its time would be credited with the backlog else.
+        What comes after a fault was seen in force for the last time that had been there for most of the phase counts up
+        to what fell due meanwhile: the rest makes good what the fault held up. A heal that takes its time would be
+        credited with the backlog else. Where faults come and go within a phase, it is the phase as a whole that counts.
         """
-        faults = self._evidence.history.faults
-        seen_ns = max((fault.seen_ns for fault in faults if not idle(fault)), default=NEVER)
-        if seen_ns < phase.begun_ns:
+        span_ns = phase.ended_ns - phase.begun_ns
+        faults = [fault for fault in self._evidence.history.faults if not idle(fault)]
+        most = [f.seen_ns for f in faults if 2 * (f.seen_ns - max(f.injected_ns, phase.begun_ns)) >= span_ns]
+        seen_ns = min(most, default=phase.ended_ns)
+        if seen_ns >= phase.ended_ns:
             return len(effects)
         before = bisect_left(effects, seen_ns)
-        after_ns = max(0, phase.ended_ns - seen_ns)
-        due = ceil(phase.offered * after_ns / (phase.ended_ns - phase.begun_ns))
+        due = ceil(phase.offered * (phase.ended_ns - seen_ns) / span_ns)
         return before + min(len(effects) - before, due)
 
     def _steady_tps(self, phase: Phase, effects: Sequence[int]) -> float | None:

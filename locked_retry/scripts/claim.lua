@@ -65,12 +65,23 @@ local function was_completed(row, submission, says)
   return false
 end
 
+-- The end of this row was stopped after its completion record had been written: what is left of it has no other use.
+local function forget_completed(row, submission)
+  local v = read_row(row, 'st', 'nw', 'jb')
+  if v[1] ~= 'q' or v[2] ~= submission then return end
+  redis.call('DEL', row_key(row))
+  if v[3] then mark(v[3], DONE) end
+end
+
 -- `raw` is still in its list. Returns a lock that has to be freed when it no longer is, and for which row.
 local function claim(raw, number)
   local list = KEYS[7 + number]
   local headers, row, tag = identify(raw)
   local submission, says = submission_of(headers, list)
-  if was_completed(row, submission, says) then return drop() end
+  if was_completed(row, submission, says) then
+    forget_completed(row, submission)
+    return drop()
+  end
   local v = read_row(row, 'st', 'tag', 'q', 'msg', 'c', 'rt', 'pk', 'nw', 'mc')
   if v[8] and v[8] ~= submission and type(headers.lr) ~= 'string' then -- another submission, which has not ended yet
     row = beside(row, submission)
@@ -119,10 +130,15 @@ local function read_paused()
   end
 end
 
+local may_pop = {}
 local function next_in(list)
   if broken_lists[list] or paused[list] then return false end
-  local raw = redis.pcall('LINDEX', list, -1)
-  if type(raw) ~= 'table' then return raw end
+  if not may_pop[list] then -- asked once, of none: what is claimed has to go
+    local none = redis.pcall('RPOP', list, 0)
+    may_pop[list] = type(none) ~= 'table' or not none.err
+  end
+  local raw = may_pop[list] and redis.pcall('LINDEX', list, -1)
+  if may_pop[list] and type(raw) ~= 'table' then return raw end
   broken_lists[list] = true
   count('broken')
   return false

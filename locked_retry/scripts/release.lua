@@ -6,6 +6,7 @@
 
 if #ARGV % 3 ~= 1 then return redis.error_reply('ERR locked_retry: malformed release') end
 local released = {}
+redis.call('HDEL', WORKER, '-') -- what a full Redis allows comes first: it then refuses none of the others
 for at = 2, #ARGV, 3 do
   local row, seen, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local v = read_row(row, 'st', 'q', 'msg')

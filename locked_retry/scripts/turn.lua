@@ -138,7 +138,7 @@ end
 local function remembered(fence, submissions, one)
   local kept = {}
   for each in string.gmatch(submissions or '', '%S+') do kept[#kept + 1] = each end
-  if one then kept[#kept + 1] = one end
+  if one and not string.find(submissions or '', ' ' .. one .. ' ', 1, true) then kept[#kept + 1] = one end
   if #kept == 0 then return fence end
   return fence .. ' ' .. table.concat(kept, ' ', math.max(1, #kept - MOST_SUBMISSIONS + 1)) .. ' '
 end

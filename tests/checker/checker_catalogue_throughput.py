@@ -101,15 +101,15 @@ def _() -> H:
     return builder
 
 
-def _caught_up(*seen: float | None, unused: bool = False, offered: int = 200) -> H:
+def _caught_up(*seen: float | None, unused: bool = False, begun: float = 2000) -> H:
     """A fault at half of the load from 2000 on, which is over at 2800: the backlog is made good by 3000."""
     builder = open_load(((2800, 600), (3000, 200)), target=1000)
     builder.set(faults=(), planned_faults=0, phases=())
     for at in seen:
-        builder.fault(2000, 2900, seen=at)
+        builder.fault(begun, 2900, seen=at)
     if unused:
-        builder.fault(2000, 2900, proven=False, unused=True, seen=2999)
-    builder.phase(BASELINE, 0, 2000, 400).phase(FAULT, 2000, 3000, offered)
+        builder.fault(2000, 2900, proven=False, unused=True, seen=2600)
+    builder.phase(BASELINE, 0, 2000, 400).phase(FAULT, 2000, 3000, 200)
     return builder.slo(1000, phases=frozenset({FAULT}))
 
 
@@ -117,11 +117,15 @@ _KEPT = "fault 200.0/s >= 190.0/s"
 _MISSED = "fault 120.0/s < 190.0/s"
 for _name, _outcome, _tps, _reason, _made in (
     ("what is made good after the heal is not the fault's rate", FAIL, 120.0, _MISSED, lambda: _caught_up(2800)),
-    ("the last of several faults", FAIL, 120.0, _MISSED, lambda: _caught_up(2300, 2800, 2100)),
+    ("the first of several that is gone", FAIL, 120.0, _MISSED, lambda: _caught_up(2900, 2800, 2990)),
+    ("faults that have come and gone before", FAIL, 120.0, _MISSED, lambda: _caught_up(2300, 2800, 2100)),
     ("a link that nobody uses", FAIL, 120.0, _MISSED, lambda: _caught_up(2800, unused=True)),
+    ("for half of the phase", FAIL, 150.0, "fault 150.0/s < 190.0/s", lambda: _caught_up(2500)),
+    ("for less than half of the phase", PASS, 200.0, _KEPT, lambda: _caught_up(2499)),
+    ("from its middle on", PASS, 200.0, _KEPT, lambda: _caught_up(2800, begun=2400)),
+    ("since before it", FAIL, 120.0, _MISSED, lambda: _caught_up(2800, begun=1500)),
     ("seen at the end of the phase", PASS, 200.0, _KEPT, lambda: _caught_up(3000)),
     ("seen after it", PASS, 200.0, _KEPT, lambda: _caught_up(3400)),
-    ("seen as it begins", PASS, 100.0, "fault 100.0/s >= 95.0/s", lambda: _caught_up(2000, offered=100)),
     ("never seen in force", PASS, 200.0, _KEPT, lambda: _caught_up(None)),
 ):
 

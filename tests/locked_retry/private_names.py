@@ -27,6 +27,7 @@ def _of(owner: str, *rows: tuple[str, str], since: Release = (0, 0), set_in: str
 
 
 NAMES: tuple[Name, ...] = (
+    *_of("kombu.serialization:registry", ("_decoders", "whether the application has a JSON of its own")),
     *_of("kombu.message:Message", ("_decoded_cache", "a body that was read already is not read again")),
     *_of(
         "kombu.transport.redis:Channel",
