@@ -14,8 +14,8 @@ import pytest
 from conftest import Server
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, row, state
-from types_support import CALLS, KEYS_OF_ALL, PLACES, World, homes, work_off
+from table_support import KEYS, Kind, Worker, message, row, settle, state
+from types_support import CALLS, KEYS_OF_ALL, PLACES, World, homes, script, work_off
 
 import locked_retry
 from locked_retry.dead_letters import Tools
@@ -81,3 +81,71 @@ def _refused(world: World, name: str) -> Any:
     except ResponseError as error:
         return error
     return None
+
+
+def _may(redis: Redis, *rules: str) -> None:
+    redis.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">secret", "+@all", "~*", "allchannels", *rules)
+
+
+def test_an_end_that_was_stopped_after_its_record_leaves_nothing(redis: Redis, shop: Redis) -> None:
+    """Its message comes back, and is a duplicate; the row stayed for ever, and its shard was never counted."""
+    script(redis, "job", ("joins",), "j", "what", "all", 3_600_000, '{"total": \1total\1}', 0)
+    script(redis, "shard", ("q",), "j", 1, "1", "0", "j/1", message("j/1", lr_job="j/1"), 1)
+    _may(redis)
+    worker = Worker(shop)
+    (claim,) = worker.turn(want=1).claims
+    _may(redis, "-del")
+    with pytest.raises(ResponseError):
+        worker.turn(settles=(settle(claim, Kind.OK),))
+    assert redis.exists(KEYS.done("j/1")) and state(redis, "j/1") == "r"
+    redis.zadd("lr:lease", {"j/1": 1})
+    other = Worker(redis, "w2")
+    assert other.turn(want=5).claims == () and not redis.exists(KEYS.row("j/1"))
+    assert redis.hget("lr:job:j", "done") == b"1" and redis.llen("joins") == 1
+    assert list(Tools(redis).audit()) == []
+
+
+def test_an_end_that_is_repeated_notes_its_submission_once(redis: Redis, shop: Redis) -> None:
+    _may(redis)
+    worker = Worker(shop)
+    (first,) = worker.claim(message("a", lr_new="s1"))
+    worker.end(first, Kind.OK)
+    (second,) = worker.claim(message("a", lr_new="s2"))
+    _may(redis, "-del")
+    for _ in range(20):
+        with pytest.raises(ResponseError):
+            worker.end(second, Kind.OK)
+    _may(redis)
+    assert worker.end(second, Kind.OK) == "o"
+    assert worker.claim(message("a", lr_new="s1")) == ()
+
+
+def test_a_list_that_nothing_may_be_taken_from_is_left_alone(redis: Redis, shop: Redis) -> None:
+    """Its messages were claimed, and came back at each lease's end, one more each time."""
+    _may(redis, "-rpop")
+    redis.lpush("q", message("a"), message("b"))
+    worker = Worker(shop)
+    for _ in range(3):
+        answer = worker.turn(want=5)
+        assert (answer.claims, answer.broken) == ((), ("q",))
+    assert redis.llen("q") == 2 and not redis.exists("lr:lease", KEYS.row("a"))
+
+
+@pytest.mark.parametrize("name", ["release", "requeue", "restore", "purge"])
+def test_what_makes_room_is_done_when_redis_is_full(world: World, name: str) -> None:
+    """Scripts begin with what a full Redis allows. It then refuses nothing else of them."""
+    world.restore()
+    redis = world.redis
+    redis.config_set("maxmemory-policy", "noeviction")
+    redis.config_set("maxmemory", 1)
+    try:
+        assert _refused(world, name) is None
+    finally:
+        redis.config_set("maxmemory", 0)
+    done = {
+        "release": lambda: state(redis, "later") == "q",
+        "requeue": lambda: state(redis, "gone") == "q",
+        "restore": lambda: not redis.hexists("unacked", "tag"),
+        "purge": lambda: not redis.exists(KEYS.row("gone")),
+    }
+    assert done[name]()

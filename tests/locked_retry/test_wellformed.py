@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from kombu import serialization
+from kombu.exceptions import ContentDisallowed
+from kombu.message import Message
 from kombu.utils import json as kombu_json
 
+from locked_retry.request import _body
 from locked_retry.text import describe, encodable, message_text, shown, value_of
 from locked_retry.wellformed import fault_in, fault_in_body, without_faults
 
@@ -225,3 +229,21 @@ def test_json_is_read_as_kombu_reads_it(value: Any, ascii_only: bool, spelled: b
         text = text.replace("__type__", "\\u005f_type\\u005F_")
     for one in (text, text[:-1], f"\ufeff{text}"):
         assert _read(value_of, one) == _read(kombu_json.loads, one)
+
+
+def test_a_json_of_the_applications_own_is_read_by_it() -> None:
+    """Its bodies may look like nothing that Celery knows until they are decoded."""
+    known = serialization.registry._encoders["json"], serialization.registry._decoders["application/json"]
+    serialization.register("json", lambda value: "", lambda text: [[], {}, {"own": text}], "application/json", "utf-8")
+    try:
+        message = Message(body=b'"packed"', content_type="application/json", accept={"application/json"})
+        assert _body(message) == [[], {}, {"own": b'"packed"'}]
+    finally:
+        serialization.registry._encoders["json"], serialization.registry._decoders["application/json"] = known
+    assert _body(Message(body=b"[[],{},{}]", content_type="application/json", accept={"application/json"})) == [
+        [],
+        {},
+        {},
+    ]
+    with pytest.raises(ContentDisallowed):
+        _body(Message(body=b"[[],{},{}]", content_type="application/json", accept={"application/x-yaml"}))
