@@ -78,7 +78,7 @@ def naive_undue(history: History, contract: Contract) -> set[int]:
     undue = set()
     for op in history.final.dead & sent - set(history.effects.op) - history.permanent:
         ends = [end for other, end in zip(history.attempts.op, history.attempts.outcome, strict=True) if other == op]
-        crashes = ends.count(AttemptOutcome.OPEN)
+        crashes = ends.count(AttemptOutcome.OPEN) + ends.count(AttemptOutcome.CRASHED)
         failures = len(ends) - crashes - ends.count(AttemptOutcome.OK)
         crashed = contract.max_crashes is not None and crashes >= contract.max_crashes
         if failures < contract.max_attempts and not crashed:
