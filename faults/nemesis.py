@@ -159,7 +159,7 @@ class Nemesis:
             if self._inject(index, fault):
                 told = self._prove(index, fault, planned.hold_s, heal_s)
                 if not told and fault.in_force and not fault.unused():
-                    told, heal_s = self._hold_on(index, fault, heal_s)
+                    told = self._hold_on(index, fault, heal_s + LONGER_S)
                 self._wait_until(heal_s - fault.look_s if fault.lasts else heal_s)
                 self._look_again(index, fault, told)
         except BaseException as error:  # what should not happen must neither prove anything nor stop the heal
@@ -211,17 +211,15 @@ class Nemesis:
             poll_s = min(1.3 * poll_s, SLOWEST_POLL_S)
         return True
 
-    def _hold_on(self, index: int, fault: Fault, heal_s: float) -> tuple[bool, float]:
-        """Hold it for longer, until its role has met it: an idle worker may say nothing for as long as it was planned.
-
-        Whether that was said, and when to heal.
+    def _hold_on(self, index: int, fault: Fault, give_up_s: float) -> bool:
+        """Hold it until its role has met it: an idle worker may say nothing for as long as it was planned. Whether that
+        was said.
         """
-        give_up_s = heal_s + LONGER_S
         while not self._decide(index, fault, last=False):
             left_s = give_up_s - time.monotonic()
             if left_s <= 0 or self._stop.wait(min(POLL_S, left_s)):
-                return False, time.monotonic()
-        return True, max(heal_s, time.monotonic())
+                return False
+        return True
 
     def _decide(self, index: int, fault: Fault, *, last: bool) -> bool:
         """Say what `prove` comes to, if it comes to something or this is the last chance. Whether it was said."""

@@ -47,7 +47,7 @@ def deliver(channel: Any, claim: Claim, queue: str, claimed_at_s: float) -> None
 def _read(channel: Any, claim: Claim) -> tuple[Any, str]:
     """The message, and what is wrong with it."""
     try:
-        payload = value_of(claim.raw.decode())
+        payload = value_of(claim.raw)
     except Exception as error:  # also RecursionError, and what kombu's own types raise
         return None, f"not a JSON message: {describe(error)}"
     fault = fault_in(payload)
@@ -69,8 +69,7 @@ def _eta(channel: Any, payload: Any) -> Any:
 def _body(channel: Any, payload: Any) -> dict[str, Any]:
     """Of protocol 1. Empty for what is none: Celery is going to say so."""
     try:
-        text = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
-        body = value_of(text if isinstance(text, str) else text.decode())
+        body = value_of(channel.decode_body(payload["body"], payload["properties"].get("body_encoding")))
     except Exception:
         return {}
     return body if isinstance(body, dict) else {}
@@ -101,7 +100,7 @@ def _address(payload: Any, claim: Claim, claimed_at_s: float, lease_s: float) ->
 
 def reason_for(channel: Any, claim: Claim) -> str:
     """Why Celery rejects a message that was handed over: it gives no reason."""
-    name, known = value_of(claim.raw.decode())["headers"].get("task"), channel.known_tasks()
+    name, known = value_of(claim.raw)["headers"].get("task"), channel.known_tasks()
     if name is None or not known or any(name in tasks for tasks in known):
         return "rejected"
     return f"no task {name!r} is registered here"

@@ -60,24 +60,14 @@ def passes(error: Exception) -> bool:
     return not isinstance(error, PERMANENT) and not refused_for_good(error)
 
 
-def keep_trying(
-    store: Callable[[], Any],
-    wait_s: float,
-    about: str,
-    over: Callable[[], bool] = lambda: False,
-    failed: Exception | None = None,
-) -> Any:
+def keep_trying(store: Callable[[], Any], wait_s: float, about: str, over: Callable[[], bool] = lambda: False) -> Any:
     """What `store` returns, tried for so long; None when it was given up, which is reported.
 
-    failed: what the first try raised, if it has been made. Raises EncodeError, which is about the value and not about
-    where it goes.
+    Raises EncodeError, which is about the value and not about where it goes.
     """
     end_s, pause_s = time.monotonic() + wait_s, 0.0
     while True:
         try:
-            if failed is not None:
-                first, failed = failed, None
-                raise first
             if pause_s:
                 time.sleep(pause_s)  # in here, because a time limit of the task may be over meanwhile
             return store()
@@ -85,7 +75,7 @@ def keep_trying(
             raise
         except Exception as error:
             if time.monotonic() >= end_s or not passes(error) or over():
-                say(Event.RESULT_LOST, quiet=wait_s <= 0, result=about, error=error)
+                say(Event.RESULT_LOST, quiet=not wait_s, result=about, error=error)
                 return None
         pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
 
@@ -154,19 +144,12 @@ class Results:
         return getattr(self._find(), name)
 
     def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, **more: Any) -> Any:
-        failed, began_s = None, time.monotonic()
-        if self._running():
-            try:
-                return getattr(self._find(), name)(task_id, *args, **more)
-            except Exception as error:
-                failed = error
-
         def store() -> Any:
             return getattr(self._find(), name)(task_id, *args, **more)
 
         about = f"{name} {task_id}"
-        if failed is not None:
-            return keep_trying(store, wait_s - (time.monotonic() - began_s), about, failed=failed)
+        if self._running():
+            return keep_trying(store, wait_s, about)
         return _writing().put(store, wait_s, about)
 
     def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:

@@ -163,11 +163,17 @@ class Session:
         """Whether nothing is certainly worth a turn, whatever the queues are. Asked on each round of the loop."""
         if self.hungry and room > 0:
             return False
-        if now_s >= self._maintain_at_s or (self.held and now_s >= self._renew_at_s):
+        if now_s >= self._maintain_at_s or self._renews(now_s):
             return False
-        if self.outbox and (self._flush_at_s is None or now_s >= self._flush_at_s or len(self.outbox) >= MOST_WAITING):
+        if self.outbox and (self._flush_at_s is None or self._flushes(now_s)):
             return False
         return self.herd.role is Role.NONE  # else it may have to say that it is elsewhere now
+
+    def _renews(self, now_s: float) -> bool:
+        return bool(self.held) and now_s >= self._renew_at_s
+
+    def _flushes(self, now_s: float) -> bool:
+        return self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= MOST_WAITING)
 
     def next_turn(
         self, now_s: float, room: int, queue_keys: Sequence[str], queues: int, fair: bool = True
@@ -175,10 +181,10 @@ class Session:
         """The turn to send now, which becomes `pending`; None when nothing is worth one yet."""
         if self.outbox and self._flush_at_s is None:
             self._flush_at_s = now_s + self.options.flush_s
-        renew = bool(self.held) and now_s >= self._renew_at_s
+        renew = self._renews(now_s)
         may_claim = queues > 0 and now_s >= self._claim_at_s
         claim = self.hungry and room > 0 and may_claim
-        flush = self._flush_at_s is not None and (now_s >= self._flush_at_s or len(self.outbox) >= MOST_WAITING)
+        flush = self._flushes(now_s)
         eager = claim and (not self.outbox or len(self.held) <= room)
         want = min(max(room, 0), self.options.most_claims) if may_claim else 0
         herd = self.herd.joins(queue_keys, want)

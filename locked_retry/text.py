@@ -31,11 +31,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {shown(error)}"
 
 
-def value_of(text: str) -> Any:
+def value_of(raw: str | bytes | memoryview) -> Any:
     """JSON as kombu reads it. Most texts have none of kombu's own types in them: the standard decoder reads those.
 
     Raises what kombu raises.
     """
+    text = raw if isinstance(raw, str) else bytes(raw).decode()
     if "__type__" in text or "\\u" in text:  # which may spell it, too
         return kombu_json.loads(text)  # type: ignore[no-untyped-call]
     return json.loads(text)

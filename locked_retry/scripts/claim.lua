@@ -22,10 +22,11 @@ local function identify(raw)
   local tag = type(properties.delivery_tag) == 'string' and properties.delivery_tag or redis.sha1hex(raw)
   if type(headers.id) ~= 'string' then return headers, tag, tag end
   local retries, nesting = tonumber(headers.retries) or 0, tonumber(headers.replaced_task_nesting) or 0
-  if retries == 0 and nesting == 0 and not headers.lr then return headers, headers.id, tag end
-  local generation = int(retries) .. '~' .. int(nesting) .. '~'
-  if type(headers.lr) == 'string' and string.sub(headers.lr, 1, #generation) == generation then
-    return headers, string.sub(headers.lr, #generation + 1), tag
+  if type(headers.lr) == 'string' then
+    local generation = int(retries) .. '~' .. int(nesting) .. '~'
+    if string.sub(headers.lr, 1, #generation) == generation then
+      return headers, string.sub(headers.lr, #generation + 1), tag
+    end
   end
   if retries == 0 and nesting == 0 then return headers, headers.id, tag end
   return headers, headers.id .. '~' .. int(retries) .. '~' .. int(nesting), tag
@@ -130,15 +131,13 @@ local function read_paused()
   end
 end
 
-local may_pop = {}
+local asked = {}
 local function next_in(list)
   if broken_lists[list] or paused[list] then return false end
-  if not may_pop[list] then -- asked once, of none: what is claimed has to go
-    local none = redis.pcall('RPOP', list, 0)
-    may_pop[list] = type(none) ~= 'table' or not none.err
-  end
-  local raw = may_pop[list] and redis.pcall('LINDEX', list, -1)
-  if may_pop[list] and type(raw) ~= 'table' then return raw end
+  local raw = not asked[list] and redis.pcall('RPOP', list, 0) -- of none: what is claimed has to go
+  asked[list] = true
+  if not raw or not raw.err then raw = redis.pcall('LINDEX', list, -1) end
+  if type(raw) ~= 'table' then return raw end
   broken_lists[list] = true
   count('broken')
   return false

@@ -137,8 +137,10 @@ end
 
 local function remembered(fence, submissions, one)
   local kept = {}
-  for each in string.gmatch(submissions or '', '%S+') do kept[#kept + 1] = each end
-  if one and not string.find(submissions or '', ' ' .. one .. ' ', 1, true) then kept[#kept + 1] = one end
+  for each in string.gmatch(submissions or '', '%S+') do
+    if each ~= one then kept[#kept + 1] = each end
+  end
+  if one then kept[#kept + 1] = one end
   if #kept == 0 then return fence end
   return fence .. ' ' .. table.concat(kept, ' ', math.max(1, #kept - MOST_SUBMISSIONS + 1)) .. ' '
 end
@@ -152,8 +154,7 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
   end
   local code = 'o'
   if kind == 'ok' or kind == 'final' then
-    local record = v[12] and fence .. ' ' .. v[12] .. ' ' or fence
-    if not redis.call('SET', done_key(row), record, 'PX', done_ms, 'NX') then -- another submission of its task id
+    if not redis.call('SET', done_key(row), remembered(fence, '', v[12]), 'PX', done_ms, 'NX') then -- another submission of its task id
       local _, submissions = completed(row)
       redis.call('SET', done_key(row), remembered(fence, submissions, v[12]), 'PX', done_ms)
     end
@@ -254,9 +255,7 @@ end
 local function reap()
   for _, row in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now_ms), 'LIMIT', 0, most)) do
     local v = read_row(row, 'st', 's', 'c', 'rt', 'mc', 'q', 'msg', 'lk')
-    if v[1] ~= 'r' then
-      redis.call('ZREM', LEASE, row)
-    else
+    if v[1] == 'r' then
       seen.reaped = seen.reaped + 1
       local dead
       if v[2] == '1' then
@@ -265,9 +264,9 @@ local function reap()
         dead = returned(row, (tonumber(v[4]) or 0) + 1, '')
       end
       if not dead then to_front(row, v[6], v[7]) end
-      redis.call('ZREM', LEASE, row)
       free_lock(v[8], row)
     end
+    redis.call('ZREM', LEASE, row)
   end
   if seen.reaped > 0 then count('reaped', seen.reaped) end
 end

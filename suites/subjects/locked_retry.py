@@ -42,7 +42,7 @@ class LockedRetry(CelerySubject):
         """Install the transport; the lease stands where others have a visibility time-out."""
         app.conf.task_ignore_result = not settings.keep_results
         lease_s = float(settings.visibility_timeout_s)
-        # An idle worker says nothing for up to two idle times: less than a fault lasts, which traffic has to prove.
+        # An idle worker says nothing for up to two idle times: less than a fault waits for the traffic that proves it.
         locked_retry.install(app, lease_s=lease_s, idle_s=0.2, max_crashes=MAX_CRASHES, exclusive=True)
 
     def register(self, app: Celery, body: TaskBody) -> Any:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Server
 from redis import Redis
 from redis.exceptions import ResponseError
 from table_support import KEYS, Kind, Worker, message, row, settle, state
-from types_support import CALLS, KEYS_OF_ALL, PLACES, World, homes, script, work_off
+from types_support import CALLS, ENDED, KEYS_OF_ALL, PLACES, World, homes, refused, script, work_off
 
 import locked_retry
 from locked_retry.dead_letters import Tools
@@ -23,8 +22,6 @@ from locked_retry.dead_letters import Tools
 SCRIPTS = Path(locked_retry.__file__).parent / "scripts"
 SOURCES = "".join(path.read_text("utf-8") for path in SCRIPTS.glob("*.lua"))
 COMMANDS = sorted(set(re.findall(r"\b(?:p?call|on_ours|enqueue|look)\('([A-Z]+)'", SOURCES)) - {"TIME"})
-#: What each call ends.
-ENDED = {"turn": {"held", "j/1"}, "purge": {"gone"}}
 #: Families of keys that begin like others of the world.
 FAMILIES = ("lr:t:", "lr:done:", "lr:lock:", "lr:wait:", "lr:sub:", "lr:w:", "lr:watch:", "lr:bell:", "lr:asleep:")
 DENIED = {
@@ -62,25 +59,17 @@ def test_no_message_is_lost(world: World, shop: Redis, name: str, denied: str) -
     redis.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">secret", "+@all", "allchannels", *DENIED[denied])
     world.redis = world.worker.redis = shop
     try:
-        refused = _refused(world, name)
+        stopped = refused(world, name)
     finally:
         world.redis = world.worker.redis = redis
     ended = ENDED.get(name, set())
-    if refused:
+    if stopped:
         for one, places in homes(redis).items():
             assert places or one in ended or redis.exists(KEYS.done(one)), f"{one} is nowhere: {row(redis, one)}"
         Tools(redis).audit(repair=True)
     work_off(redis)
     for one in set(PLACES) - (ended if name == "purge" else set()):
         assert redis.exists(KEYS.done(one)) or state(redis, one) == "x", f"nothing becomes of {one}: {row(redis, one)}"
-
-
-def _refused(world: World, name: str) -> Any:
-    try:
-        CALLS[name](world)
-    except ResponseError as error:
-        return error
-    return None
 
 
 def _may(redis: Redis, *rules: str) -> None:
@@ -139,7 +128,7 @@ def test_what_makes_room_is_done_when_redis_is_full(world: World, name: str) -> 
     redis.config_set("maxmemory-policy", "noeviction")
     redis.config_set("maxmemory", 1)
     try:
-        assert _refused(world, name) is None
+        assert not refused(world, name)
     finally:
         redis.config_set("maxmemory", 0)
     done = {

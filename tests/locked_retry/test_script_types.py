@@ -15,7 +15,20 @@ from kombu import Exchange, Queue
 from redis import Redis
 from redis.exceptions import ResponseError
 from table_support import KEYS, Kind, Renewal, Worker, everything, message, row, settle, stat, state, where
-from types_support import CALLS, INDEXES, KEYS_OF_ALL, LISTS, PLACES, TYPES, World, homes, script, work_off
+from types_support import (
+    CALLS,
+    ENDED,
+    INDEXES,
+    KEYS_OF_ALL,
+    LISTS,
+    PLACES,
+    TYPES,
+    World,
+    homes,
+    refused,
+    script,
+    work_off,
+)
 from waiting import until
 from worker_support import surroundings
 
@@ -24,9 +37,6 @@ from locked_retry.broker import connect
 from locked_retry.dead_letters import Tools
 from locked_retry.statistics import collect
 from locked_retry.store import Script, call, renewal_arguments
-
-#: What each call ends, and what it makes of it elsewhere.
-ENDED = {"turn": {"held", "j/1"}, "purge": {"gone"}}
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +91,6 @@ def test_whole_or_not_at_all(world: World, name: str, key: str) -> None:
                 assert least <= len(places) <= most, f"{kind}: {one} is in {places}"
         if kind in ("string", world.kinds.get(key)):  # one of another type, and nonsense of the right one
             check_all_ends(world, key, kind, lost | ENDED["purge"] if name == "purge" else lost)
-
-
-def refused(world: World, name: str) -> bool:
-    try:
-        CALLS[name](world)
-    except ResponseError:
-        return True
-    return False
 
 
 def check_all_ends(world: World, key: str, kind: str, lost: set[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from table_support import KEYS, Kind, Renewal, Worker, message, settle
 
 from locked_retry import Budget
@@ -241,6 +242,19 @@ CALLS: dict[str, Callable[[World], Any]] = {
     "restore": restore,
     "fenced": fenced,
 }
+
+#: What each call ends.
+ENDED = {"turn": {"held", "j/1"}, "purge": {"gone"}}
+
+
+def refused(world: World, name: str) -> bool:
+    """Make the call; whether Redis refused it."""
+    try:
+        CALLS[name](world)
+    except ResponseError:
+        return True
+    return False
+
 
 # --- where things are
 
