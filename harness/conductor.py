@@ -33,7 +33,7 @@ from harness.stack.local import LocalStack
 from harness.stack.options import Place
 from harness.standstill import Standstill, StandstillError
 from harness.turnstile import Turn
-from harness.workload import LoadModel, pardon
+from harness.workload import MOST_OVERTIME_S, LoadModel, Workload, pardon
 
 #: Between telling the producers and the first due time.
 LEAD_S = 0.1
@@ -42,6 +42,9 @@ _TICK_S = 0.05
 LOAD_GRACE_S = 6.0
 #: The longest that filling a queue may take.
 FILL_S = 120.0
+#: So far ahead the producers know that the load goes on.
+AHEAD_S = 0.3
+WORTH_TELLING_S = 0.1
 #: How often it is asked whether the harness's own part still is as it should be.
 AUDIT_EVERY_S = 0.25
 #: Whose an error is, if not the stack's.
@@ -270,24 +273,49 @@ def _open_load(stage: _Stage) -> None:
     workload = stage.case.workload
     begin_ns = now_ns() + int(LEAD_S * NS_PER_S)
     begin_s = begin_ns / NS_PER_S
-    stage.stack.begin_load(begin_ns)
+    stage.stack.begin_load(begin_ns, open_end=workload.fault_s > 0)
     _sleep_until(stage, begin_s)
     rate = float(workload.rate_tps)
     fault_s = begin_s + workload.baseline_s
-    healed_s = fault_s + workload.fault_s
     with _phase(stage, PhaseName.BASELINE, workload.baseline_s, rate):
         _sleep_until(stage, fault_s)
     if workload.fault_s:
-        with _phase(stage, PhaseName.FAULT, workload.fault_s, rate):
+        with _phase(stage, PhaseName.FAULT, workload.fault_s, rate) as notes:
             stage.nemesis.start(fault_s)
-            _sleep_until(stage, healed_s)
-            # What heals late is no part of the healed phase, as far as enough of that is left to be measured.
-            _sleep_until(stage, healed_s + workload.healed_s / 4, lambda: stage.nemesis.done)
+            _sleep_until(stage, fault_s + workload.fault_s)
+            workload = _until_healed(stage, fault_s)
+            if (longer_s := workload.fault_s - stage.case.workload.fault_s) > WORTH_TELLING_S:
+                notes.append(f"{longer_s:.1f} s longer, until the last heal")
     if workload.healed_s:
         with _phase(stage, PhaseName.HEALED, workload.healed_s, rate):
-            _sleep_until(stage, healed_s + workload.healed_s)
+            _sleep_until(stage, begin_s + workload.load_s)
     _sleep_until(stage, time.monotonic() + LOAD_GRACE_S, stage.stack.load_done)
     stage.stack.end_load()
+
+
+def _until_healed(stage: _Stage, began_s: float) -> Workload:
+    """Have the load go on for as long as a fault is in force. The workload as it then is.
+
+    Faults and heals are late where a machine has too little time for them: a fault that comes when the load is over
+    meets nothing, and what still heals is no healed phase. So the phases wait for them, as the load does.
+    """
+    planned = workload = stage.case.workload
+    ends_s = began_s + planned.fault_s
+
+    def so_far() -> Workload:
+        late_s = time.monotonic() - ends_s + max(0.0, AHEAD_S - planned.healed_s)
+        return planned.lasting(planned.fault_s + min(late_s, MOST_OVERTIME_S))
+
+    while not stage.nemesis.done and time.monotonic() - ends_s < MOST_OVERTIME_S:
+        workload = so_far()
+        stage.stack.extend_load(workload.operations, last=False)
+        stage.tick()
+        time.sleep(_TICK_S)
+    if workload is not planned:
+        workload = so_far()
+        stage.log.emit(events.LoadExtended(case=stage.case.id, fault_s=workload.fault_s))
+    stage.stack.extend_load(workload.operations, last=True)
+    return workload
 
 
 def _prefill(stage: _Stage) -> None:

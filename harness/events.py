@@ -92,6 +92,15 @@ class PhaseBegan(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadExtended(Event):
+    """The load went on until the last heal: with a fault phase of so many seconds instead of those planned."""
+
+    type: ClassVar[str] = "load_extended"
+    case: str
+    fault_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseEnded(Event):
     """offered_tps is None where no load is sent. done_tps counts effects of any kind in the phase."""
 
@@ -231,6 +240,7 @@ EVENTS: Mapping[str, type[Event]] = {
         CaseStarted,
         StackReady,
         PhaseBegan,
+        LoadExtended,
         PhaseEnded,
         FaultChanged,
         WorkerDied,

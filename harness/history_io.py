@@ -29,6 +29,7 @@ from harness.history import (
 )
 from harness.ledger import BOUND, LEDGER, SUFFIX, Kind, Record, parse
 from harness.stack.options import roles
+from harness.workload import MOST_OVERTIME_S, Workload
 
 FINAL = "final.json"
 EVENTS = "events.jsonl"
@@ -226,7 +227,8 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
 
     Raises OSError for a file that cannot be read.
     """
-    workload = case.workload
+    happened = list(events.read(folder / EVENTS)) if (folder / EVENTS).is_file() else []
+    workload = _as_sent(case.workload, happened)
     history = History(
         planned=workload.operations,
         permanent=workload.permanent,
@@ -242,6 +244,14 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
     )
     if (folder / LEDGER).is_dir():
         read_ledger(folder / LEDGER, history)
-    if (folder / EVENTS).is_file():
-        read_events(events.read(folder / EVENTS), history)
+    read_events(happened, history)
     return history
+
+
+def _as_sent(planned: Workload, happened: Iterable[events.Event]) -> Workload:
+    """The workload with the fault phase as long as it was."""
+    told = [event.fault_s for event in happened if isinstance(event, events.LoadExtended)]
+    longest_s = planned.fault_s + MOST_OVERTIME_S
+    if not told or not planned.fault_s <= told[-1] <= longest_s:
+        return planned  # what was sent beyond it is outside the plan then
+    return planned.lasting(told[-1])

@@ -4,6 +4,8 @@ Publisher threads share one schedule. A publish that hangs in a partition holds 
 what is begun late shows in the ledger (begun minus due), what is not begun within `GIVE_UP_S` is dropped, on record.
 So a slow broker cannot turn the open load into a closed one unnoticed. When every operation was begun or dropped, and
 every submit has answered, the producer says so in the ledger: a part without that was not sent as planned.
+
+How far a load with faults goes is said while it runs: it goes on at its rate until they are healed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import FileIO
+from math import ceil, inf
 from pathlib import Path
 
 from kombu.exceptions import EncodeError
@@ -27,7 +31,7 @@ from harness.clock import NS_PER_S, now_ns
 from harness.runtime import RoleConfig, Runtime, build, refuse
 from harness.subject import Refused
 from harness.subject_calls import describe, where
-from harness.workload import Operation, Workload
+from harness.workload import MOST_OVERTIME_S, LoadModel, Operation, Workload
 
 THREADS = 8
 GIVE_UP_S = 5.0
@@ -35,6 +39,24 @@ GIVE_UP_S = 5.0
 CERTAIN_REFUSALS = (EncodeError, Refused)
 PLAN = "load.json"
 _POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a producer is told of its load, a line each.
+
+    begin_ns: when it begins (CLOCK_MONOTONIC). operations: how many there are, of all producers, as far as is known;
+    last: there will be no more. end: stop, whatever is left.
+    """
+
+    begin_ns: int | None = None
+    operations: int | None = None
+    last: bool = True
+    end: bool = False
+
+    def line(self) -> bytes:
+        """For the pipe."""
+        return json.dumps(codec.encode(self)).encode() + b"\n"
 
 
 def plan_path(config: RoleConfig) -> Path:
@@ -51,22 +73,34 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
     workload, producers = _read_plan(config)
     runtime = build(config, refuse(ready_fd))
     number = int(config.role.rpartition("-")[2]) - 1
-    publishers = Publishers(runtime, workload.due(number, producers))
+    more = ceil(workload.rate_tps * MOST_OVERTIME_S) + 1 if workload.model is LoadModel.OPEN else 0
+    publishers = Publishers(runtime, workload.due(number, producers, more))
+    publishers.limit(workload.operations, last=True)
     publishers.prepare()
     os.write(ready_fd, b"1")
     os.close(ready_fd)
-    begin_ns = int(os.read(told_fd, 64) or b"0")
-    if begin_ns == 0:
-        os._exit(0)  # the harness went away, or the case ended before its load
-    publishers.begin(begin_ns)
-    while publishers.running():
-        if select.select([told_fd], [], [], _POLL_S)[0]:
-            publishers.give_up()
-            break
-    else:
-        publishers.finish()
+    with os.fdopen(told_fd, "rb", buffering=0) as pipe:
+        if not _follow(publishers, pipe):
+            os._exit(0)  # the harness went away, or the case ended before its load
+        while publishers.running():
+            if select.select([pipe], [], [], _POLL_S)[0] and not _follow(publishers, pipe):
+                publishers.give_up()
+                break
+        else:
+            publishers.finish()
     sys.stderr.flush()
     os._exit(1 if publishers.broken else 0)  # a publisher that still hangs must not hold up the end
+
+
+def _follow(publishers: Publishers, pipe: FileIO) -> bool:
+    """Do as the next line says; False when it says that this is the end, as the end of the pipe does."""
+    line = pipe.readline()
+    told = codec.decode(Told, json.loads(line)) if line else Told(end=True)
+    if told.operations is not None:
+        publishers.limit(told.operations, last=told.last)
+    if told.begin_ns is not None:
+        publishers.begin(told.begin_ns)
+    return not told.end
 
 
 def _read_plan(config: RoleConfig) -> tuple[Workload, int]:
@@ -86,7 +120,9 @@ class Publishers:
     begin_ns: int = 0
     taken: int = 0
     broken: bool = False
-    _taking: threading.Lock = field(default_factory=threading.Lock)
+    _taking: threading.Condition = field(default_factory=threading.Condition)
+    _operations: float = inf
+    _last: bool = True
     _begun: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _in_hand: dict[int, tuple[int, int]] = field(default_factory=dict)  # thread -> operation, since when
@@ -113,6 +149,12 @@ class Publishers:
         with app.producer_or_acquire() as producer:
             app.amqp.queues["celery"](producer.channel).declare()
         _ = app.backend
+
+    def limit(self, operations: int, *, last: bool) -> None:
+        """Send only those below this number; unless it is the last word, wait there for another."""
+        with self._taking:
+            self._operations, self._last = operations, last
+            self._taking.notify_all()
 
     def begin(self, begin_ns: int) -> None:
         """Begin to send."""
@@ -156,6 +198,10 @@ class Publishers:
     def _next(self) -> tuple[Operation, int] | None:
         with self._taking:
             item = next(self.due, None)
+            while item is not None and item[0].number >= self._operations:
+                if self._last:
+                    return None
+                self._taking.wait()
             self.taken += item is not None
             return item
 

@@ -265,7 +265,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Where the report is, and what the run comes to when that is not what pytest says."""
+    """Where the report is, why cases are unknown, and what the run comes to when that is not what pytest says."""
     folder = _folder(config)
     if folder is None:
         return
@@ -273,6 +273,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     record = config.stash.get(_record_key, None)
     for trouble in record.troubles[:1] if record else ():
         terminalreporter.write_line(f"! {trouble}")
+    for report in terminalreporter.stats.get("inconclusive", ()):
+        why = report.longrepr.reprcrash.message if hasattr(report.longrepr, "reprcrash") else report.longreprtext
+        terminalreporter.write_line(f"? {why.partition(': ')[2]}")
     terminalreporter.write_line(f"report: {folder / 'report.html'}")
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
 #: Bounds of a plan: how often an operation may fail, and how many there may be.
 MOST_FAILURES = 255
 MOST_OPERATIONS = 10_000_000
+#: The longest that a fault phase may last beyond its plan, until its last heal, with the load going on.
+MOST_OVERTIME_S = 5.0
 #: In the folder of marks: `<operation>.pardoned` makes its body succeed, whatever the plan says.
 PARDONED = "pardoned"
 
@@ -85,7 +87,8 @@ class Workload:
     (0 = none); one that is due for both is poison.
 
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
-    out). A PREFILL load sends `prefill` operations before any worker runs, then measures the drain.
+    out). The fault phase goes on until its faults are healed, for up to MOST_OVERTIME_S longer than planned. A PREFILL
+    load sends `prefill` operations before any worker runs, then measures the drain.
     """
 
     model: LoadModel = LoadModel.OPEN
@@ -161,9 +164,16 @@ class Workload:
     def _each(self, every: int) -> frozenset[int]:
         return frozenset(range(every - 1, self.operations, every)) if every else frozenset()
 
-    def due(self, producer: int, producers: int) -> Iterator[tuple[Operation, int]]:
-        """The operations of one of several producers, each with its due time in ns after the load began."""
-        for number in range(producer, self.operations, producers):
+    def lasting(self, fault_s: float) -> Workload:
+        """The same with a fault phase of this length. Raises ValueError like the class."""
+        return replace(self, fault_s=fault_s)
+
+    def due(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[Operation, int]]:
+        """The operations of one of several producers, each with its due time in ns after the load began.
+
+        more: so many beyond the plan, at the same rate.
+        """
+        for number in range(producer, self.operations + more, producers):
             yield (
                 self.operation(number),
                 0 if self.model is LoadModel.PREFILL else number * 1_000_000_000 // self.rate_tps,

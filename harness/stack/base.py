@@ -21,7 +21,7 @@ from harness import alarm, codec
 from harness.errors import StackError
 from harness.inspection import Inspector
 from harness.ledger import LEDGER
-from harness.load import PLAN
+from harness.load import PLAN, Told
 from harness.result import ServerInfo
 from harness.runtime import MARKS, RoleConfig
 from harness.stack.forked_worker import ForkedWorker
@@ -209,10 +209,21 @@ class Stack(ABC):
         for worker in self.workers.values():
             worker.wait_ready()
 
-    def begin_load(self, at_ns: int) -> None:
-        """Tell the producers when the load begins (CLOCK_MONOTONIC)."""
+    def begin_load(self, at_ns: int, *, open_end: bool = False) -> None:
+        """Tell the producers when the load begins (CLOCK_MONOTONIC).
+
+        open_end: after the last operation of the plan they wait for `extend_load`.
+        """
+        planned = self._workload.operations if open_end else None
+        self._tell_producers(Told(begin_ns=at_ns, operations=planned, last=False))
+
+    def extend_load(self, operations: int, *, last: bool) -> None:
+        """Tell the producers of a load with an open end how many operations there are, at the rate of the plan."""
+        self._tell_producers(Told(operations=operations, last=last))
+
+    def _tell_producers(self, told: Told) -> None:
         for producer in self._producers.values():
-            producer.tell(str(at_ns).encode())
+            producer.tell(told.line())
 
     def load_done(self) -> bool:
         """Whether every producer has sent its part and ended. Raises StackError if one ended badly."""
@@ -227,7 +238,7 @@ class Stack(ABC):
         """End producers that still run; what they had begun is unknown, and they write down where it stands."""
         running = [producer for producer in self._producers.values() if producer.alive()]
         for producer in running:
-            producer.tell(b"end")
+            producer.tell(Told(end=True).line())
         wait_for(lambda: not any(p.alive() for p in running), LAST_WORDS_S)
         for producer in self._producers.values():
             producer.end()

@@ -46,6 +46,8 @@ def test_unknown_is_an_outcome_of_its_own_and_fails_the_session(tmp_path: Path) 
     done = _pytest(suite, "--subject", "sabotage.py:Sabotaged", "--chaos-out", str(out), cwd=tmp_path)
     assert done.returncode == 1
     assert "1 inconclusive" in done.stdout
+    assert "? throughput.drain.sabotaged: expected pass, found unknown" in done.stdout, "and says why"
+    assert "evidence: gaps in the evidence = 0" in done.stdout
 
 
 def test_a_bad_option_is_a_usage_error_of_pytest(tmp_path: Path) -> None:

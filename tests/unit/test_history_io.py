@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from plans import plan
 
 from faults.schedule import PlannedFault, Schedule
@@ -122,6 +123,31 @@ def test_a_folder_is_read_whole(tmp_path: Path) -> None:
     assert (history.producers, history.finished) == (("producer-1", "producer-2"), frozenset({"producer-1"}))
     assert history.final == final
     assert len(history.faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("told_s", "planned", "permanent"),
+    [(2.5, 35, {9, 19, 29}), (1.0, 20, {9, 19}), (6.0, 70, {9, 19, 29, 39, 49, 59, 69})],
+)
+def test_what_was_sent_until_the_last_heal_is_part_of_the_plan(
+    tmp_path: Path, told_s: float, planned: int, permanent: set[int]
+) -> None:
+    history = _extended(tmp_path, told_s)
+    assert (history.planned, history.permanent, len(history.failures)) == (planned, permanent, planned)
+
+
+@pytest.mark.parametrize("told_s", [0.9, 6.1, -1.0, float("nan"), float("inf"), 1e300])
+def test_no_file_says_that_a_load_was_shorter_or_endless(tmp_path: Path, told_s: float) -> None:
+    assert _extended(tmp_path, told_s).planned == 20
+
+
+def _extended(folder: Path, fault_s: float) -> History:
+    """The history of a load of 20 operations, of which 1 s under faults, that took so long there."""
+    log = events.Log(folder / EVENTS)
+    log.emit(events.LoadExtended(case="a", fault_s=fault_s))
+    log.close()
+    load_plan = Workload(rate_tps=10, baseline_s=0.5, fault_s=1, healed_s=0.5, failures=1, permanent_every=10)
+    return load(folder, plan(workload=load_plan), FinalState())
 
 
 def test_an_empty_folder_is_an_empty_history(tmp_path: Path) -> None:
