@@ -30,7 +30,7 @@ LONGEST_REASON = 500
 #: So many ends are sent without waiting for more.
 MOST_WAITING = 100
 #: In one turn: Redis serves nobody else meanwhile.
-MOST_SETTLES = 350
+MOST_SETTLES = 250
 #: A worker this far away sends fewer turns, with more of them.
 FAR_S, MOST_SETTLES_FROM_AFAR = 0.05, 1000
 #: Claims that Redis refuses are asked for again after pauses that double from the one to the other.
@@ -216,7 +216,7 @@ class Session:
 
     @property
     def _settles_at_once(self) -> int:
-        """From far away turns are rare, and what each carries limits the worker: to 2000 tasks/s at 100 ms, by 350."""
+        """From far away turns are rare, and what each carries limits the worker: to 1500 tasks/s at 100 ms, by 250."""
         whole = self._most_settles == MOST_SETTLES  # nothing was refused
         return MOST_SETTLES_FROM_AFAR if whole and self._slowest_s > FAR_S else self._most_settles
 

@@ -131,16 +131,22 @@ local function read_paused()
   end
 end
 
+-- What is claimed stays in its list until `remove`, which takes all of it at once.
 local asked = {}
-local function next_in(list)
+local function look(list, taken)
   if broken_lists[list] or paused[list] then return false end
-  local raw = not asked[list] and redis.pcall('RPOP', list, 0) -- of none: what is claimed has to go
+  local raw = not asked[list] and redis.pcall('LTRIM', list, 0, -1) -- of none: what is claimed has to go
   asked[list] = true
-  if not raw or not raw.err then raw = redis.pcall('LINDEX', list, -1) end
+  if not raw or not raw.err then raw = redis.pcall('LINDEX', list, -1 - taken) end
   if type(raw) ~= 'table' then return raw end
   broken_lists[list] = true
   count('broken')
   return false
+end
+
+local function remove(list, taken)
+  if taken > 0 then redis.call('LTRIM', list, 0, -1 - taken) end
+  return 0
 end
 
 -- Every queue of a priority gets its share before any gets more; or they are emptied in the order of their KEYS.
@@ -151,20 +157,25 @@ local function claim_all()
       progress = false
       for offset = 0, queues - 1 do
         local number = base + 1 + offset
+        local list, taken = KEYS[7 + number], 0
         local share = want - #claims
         if fair == 1 then share = math.min(math.ceil(share / (queues - offset)), 100) end
         for _ = 1, share do
           if want_bytes <= 0 or want_pops <= 0 then
             seen.more = 1
-            return
+            break
           end
-          local raw = next_in(KEYS[7 + number])
+          local raw = look(list, taken)
           if not raw then break end
-          progress, want_pops, want_bytes = true, want_pops - 1, want_bytes - #raw
+          progress, want_pops, want_bytes, taken = true, want_pops - 1, want_bytes - #raw, taken + 1
           local name, row = claim(raw, number)
-          redis.call('RPOP', KEYS[7 + number])
-          free_lock(name, row)
+          if name then -- who is woken goes to the end that is claimed from
+            taken = remove(list, taken)
+            free_lock(name, row)
+          end
         end
+        remove(list, taken)
+        if seen.more == 1 then return end
       end
     end
   end
@@ -214,6 +225,7 @@ else
     codes[number] = settle(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], delay_ms, ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
     at = at + 7
   end
+  end_leases()
 end
 for _ = 1, renewals do
   local row = ARGV[at + 1]

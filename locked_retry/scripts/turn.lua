@@ -31,12 +31,12 @@
 -- before anything has changed.
 
 -- What a call does at most: the settles that a worker sends (session.py), the renewals of what it holds (3 us each), 100
--- rows promoted and as many reaped, pops as many as wanted and 100 beside, of as many bytes as wanted and the message that
+-- rows promoted and as many reaped, pops as many as wanted and 60 beside, of as many bytes as wanted and the message that
 -- exceeds them; dead letters trimmed as many as it makes and 10 beside. More is left to the next turn, which the reply asks
 -- for: by what is due, or by `more`.
 
 local FIXED = 19
-local POPS_BESIDE = 100
+local POPS_BESIDE = 60
 local TRIMMED_BESIDE = 10
 local STALL_MS = 3000 -- workers take a turn each idle_s, which is a second
 local LONGEST_SUBMISSION = 64
@@ -136,6 +136,7 @@ local function delay(row, due_ms, message)
 end
 
 local function remembered(fence, submissions, one)
+  if submissions == '' and one then return fence .. ' ' .. one .. ' ' end
   local kept = {}
   for each in string.gmatch(submissions or '', '%S+') do
     if each ~= one then kept[#kept + 1] = each end
@@ -145,6 +146,7 @@ local function remembered(fence, submissions, one)
   return fence .. ' ' .. table.concat(kept, ' ', math.max(1, #kept - MOST_SUBMISSIONS + 1)) .. ' '
 end
 
+local settled = {}
 local function settle(row, fence, kind, delay_ms, reason, message, budget)
   local key = row_key(row)
   local v = read_row(row, 'st', 'f', 'w', 'lf', 'lk', 'a', 'c', 'q', 'msg', 'jb', 'rt', 'nw')
@@ -201,10 +203,16 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
       to_front(row, v[8], message ~= '' and message or v[9])
     end
   end
-  redis.call('ZREM', LEASE, row)
+  settled[#settled + 1] = row
   free_lock(v[5], row)
   if kind ~= 'dead' then count(kind) end -- bury() has counted it
   return code
+end
+
+local function end_leases()
+  for from = 1, #settled, 1000 do
+    redis.call('ZREM', LEASE, unpack(settled, from, math.min(from + 999, #settled)))
+  end
 end
 
 local function promote()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from table_support import KEYS, Kind, Worker, message, row, stat, state
+from table_support import KEYS, Kind, Worker, message, row, settle, stat, state
 
 from locked_retry.audit import SLICE, Audit
 from locked_retry.dead_letters import Tools
@@ -19,7 +19,7 @@ from locked_retry.store import Answer, Claim
 MANY = 3000
 WANT = 8
 #: Pops beside what is wanted, and rows promoted or reaped, in one turn.
-MOST_POPS, MOST_ROWS = WANT + 100, 100
+MOST_POPS, MOST_ROWS = WANT + 60, 100
 #: All commands of a turn; a round number above what one with nothing but its limits takes.
 MOST_COMMANDS = 1500
 
@@ -247,6 +247,22 @@ def test_a_message_that_is_buried_when_it_is_claimed_wakes_the_next(redis: Redis
     worker.end(holder, Kind.OK)
     answer = worker.turn(want=WANT)
     assert ([one.row for one in answer.buried], [claim.row for claim in answer.claims]) == (["a"], ["b"])
+
+
+def test_who_is_woken_between_others_that_are_claimed_costs_none_of_them(redis: Redis) -> None:
+    """What is claimed leaves its list all at once, and who is woken comes to the same end of it."""
+    worker = Worker(redis, max_crashes=1)
+    (holder,) = worker.claim(message("holder", lr_lock="k"))
+    redis.lpush("q", message("dies", lr_lock="k"), message("woken", lr_lock="k"), message("last"), message("left"))
+    last, left = worker.turn(want=2).claims
+    assert (state(redis, "woken"), last.row, left.row) == ("p", "last", "left")
+    redis.hset(KEYS.row("dies"), "c", 1)
+    worker.turn(settles=tuple(settle(one, kind) for one, kind in ((holder, Kind.OK), (last, Kind.REQUEUE))))
+    redis.rpush("q", message("first"))
+    answer = worker.turn(want=4)
+    assert [one.row for one in answer.buried] == ["dies"]
+    assert [claim.row for claim in answer.claims] == ["first", "last", "woken"]
+    assert redis.llen("q") == 0
 
 
 def test_all_dead_letters_are_seen_some_at_a_time(redis: Redis) -> None:

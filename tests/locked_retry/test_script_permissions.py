@@ -111,7 +111,7 @@ def test_an_end_that_is_repeated_notes_its_submission_once(redis: Redis, shop: R
 
 def test_a_list_that_nothing_may_be_taken_from_is_left_alone(redis: Redis, shop: Redis) -> None:
     """Its messages were claimed, and came back at each lease's end, one more each time."""
-    _may(redis, "-rpop")
+    _may(redis, "-ltrim")
     redis.lpush("q", message("a"), message("b"))
     worker = Worker(shop)
     for _ in range(3):
