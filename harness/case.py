@@ -16,7 +16,7 @@ from harness.stack.options import StackOptions
 from harness.workload import Workload
 
 PLAN = "plan.json"
-SCHEMA = 2
+SCHEMA = 3
 
 
 def case_id(suite: str, scenario: str, subject_name: str) -> str:

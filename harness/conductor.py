@@ -33,7 +33,7 @@ from harness.stack.local import LocalStack
 from harness.stack.options import Place
 from harness.standstill import Standstill, StandstillError
 from harness.turnstile import Turn
-from harness.workload import MOST_OVERTIME_S, LoadModel, Workload, pardon
+from harness.workload import LoadModel, Workload, pardon
 
 #: Between telling the producers and the first due time.
 LEAD_S = 0.1
@@ -285,7 +285,8 @@ def _open_load(stage: _Stage) -> None:
             _sleep_until(stage, fault_s + workload.fault_s)
             workload = _until_healed(stage, fault_s)
             if (longer_s := workload.fault_s - stage.case.workload.fault_s) > WORTH_TELLING_S:
-                notes.append(f"{longer_s:.1f} s longer, until the last heal")
+                why = "until the last heal" if stage.nemesis.done else "and not all is healed"
+                notes.append(f"{longer_s:.1f} s longer, {why}")
     if workload.healed_s:
         with _phase(stage, PhaseName.HEALED, workload.healed_s, rate):
             _sleep_until(stage, begin_s + workload.load_s)
@@ -301,12 +302,14 @@ def _until_healed(stage: _Stage, began_s: float) -> Workload:
     """
     planned = workload = stage.case.workload
     ends_s = began_s + planned.fault_s
+    # An operation is one of the plan from half an interval before it is due.
+    ahead_s = max(0.0, AHEAD_S + 0.5 / planned.rate_tps - planned.healed_s)
 
     def so_far() -> Workload:
-        late_s = time.monotonic() - ends_s + max(0.0, AHEAD_S - planned.healed_s)
-        return planned.lasting(planned.fault_s + min(late_s, MOST_OVERTIME_S))
+        late_s = time.monotonic() - ends_s + ahead_s
+        return planned.lasting(planned.fault_s + min(late_s, planned.overtime_s))
 
-    while not stage.nemesis.done and time.monotonic() - ends_s < MOST_OVERTIME_S:
+    while not stage.nemesis.done and time.monotonic() - ends_s < planned.overtime_s:
         workload = so_far()
         stage.stack.extend_load(workload.operations, last=False)
         stage.tick()

@@ -231,6 +231,7 @@ class History:
     failures: bytes = b""  # by operation: how often its body fails before it succeeds; empty: never
     producers: tuple[str, ...] = ()  # the roles that had to send the plan
     finished: frozenset[str] = frozenset()  # producers that said that they had gone through their part of it
+    gone_through: int | None = None  # operations, as they said; None: not known
     roles: tuple[str, ...] = ()
     submits: Submits = field(default_factory=Submits)
     drops: Drops = field(default_factory=Drops)

@@ -29,7 +29,7 @@ from harness.history import (
 )
 from harness.ledger import BOUND, LEDGER, SUFFIX, Kind, Record, parse
 from harness.stack.options import roles
-from harness.workload import MOST_OVERTIME_S, Workload
+from harness.workload import Workload
 
 FINAL = "final.json"
 EVENTS = "events.jsonl"
@@ -57,8 +57,9 @@ def read_ledger(folder: Path, history: History) -> None:
                 record = parse(line) if line.endswith(b"\n") else None
                 if record is None or not reader.take(record):
                     history.torn_records += 1
-        if reader.finished:
+        if reader.finished is not None:
             finished.add(role)
+            history.gone_through = (history.gone_through or 0) + reader.finished
     history.roles, history.finished = tuple(roles), frozenset(finished)
 
 
@@ -68,7 +69,7 @@ class _Reader:
 
     history: History
     role: int
-    finished: bool = False
+    finished: int | None = None
     _open_submits: dict[int, int] = field(default_factory=dict)
     _open_attempts: dict[int, int] = field(default_factory=dict)
 
@@ -104,7 +105,7 @@ class _Reader:
         return True
 
     def _finished(self, record: Record) -> bool:
-        self.finished = True
+        self.finished = record.op
         return True
 
     def _delivery(self, record: Record) -> bool:
@@ -251,7 +252,6 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
 def _as_sent(planned: Workload, happened: Iterable[events.Event]) -> Workload:
     """The workload with the fault phase as long as it was."""
     told = [event.fault_s for event in happened if isinstance(event, events.LoadExtended)]
-    longest_s = planned.fault_s + MOST_OVERTIME_S
-    if not told or not planned.fault_s <= told[-1] <= longest_s:
+    if not told or not planned.fault_s <= told[-1] <= planned.fault_s + planned.overtime_s:
         return planned  # what was sent beyond it is outside the plan then
     return planned.lasting(told[-1])

@@ -31,7 +31,7 @@ from harness.clock import NS_PER_S, now_ns
 from harness.runtime import RoleConfig, Runtime, build, refuse
 from harness.subject import Refused
 from harness.subject_calls import describe, where
-from harness.workload import MOST_OVERTIME_S, LoadModel, Operation, Workload
+from harness.workload import LoadModel, Operation, Workload
 
 THREADS = 8
 GIVE_UP_S = 5.0
@@ -73,7 +73,7 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
     workload, producers = _read_plan(config)
     runtime = build(config, refuse(ready_fd))
     number = int(config.role.rpartition("-")[2]) - 1
-    more = ceil(workload.rate_tps * MOST_OVERTIME_S) + 1 if workload.model is LoadModel.OPEN else 0
+    more = ceil(workload.rate_tps * workload.overtime_s) + 1 if workload.model is LoadModel.OPEN else 0
     publishers = Publishers(runtime, workload.due(number, producers, more))
     publishers.limit(workload.operations, last=True)
     publishers.prepare()

@@ -164,6 +164,11 @@ class Workload:
     def _each(self, every: int) -> frozenset[int]:
         return frozenset(range(every - 1, self.operations, every)) if every else frozenset()
 
+    @property
+    def overtime_s(self) -> float:
+        """How much longer its fault phase may last than planned."""
+        return min(MOST_OVERTIME_S, (MOST_OPERATIONS - self.operations) / self.rate_tps)
+
     def lasting(self, fault_s: float) -> Workload:
         """The same with a fault phase of this length. Raises ValueError like the class."""
         return replace(self, fault_s=fault_s)

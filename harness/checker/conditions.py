@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.checker.evidence import Evidence
 from harness.checker.faults import gap_of, idle, label
 from harness.checker.loss import FEWEST_READS, still_running
-from harness.checker.offered import twice, unfinished, unmet
+from harness.checker.offered import cut_short, twice, unfinished, unmet
 from harness.checker.results import counted, with_samples, with_texts
 from harness.checker.tally import ACKED, SUBMITTED
 from harness.history import AttemptOutcome
@@ -43,6 +43,7 @@ def evidence_complete(evidence: Evidence) -> RuleResult:
         gaps.append("no submit was acknowledged: check the stack before the fault")
     gaps += left.gaps()
     gaps += [f"{role} did not go through its part of the plan" for role in unfinished(evidence)]
+    gaps += [gap for gap in [cut_short(evidence)] if gap]
     if tame := _tame(evidence):
         gaps.append(f"{counted(tame, 'operation')} had to end a process and never did: see that bodies run as planned")
     gaps += _torn(evidence)

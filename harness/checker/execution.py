@@ -121,7 +121,7 @@ def _held_up(evidence: Evidence, wanted: bytearray) -> Iterator[int]:
 def unexpected(evidence: Evidence) -> RuleResult:
     """Nothing may run that was never submitted."""
     inside = ops_in(evidence.tally.mask(lambda flags: flags & (EFFECT | TRIED) and not flags & SUBMITTED))
-    outside = evidence.outside.effects | evidence.outside.attempts
+    outside = (evidence.outside.effects | evidence.outside.attempts) - evidence.outside.submits
     total, torn = len(inside) + len(outside), evidence.history.torn_records
     outcome, reason = Outcome.PASS, "everything that ran was submitted"
     if total:

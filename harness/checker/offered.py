@@ -138,6 +138,14 @@ def unfinished(evidence: Evidence) -> list[str]:
     return [role for role in left if not any(_concerns(fault, role) for fault in faults)]
 
 
+def cut_short(evidence: Evidence) -> str:
+    """What the producers say that they went through, if that is not the plan; else ""."""
+    history, number = evidence.history, evidence.history.gone_through
+    if number is None or number == history.planned or not history.finished.issuperset(history.producers):
+        return ""
+    return f"the producers went through {counted(number, 'operation')}, the plan has {history.planned}"
+
+
 def twice(evidence: Evidence) -> list[int]:
     """Operations that were dropped and sent as well: the record contradicts itself."""
     return ops_in(evidence.tally.mask(lambda flags: flags & DROPPED and flags & SUBMITTED))

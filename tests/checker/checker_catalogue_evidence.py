@@ -23,6 +23,16 @@ for _name, _build, _reason in (
     ("one read", lambda: H().done(0).final(reads=1), "1 final read, 2 are needed"),
     ("torn", lambda: H().done(0).set(torn_records=2), "2 ledger lines could not be read"),
     ("both dropped and sent", lambda: H().done(0).drop(0), "1 operation both dropped and sent"),
+    (
+        "its effect as well",  # that ran because it was sent: what is missing is the plan that it was sent by
+        lambda: H().done(0).done(1).planned(1),
+        "1 operation outside the plan",
+    ),
+    (
+        "fewer gone through",
+        lambda: H().done(0).set(gone_through=0),
+        "the producers went through 0 operations, the plan has 1",
+    ),
     ("submit outside the plan", lambda: H().done(0).ack(1).planned(1), "1 operation outside the plan"),
     ("drops outside the plan", lambda: H().done(0).drop(1, -1).planned(1), "2 operations outside the plan"),
     (

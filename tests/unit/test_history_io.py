@@ -121,6 +121,7 @@ def test_a_folder_is_read_whole(tmp_path: Path) -> None:
     assert (list(history.submits.op), list(history.submits.role)) == ([0], [0])
     assert (list(history.drops.op), list(history.drops.due_ns)) == ([1], [7])
     assert (history.producers, history.finished) == (("producer-1", "producer-2"), frozenset({"producer-1"}))
+    assert history.gone_through == 3
     assert history.final == final
     assert len(history.faults) == 1
 
@@ -134,6 +135,16 @@ def test_what_was_sent_until_the_last_heal_is_part_of_the_plan(
 ) -> None:
     history = _extended(tmp_path, told_s)
     assert (history.planned, history.permanent, len(history.failures)) == (planned, permanent, planned)
+
+
+def test_no_load_is_longer_than_a_plan_may_be(tmp_path: Path) -> None:
+    """A plan of nearly as many operations as there may be, and a file that says that it became longer."""
+    log = events.Log(tmp_path / EVENTS)
+    log.emit(events.LoadExtended(case="a", fault_s=6.0))
+    log.close()
+    load_plan = Workload(rate_tps=1_000_000, baseline_s=1, fault_s=1, healed_s=7.9)
+    assert load(tmp_path, plan(workload=load_plan), FinalState()).planned == load_plan.operations
+    assert load_plan.lasting(1 + load_plan.overtime_s).operations == 10_000_000
 
 
 @pytest.mark.parametrize("told_s", [0.9, 6.1, -1.0, float("nan"), float("inf"), 1e300])
