@@ -70,8 +70,8 @@ end
 local function forget_completed(row, submission)
   local v = read_row(row, 'st', 'nw', 'jb')
   if v[1] ~= 'q' or v[2] ~= submission then return end
-  redis.call('DEL', row_key(row))
   if v[3] then mark(v[3], DONE) end
+  redis.call('DEL', row_key(row))
 end
 
 -- `raw` is still in its list. Returns a lock that has to be freed when it no longer is, and for which row.

@@ -64,9 +64,13 @@ local function done_key(row) return P .. 'done:' .. row end
 local function lock_key(name) return P .. 'lock:' .. name end
 local function wait_key(name) return P .. 'wait:' .. name end
 
--- A count that is no number any more begins again.
+-- A count that is no number any more begins again. Whether it was counted: who may not has to decide what that means.
 local function add(key, field, by)
-  if type(redis.pcall('HINCRBY', key, field, by)) == 'table' then redis.call('HSET', key, field, math.max(by, 0)) end
+  local reply = redis.pcall('HINCRBY', key, field, by)
+  if type(reply) ~= 'table' then return true end
+  if not string.find(reply.err, 'integer', 1, true) and not string.find(reply.err, 'overflow', 1, true) then return false end
+  redis.call('HSET', key, field, math.max(by, 0))
+  return true
 end
 
 local tally = {}
@@ -139,6 +143,7 @@ local function mark(shard, as)
   local marks, place = P .. 'marks:' .. job, '#' .. int(number)
   local was = on_ours('BITFIELD', marks, 'GET', 'u2', place)[1]
   if was == DONE then return end
+  if not add(job_key(job), 'done', 0) then redis.call('HINCRBY', job_key(job), 'done', 0) end -- refused before it is marked
   redis.call('BITFIELD', marks, 'SET', 'u2', place, as)
   if was == FELL then add(job_key(job), 'dead', -1) end
   if as ~= OPEN then add(job_key(job), as == DONE and 'done' or 'dead', 1) end

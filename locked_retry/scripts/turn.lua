@@ -160,8 +160,8 @@ local function settle(row, fence, kind, delay_ms, reason, message, budget)
       local _, submissions = completed(row)
       redis.call('SET', done_key(row), remembered(fence, submissions, v[12]), 'PX', done_ms)
     end
-    redis.call('DEL', key)
     if v[10] then mark(v[10], kind == 'ok' and DONE or FELL) end
+    redis.call('DEL', key)
     if kind == 'ok' and budget ~= '' then
       local one, refill = bucket(v[8], budget)
       one.tokens = math.min(one.size, one.tokens + refill)
