@@ -210,7 +210,9 @@ class Engine:
             self._say_broken(answer.broken)
         if answer.claims and self.blocking and self.session.herd.blocked:
             self.bell.close()  # nobody shall call it while it runs them
-        for claim in self.session.answered(answer, clock.now_s()):
+        for number, claim in enumerate(self.session.answered(answer, clock.now_s())):
+            if number and self.blocking:
+                self.channel.hear()
             with_claim(claim)
         for one in answer.buried:
             self.channel.buried(one)

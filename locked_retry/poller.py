@@ -13,7 +13,7 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 
 from locked_retry.engine import Engine
-from locked_retry.line import FAILURES
+from locked_retry.line import FAILURES, readable
 from locked_retry.log import Event, say
 
 #: The file descriptors of an engine: its two connections, and its pipe.
@@ -127,6 +127,14 @@ class Poller(kombu_redis.MultiChannelPoller):
                 wait_s = channel.engine.wait_s()
                 timeout = wait_s if timeout is None else min(timeout, wait_s)
         return super().get(callback, timeout)
+
+    def hear(self) -> None:
+        """Take in what subscriptions have received, without waiting. What fails there is the loop's to see."""
+        for fd, (channel, kind) in list(self._fd_to_chan.items()):
+            if kind == "LISTEN":
+                with contextlib.suppress(*FAILURES):
+                    if readable(channel.subclient.connection):
+                        self.on_readable(fd)
 
     def watch(self, channel: Any) -> None:
         """Listen to the engine's wake-up pipe."""

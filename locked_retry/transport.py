@@ -250,6 +250,10 @@ class ChannelMixin:
         """Hand a claimed message to its consumer. What cannot be handed over goes back, or is kept as dead."""
         deliver(self, claim, queue, claimed_at_s)
 
+    def hear(self: Any) -> None:
+        """Take in the broadcasts that have arrived: where tasks run in the loop, one may be about the next of them."""
+        self.connection.cycle.hear()
+
     def known_tasks(self: Any) -> list[Any]:
         """What each application that is served here has registered."""
         return [consumer.app.tasks for consumer in list(consumers)]

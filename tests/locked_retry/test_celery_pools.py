@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from celery import chord
 from celery.concurrency.thread import TaskPool
+from celery.exceptions import TaskRevokedError
 from celery_support import Fleet, fleet_on, got
 from table_support import stat
 from waiting import until
 
+from locked_retry import submit_many
 from locked_retry.ending import prepare_end
 
 
@@ -44,6 +46,20 @@ def test_retries_results_and_canvas(fleet: Fleet) -> None:
     assert got(fleet.task("note").apply_async(("eta",), countdown=0.5)) == "eta"
     fleet.settle()
     assert len(fleet.notes("collect", "body")) == 1 and fleet.redis.zcard("lr:dead") == 1
+
+
+def test_a_revoke_is_heard_between_tasks_that_were_claimed_together(fleet: Fleet) -> None:
+    """Solo runs them one after the other, in the loop that would hear of it."""
+    if fleet.pool == "gevent":
+        pytest.skip("they begin at once")
+    submit_many([("note", (f"n{number}", 1.0), {}, {"task_id": f"n{number}"}) for number in range(3)], app=fleet.app)
+    until(lambda: fleet.notes("begin", "n0"), "the first one has begun")
+    assert fleet.redis.zcard("lr:lease") == 3, "all three were claimed"
+    fleet.app.control.revoke("n2")
+    with pytest.raises(TaskRevokedError):
+        got(fleet.app.AsyncResult("n2"))
+    fleet.settle()
+    assert len(fleet.notes("end")) == 2 and not fleet.notes("begin", "n2")
 
 
 def test_leases_are_kept_while_tasks_block_the_loop(fleet: Fleet) -> None:
