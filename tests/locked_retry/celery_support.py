@@ -11,7 +11,7 @@ from typing import Any
 import celery_app
 from celery.canvas import Signature
 from waiting import until
-from worker_support import Tested
+from worker_support import Tested, at_rest
 
 
 class Fleet(Tested):
@@ -46,8 +46,7 @@ class Fleet(Tested):
 
     def settle(self) -> None:
         """Wait until nothing is queued, held or delayed: what would run a second time has done so."""
-        redis = self.redis
-        until(lambda: not any((redis.llen("celery"), redis.zcard("lr:lease"), redis.zcard("lr:delay"))), "settled", 20)
+        until(lambda: at_rest(self.redis), "settled", 20)
 
     def stop(self) -> None:
         """Kill what was started here, and forget results while their server still answers."""

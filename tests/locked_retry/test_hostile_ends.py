@@ -7,11 +7,11 @@ from celery_support import Fleet, got
 from hostile_tasks import ENDS, PROCESS
 from table_support import row, stat
 from waiting import until
+from worker_support import at_rest
 
 
 def settled(fleet: Fleet) -> bool:
-    redis = fleet.redis
-    return not any((redis.llen("celery"), redis.zcard("lr:lease"), redis.zcard("lr:delay")))
+    return at_rest(fleet.redis)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

@@ -14,6 +14,7 @@ from conftest import Server
 from hostile import good
 from table_support import row, stat
 from waiting import until
+from worker_support import at_rest
 
 
 @pytest.fixture
@@ -35,11 +36,6 @@ def start(fleet: Fleet, results: Server, pool: str = "prefork", **options: float
     fleet.worker(pool=pool, conf=repr({"results": results.url}), options=repr(options))
 
 
-def at_rest(fleet: Fleet) -> bool:
-    redis = fleet.redis
-    return not any((redis.llen("celery"), redis.zcard("lr:lease"), redis.zcard("lr:delay")))
-
-
 POOLS = ["prefork", "threads", "solo"]
 
 
@@ -54,7 +50,7 @@ def test_a_result_is_stored_when_its_backend_is_back(fleet: Fleet, results: Serv
     until(lambda: fleet.notes("end", "one"), "it has ended")
     results.start()
     assert got(ready(result)) == "one"
-    until(lambda: at_rest(fleet), "settled")
+    until(lambda: at_rest(fleet.redis), "settled")
     assert len(fleet.notes("begin", "one")) == 1 and stat(fleet.redis, "dead") == 0
 
 
@@ -70,7 +66,7 @@ def test_a_retry_needs_no_backend(fleet: Fleet, results: Server, pool: str) -> N
     until(lambda: fleet.notes("end", "one"), lambda: f"it is tried again\n{fleet.log()[-2000:]}", 60)
     results.start()
     assert got(ready(result)) == "one"
-    until(lambda: at_rest(fleet), "settled")
+    until(lambda: at_rest(fleet.redis), "settled")
     assert [line[2] for line in fleet.notes("begin", "one")] == ["0", "1"] and stat(fleet.redis, "dead") == 0
 
 
@@ -82,7 +78,7 @@ def test_the_loss_of_a_result_is_reported_and_no_loss_of_the_task(fleet: Fleet, 
     until(lambda: fleet.notes("begin", "one"), "it runs")
     results.kill()
     gate.touch()
-    until(lambda: at_rest(fleet), lambda: f"settled\n{fleet.log()[-2000:]}", 60)
+    until(lambda: at_rest(fleet.redis), lambda: f"settled\n{fleet.log()[-2000:]}", 60)
     assert fleet.redis.exists("lr:done:one") and stat(fleet.redis, "dead") == 0
     assert 'event=result_lost result="mark_as_done one"' in fleet.log()
 
@@ -118,6 +114,6 @@ def test_broker_and_results_in_one_redis_that_is_away(server: Server, tmp_path: 
         until(lambda: len(fleet.notes("end")) >= 3, "those that succeed have ended")
         server.start()
         assert [got(ready(result)) for result in found] == [name for _, name in names]
-        until(lambda: at_rest(fleet), "settled")
+        until(lambda: at_rest(fleet.redis), "settled")
         assert stat(fleet.redis, "dead") == 0
         assert len(fleet.notes("end")) == 6

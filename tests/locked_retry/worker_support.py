@@ -230,6 +230,13 @@ def forget_connections(app: Celery) -> None:
         del group[url]
 
 
+def at_rest(redis: Redis) -> bool:
+    """Whether nothing is queued, held or delayed. Asked in one step: what moves meanwhile would be nowhere."""
+    with redis.pipeline(transaction=True) as pipe:
+        pipe.llen("celery").zcard("lr:lease").zcard("lr:delay")
+        return not any(pipe.execute())
+
+
 def settled(redis: Redis) -> bool:
     """Whether nothing is queued, held, delayed or parked."""
     rows = [redis.hget(k, "st") for k in redis.scan_iter("lr:t:*")]
