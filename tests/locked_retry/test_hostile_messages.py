@@ -21,9 +21,11 @@ YEAR_9000_MS = 221_845_392_000_000
 
 
 def at_rest(fleet: Fleet) -> bool:
-    redis = fleet.redis
-    lists = ("celery", *(f"celery\x06\x16{pri}" for pri in (3, 6, 9)))
-    return not any((*map(redis.llen, lists), redis.zcard("lr:lease")))
+    with fleet.redis.pipeline(transaction=True) as pipe:
+        for name in ("celery", *(f"celery\x06\x16{pri}" for pri in (3, 6, 9))):
+            pipe.llen(name)
+        pipe.zcard("lr:lease")
+        return not any(pipe.execute())
 
 
 def rows(fleet: Fleet) -> dict[str, dict[bytes, bytes]]:
