@@ -43,7 +43,7 @@ def evidence_complete(evidence: Evidence) -> RuleResult:
         gaps.append("no submit was acknowledged: check the stack before the fault")
     gaps += left.gaps()
     gaps += [f"{role} did not go through its part of the plan" for role in unfinished(evidence)]
-    gaps += [gap for gap in [cut_short(evidence)] if gap]
+    gaps += cut_short(evidence)
     if tame := _tame(evidence):
         gaps.append(f"{counted(tame, 'operation')} had to end a process and never did: see that bodies run as planned")
     gaps += _torn(evidence)

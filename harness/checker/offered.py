@@ -138,12 +138,12 @@ def unfinished(evidence: Evidence) -> list[str]:
     return [role for role in left if not any(_concerns(fault, role) for fault in faults)]
 
 
-def cut_short(evidence: Evidence) -> str:
-    """What the producers say that they went through, if that is not the plan; else ""."""
+def cut_short(evidence: Evidence) -> list[str]:
+    """What the producers say that they went through, if that is not the plan."""
     history, number = evidence.history, evidence.history.gone_through
     if number is None or number == history.planned or not history.finished.issuperset(history.producers):
-        return ""
-    return f"the producers went through {counted(number, 'operation')}, the plan has {history.planned}"
+        return []
+    return [f"the producers went through {counted(number, 'operation')}, the plan has {history.planned}"]
 
 
 def twice(evidence: Evidence) -> list[int]:

@@ -10,10 +10,6 @@ from waiting import until
 from worker_support import at_rest
 
 
-def settled(fleet: Fleet) -> bool:
-    return at_rest(fleet.redis)
-
-
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_whatever_a_task_raises_it_is_a_dead_letter_and_the_worker_lives(fleet: Fleet, pool: str) -> None:
     """`os.fsdecode(b"\\xe9")` in a text, and an exception without one, ended every worker that had it."""
@@ -23,7 +19,7 @@ def test_whatever_a_task_raises_it_is_a_dead_letter_and_the_worker_lives(fleet: 
         fleet.task("raises").apply_async((how,), task_id=f"raises-{number}")
         fleet.task("add").apply_async((number, 0), task_id=f"beside-{number}")
     assert [got(fleet.app.AsyncResult(f"beside-{number}")) for number in range(len(ends))] == list(range(len(ends)))
-    until(lambda: settled(fleet), lambda: f"settled\n{fleet.log()[-3000:]}", 30)
+    until(lambda: at_rest(fleet.redis), lambda: f"settled\n{fleet.log()[-3000:]}", 30)
     assert fleet.workers[0].poll() is None, fleet.log()[-3000:]
     for number, how in enumerate(ends):
         found = row(fleet.redis, f"raises-{number}")
@@ -42,7 +38,7 @@ def test_whatever_a_retry_is_for_it_is_tried_again(fleet: Fleet, pool: str) -> N
         assert got(fleet.task("retries_for").delay(how)) == how
     for how in ends:
         assert [line[2] for line in fleet.notes("retries_for", how.replace(" ", "_"))] == ["0", "1", "2"], how
-    until(lambda: settled(fleet), "settled")
+    until(lambda: at_rest(fleet.redis), "settled")
     assert stat(fleet.redis, "dead") == 0
 
 
@@ -53,7 +49,7 @@ def test_a_hook_that_raises_changes_nothing(fleet: Fleet, pool: str) -> None:
     assert [line[2] for line in fleet.notes("try", "again")] == ["0", "1", "2"]
     with pytest.raises(KeyError):
         fleet.task("raising_hooks").apply_async(("fatal", 0, True), task_id="fatal").get(timeout=20)
-    until(lambda: settled(fleet), "settled")
+    until(lambda: at_rest(fleet.redis), "settled")
     assert row(fleet.redis, "fatal")["err"] == "KeyError: 'fatal'"
     hooks = {line[1] for line in fleet.notes("hook")}
     assert hooks == {"on_retry", "on_failure", "on_success", "after_return"}
@@ -71,7 +67,7 @@ def test_what_is_held_without_anybody_who_works_on_it_is_named_and_given_back(fl
     assert fleet.log().count("event=abandoned row=one") == 1
     gate.touch()
     assert got(fleet.app.AsyncResult("one")) == "one"
-    until(lambda: settled(fleet) and fleet.held() == 0, "settled")
+    until(lambda: at_rest(fleet.redis) and fleet.held() == 0, "settled")
 
 
 @pytest.mark.parametrize("how", ["text", "set", "object"])
@@ -80,6 +76,6 @@ def test_a_result_that_cannot_be_written_fails_its_task_alone(fleet: Fleet, how:
     result = fleet.task("returns").apply_async((how,), task_id="odd")
     until(result.ready, lambda: f"ready\n{fleet.log()[-2000:]}", 20)
     assert got(fleet.task("add").delay(1, 2)) == 3
-    until(lambda: settled(fleet), "settled")
+    until(lambda: at_rest(fleet.redis), "settled")
     assert len(fleet.notes("returns")) == 1
     assert result.status in ("SUCCESS", "FAILURE")

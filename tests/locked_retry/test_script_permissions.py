@@ -80,7 +80,8 @@ def _may(redis: Redis, *rules: str) -> None:
 @pytest.mark.parametrize("denied", ["-del", "-bitfield", "-hincrby", "-lpush"])
 def test_an_end_that_was_stopped_after_its_record_leaves_nothing(redis: Redis, shop: Redis, denied: str) -> None:
     """Its message comes back, and is a duplicate; the row stayed for ever, and its shard was never counted."""
-    script(redis, "job", ("joins",), "j", "what", "all", 3_600_000, '{"total": \1total\1}', 0)
+    job = ("joins",), "j", "what", "all", 3_600_000, '{"total": \1total\1}', 0
+    script(redis, "job", *job)
     script(redis, "shard", ("q",), "j", 1, "1", "0", "j/1", message("j/1", lr_job="j/1"), 1)
     _may(redis)
     worker = Worker(shop)
@@ -90,7 +91,7 @@ def test_an_end_that_was_stopped_after_its_record_leaves_nothing(redis: Redis, s
         worker.turn(settles=(settle(claim, Kind.OK),))
     if denied == "-lpush":  # the join waits until somebody asks for the job
         assert redis.llen("joins") == 0
-        script(redis, "job", ("joins",), "j", "what", "all", 3_600_000, '{"total": \1total\1}', 0)
+        script(redis, "job", *job)
     else:
         assert redis.exists(KEYS.done("j/1")) and state(redis, "j/1") == "r"
         redis.zadd("lr:lease", {"j/1": 1})

@@ -139,11 +139,8 @@ def test_what_was_sent_until_the_last_heal_is_part_of_the_plan(
 
 def test_no_load_is_longer_than_a_plan_may_be(tmp_path: Path) -> None:
     """A plan of nearly as many operations as there may be, and a file that says that it became longer."""
-    log = events.Log(tmp_path / EVENTS)
-    log.emit(events.LoadExtended(case="a", fault_s=6.0))
-    log.close()
     load_plan = Workload(rate_tps=1_000_000, baseline_s=1, fault_s=1, healed_s=7.9)
-    assert load(tmp_path, plan(workload=load_plan), FinalState()).planned == load_plan.operations
+    assert _extended(tmp_path, 6.0, load_plan).planned == load_plan.operations
     assert load_plan.lasting(1 + load_plan.overtime_s).operations == 10_000_000
 
 
@@ -152,12 +149,15 @@ def test_no_file_says_that_a_load_was_shorter_or_endless(tmp_path: Path, told_s:
     assert _extended(tmp_path, told_s).planned == 20
 
 
-def _extended(folder: Path, fault_s: float) -> History:
-    """The history of a load of 20 operations, of which 1 s under faults, that took so long there."""
+#: 20 operations, of which 1 s under faults.
+PLANNED = Workload(rate_tps=10, baseline_s=0.5, fault_s=1, healed_s=0.5, failures=1, permanent_every=10)
+
+
+def _extended(folder: Path, fault_s: float, load_plan: Workload = PLANNED) -> History:
+    """The history of a load that was under faults for so long, as the events say."""
     log = events.Log(folder / EVENTS)
     log.emit(events.LoadExtended(case="a", fault_s=fault_s))
     log.close()
-    load_plan = Workload(rate_tps=10, baseline_s=0.5, fault_s=1, healed_s=0.5, failures=1, permanent_every=10)
     return load(folder, plan(workload=load_plan), FinalState())
 
 
