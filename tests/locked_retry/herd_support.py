@@ -52,8 +52,9 @@ class Pack(Tested):
         until(resting, lambda: f"idle: {self.asleep()} asleep of {self.alive}, watch {self.watch_key()}", deadline_s)
 
     def held(self) -> int:
-        """What the workers hold, and what waits for them."""
-        return int(self.redis.zcard("lr:lease")) + int(self.redis.llen("celery"))  # type: ignore[arg-type]
+        """What the workers hold, and what waits for them. In one step: what is claimed meanwhile would be neither."""
+        with self.redis.pipeline(transaction=True) as pipe:
+            return sum(pipe.zcard("lr:lease").llen("celery").execute())
 
     def asleep(self) -> int:
         """How many block on the bell."""
