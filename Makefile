@@ -33,11 +33,11 @@ types: $(READY) ## Check types
 
 check: lint types test ## Everything that has to be green
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml locked_retry/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "taskchaos needs Python 3.11 or newer: install it, or set PYTHON=/path/to/python3"; exit 4; }
 	@echo "setting up $(VENV) with $(PYTHON) (once)"
 	@$(PYTHON) -m venv $(VENV) || { echo "this Python has no venv module: install it (Debian: python3-venv)"; exit 4; }
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[fast]" "tox>=4.22"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ./locked_retry --editable ".[fast]" "tox>=4.22"
 	@touch $(READY)
 
 clean: ## Remove everything that the targets above made

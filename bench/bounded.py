@@ -29,9 +29,9 @@ from stand import message
 
 import locked_retry
 from locked_retry import submit_many
-from locked_retry.dead_letters import Tools
-from locked_retry.session import MOST_SETTLES
-from locked_retry.store import Answer, Claim, Keys, Kind, Renewal, Settle, Turn, run_turn
+from locked_retry.broker.turns import Answer, Claim, Keys, Renewal, Settlement, SettlementKind, Turn, run_turn
+from locked_retry.operator.dead_letters import Tools
+from locked_retry.worker.session import MOST_SETTLES
 
 FULL, QUICK = 100_000, 10_000
 WANT = 8
@@ -90,12 +90,14 @@ class Stage:
         cpu = self.redis.info("cpu")
         return float(cpu["used_cpu_user_main_thread"]) + float(cpu["used_cpu_sys_main_thread"])
 
-    def turn(self, want: int = WANT, settles: tuple[Settle, ...] = (), renewals: tuple[Renewal, ...] = ()) -> Answer:
+    def turn(
+        self, want: int = WANT, settles: tuple[Settlement, ...] = (), renewals: tuple[Renewal, ...] = ()
+    ) -> Answer:
         """One turn of the worker."""
         turn = self.next_turn(want, settles, renewals)
         return self.timed(lambda: run_turn(self.redis, KEYS, turn))
 
-    def next_turn(self, want: int, settles: tuple[Settle, ...] = (), renewals: tuple[Renewal, ...] = ()) -> Turn:
+    def next_turn(self, want: int, settles: tuple[Settlement, ...] = (), renewals: tuple[Renewal, ...] = ()) -> Turn:
         """What it asks for."""
         self._number += 1
         given = {"settles": settles, "renewals": renewals}
@@ -105,7 +107,7 @@ class Stage:
         """Turns that settle what the one before claimed, until nothing is left."""
         claims: tuple[Claim, ...] = ()
         while left() or claims:
-            claims = self.turn(settles=tuple(Settle(c.row, c.fence, Kind.OK) for c in claims)).claims
+            claims = self.turn(settles=tuple(Settlement(c.row, c.fence, SettlementKind.OK) for c in claims)).claims
 
 
 def parked(stage: Stage) -> None:
@@ -126,7 +128,7 @@ def handed_on(stage: Stage) -> None:
     fence = stage.redis.hget(KEYS.row(row.decode()), "f").decode()
     claims = [Claim(row.decode(), fence, 0, 0, 1, b"")]
     for _ in range(100):
-        claims = list(stage.turn(settles=tuple(Settle(c.row, c.fence, Kind.OK) for c in claims)).claims)
+        claims = list(stage.turn(settles=tuple(Settlement(c.row, c.fence, SettlementKind.OK) for c in claims)).claims)
 
 
 def strays(stage: Stage) -> None:
@@ -138,7 +140,7 @@ def strays(stage: Stage) -> None:
         number += 1
         stage.redis.lpush("celery", stage.text(number, "order:1"))
         (claim,) = stage.turn().claims
-        stage.turn(settles=(Settle(claim.row, claim.fence, Kind.OK),))
+        stage.turn(settles=(Settlement(claim.row, claim.fence, SettlementKind.OK),))
 
 
 def duplicates(stage: Stage) -> None:
@@ -215,7 +217,7 @@ def settles(stage: Stage) -> None:
     for _ in range(40):
         while len(held) < MOST_SETTLES and stage.redis.llen("celery"):
             held += run_turn(stage.redis, KEYS, stage.next_turn(MOST_SETTLES)).claims
-        stage.turn(settles=tuple(Settle(c.row, c.fence, Kind.OK) for c in held))
+        stage.turn(settles=tuple(Settlement(c.row, c.fence, SettlementKind.OK) for c in held))
         held = []
 
 
@@ -224,7 +226,7 @@ def turns(stage: Stage) -> None:
     stage.fill(lambda pipe, number: pipe.lpush("celery", stage.text(number)))
     held: list[Claim] = []
     for _ in range(20):
-        ends = tuple(Settle(c.row, c.fence, Kind.OK) for c in held[:MOST_SETTLES])
+        ends = tuple(Settlement(c.row, c.fence, SettlementKind.OK) for c in held[:MOST_SETTLES])
         kept = held[MOST_SETTLES : MOST_SETTLES + 1000]
         held = [*kept, *stage.turn(1024, ends, tuple(Renewal(c.row, c.fence, HOUR_MS, True) for c in kept)).claims]
 

@@ -18,18 +18,18 @@ import time
 from array import array
 from pathlib import Path
 
-from harness.checker import check, series
-from harness.clock import NS_PER_MS, NS_PER_S
-from harness.contract import Claim, Contract, PhaseName, Slo
-from harness.history import (
+from taskchaos.harness.checker import check, series
+from taskchaos.harness.clock import NS_PER_MS, NS_PER_S
+from taskchaos.harness.contract import Claim, Contract, PhaseName, Slo
+from taskchaos.harness.record.history import (
     Attempts,
-    Claims,
     Deliveries,
     Effects,
     FaultInterval,
     FinalState,
     History,
     Phase,
+    Reports,
     Submits,
 )
 
@@ -42,7 +42,7 @@ def synthetic(operations: int) -> History:
     """A case of open load: two workers, one of them killed half-way."""
     rng = random.Random(1)
     submits, deliveries, attempts = Submits(), Deliveries(), Attempts()
-    effects, claims = Effects(), Claims()
+    effects, claims = Effects(), Reports()
     gap_ns = NS_PER_S // RATE
     lost = 0
     for op in range(operations):
@@ -87,7 +87,7 @@ def synthetic(operations: int) -> History:
     )
 
 
-def _row(table: Submits | Deliveries | Attempts | Effects | Claims, *values: int) -> None:
+def _row(table: Submits | Deliveries | Attempts | Effects | Reports, *values: int) -> None:
     columns: list[array[int]] = [getattr(table, name) for name in table.__slots__]
     for values_of, value in zip(columns, values, strict=True):
         values_of.append(value)

@@ -29,10 +29,10 @@ from typing import Any
 from redis import Connection
 from stand import DEADLINE_S, Stand, message
 
-from locked_retry.engine import Engine
+from locked_retry.broker.turns import Claim, Keys, SettlementKind
 from locked_retry.options import Options
-from locked_retry.session import BASE_ROOM, Session
-from locked_retry.store import Claim, Keys, Kind
+from locked_retry.worker.engine import Engine
+from locked_retry.worker.session import BASE_ROOM, Session
 
 QUEUE = "celery"
 RETRY_MS = 300
@@ -104,9 +104,9 @@ class Fleet:
         if self.keeps:
             return
         if self.retries and first:
-            worker.session.end_now(claim.fence, Kind.RETRY, RETRY_MS, "not yet")
+            worker.session.end_now(claim.fence, SettlementKind.RETRY, RETRY_MS, "not yet")
         else:
-            worker.session.end(claim.fence, Kind.OK)
+            worker.session.end(claim.fence, SettlementKind.OK)
 
     def _is_new(self, row: str) -> bool:
         return sum(one == row for _, one in self.got) == 1

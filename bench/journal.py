@@ -32,7 +32,7 @@ import on_sigterm  # noqa: F401
 from estimate import Estimate, confidence, outside
 from redis import Redis
 
-from faults.command_api import CommandClient
+from taskchaos.faults.command_api import CommandClient
 
 GOAL_LEFT = 0.70
 PLAIN, MEMORY, FILE, RULE = "no journal", "in memory", "to a file", "one rule"
@@ -127,7 +127,9 @@ def redis_server() -> Iterator[int]:
 def proxy(mode: str, redis_port: int, folder: Path) -> Iterator[Target]:
     file = folder / "journal" if mode == FILE else None
     journal = [] if mode in (PLAIN, RULE) else ["--journal", *([str(file)] if file else [])]
-    with running([sys.executable, "-m", "faults.proxy", "--port", "0", *journal], stdout=subprocess.PIPE) as process:
+    with running(
+        [sys.executable, "-m", "taskchaos.faults.proxy", "--port", "0", *journal], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         api = CommandClient("127.0.0.1", json.loads(process.stdout.readline())["port"])
         made = api.create("bench", f"127.0.0.1:{redis_port}")

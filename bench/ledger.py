@@ -18,7 +18,7 @@ from pathlib import Path
 
 from estimate import Estimate
 
-from harness.ledger import Ledger
+from taskchaos.harness.record.ledger import Ledger
 
 GOAL_US = 20.0
 PAIRS = 12

@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from stand import free_port, message
 
-from locked_retry.store import Answer, Claim, Keys, Kind, Settle, Turn, run_turn
+from locked_retry.broker.turns import Answer, Claim, Keys, Settlement, SettlementKind, Turn, run_turn
 
 FULL, QUICK = 5000, 1000
 PAYLOADS = (200, 10_000)
@@ -46,11 +46,11 @@ class Tasks:
         self.redis.connection_pool.disconnect()  # with the buffers of a connection that has carried much
         return int(self.redis.info("memory")["used_memory"])
 
-    def _turn(self, want: int = 0, settles: tuple[Settle, ...] = ()) -> Turn:
+    def _turn(self, want: int = 0, settles: tuple[Settlement, ...] = ()) -> Turn:
         self._number += 1
         return Turn("w", self._number, ("celery",), 1, want, 1 << 30, HOUR_MS, HOUR_MS, batch=1000, settles=settles)
 
-    def turn(self, want: int = 0, settles: tuple[Settle, ...] = ()) -> Answer:
+    def turn(self, want: int = 0, settles: tuple[Settlement, ...] = ()) -> Answer:
         return run_turn(self.redis, Keys(), self._turn(want, settles))
 
     def publish(self) -> None:
@@ -77,13 +77,13 @@ def running(tasks: Tasks) -> None:
         pass
 
 
-def ended(kind: Kind) -> Callable[[Tasks], None]:
+def ended(kind: SettlementKind) -> Callable[[Tasks], None]:
     def end(tasks: Tasks) -> None:
         tasks.publish()
         for claims in tasks.claim():
-            new = {c.row: c.raw.decode() if kind is Kind.RETRY else "" for c in claims}
-            reason = "" if kind is Kind.OK else "ConnectionError: the service does not answer"
-            tasks.turn(settles=tuple(Settle(c.row, c.fence, kind, HOUR_MS, reason, new[c.row]) for c in claims))
+            new = {c.row: c.raw.decode() if kind is SettlementKind.RETRY else "" for c in claims}
+            reason = "" if kind is SettlementKind.OK else "ConnectionError: the service does not answer"
+            tasks.turn(settles=tuple(Settlement(c.row, c.fence, kind, HOUR_MS, reason, new[c.row]) for c in claims))
 
     return end
 
@@ -104,10 +104,10 @@ def parked(tasks: Tasks) -> None:
 STATES: dict[str, Callable[[Tasks], None]] = {
     "queued": queued,
     "running": running,
-    "delayed": ended(Kind.RETRY),
+    "delayed": ended(SettlementKind.RETRY),
     "parked": parked,
-    "dead": ended(Kind.DEAD),
-    "done record": ended(Kind.OK),
+    "dead": ended(SettlementKind.DEAD),
+    "done record": ended(SettlementKind.OK),
 }
 
 

@@ -163,7 +163,7 @@ def server(command: list[str], name: str, upstream: str, api_port: int = 0) -> I
 @contextlib.contextmanager
 def all_targets(listener: socket.socket) -> Iterator[list[Target]]:
     port = listener.getsockname()[1]
-    embedded = [sys.executable, "-m", "faults.proxy", "--port", "0"]
+    embedded = [sys.executable, "-m", "taskchaos.faults.proxy", "--port", "0"]
     with contextlib.ExitStack() as stack:
         targets = [stack.enter_context(server(embedded, EMBEDDED, f"127.0.0.1:{port}"))]
         path = os.environ.get("CHAOS_TOXIPROXY")

@@ -19,7 +19,7 @@ from pathlib import Path
 import on_sigterm  # noqa: F401
 from redis import Redis
 
-from faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
 
 APP = """
 import os, time
@@ -128,7 +128,7 @@ class Stand:
         self.direct_url = f"redis://127.0.0.1:{port}/0"
         server = f"{get_binary_path()} --port {port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec --save"
         self._processes = [subprocess.Popen([*server.split(), ""], cwd=folder, stdout=subprocess.DEVNULL)]
-        proxy = [sys.executable, "-m", "faults.proxy", "--port", "0"]
+        proxy = [sys.executable, "-m", "taskchaos.faults.proxy", "--port", "0"]
         self._processes.append(subprocess.Popen(proxy, stdout=subprocess.PIPE, text=True))
         announced = json.loads(self._processes[1].stdout.readline())  # type: ignore[union-attr]
         self.redis = Redis(port=port, socket_timeout=DEADLINE_S)

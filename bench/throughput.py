@@ -35,7 +35,7 @@ MOST_TPS = {Kind.LOCKED: 6500, Kind.PLAIN: 2500, Kind.INTERVIEW: 2500}
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One measurement, per task but for `tps`."""
+    """One measurement, per task except `tps`."""
 
     tps: float
     trips: float

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
-from faults.toxiproxy import ToxiproxyClient
-from faults.traffic import TrafficSource
+from taskchaos.faults.toxiproxy import ToxiproxyClient
+from taskchaos.faults.traffic import TrafficSource
 
 #: What the name of a worker's path to the result backend ends with: a link that nothing has to use.
 RESULTS = "-results"
@@ -29,6 +29,17 @@ class Ability(StrEnum):
 
     COMMANDS = "needs --proxy embedded: the real Toxiproxy knows no Redis commands"
     CONTAINERS = "needs --stack compose: it is done to a container"
+
+
+class On(StrEnum):
+    """What a fault is done to."""
+
+    LINK = "link"  # a role's path to Redis
+    COMMAND = "command"  # the same, at exact Redis commands
+    WORKER = "worker"  # its processes
+    CONTAINER = "container"  # of a worker
+    SERVER = "server"  # Redis
+    QUEUE = "queue"  # what is in it
 
 
 class FaultError(Exception):
@@ -158,7 +169,7 @@ def _bound_towards(host: str, port: int) -> socket.socket:
 
 
 class Worker(Protocol):
-    """One worker as faults see it: a process tree that its stack can start anew."""
+    """One worker as faults see it: a process tree that its stack can start again."""
 
     @property
     def name(self) -> str:
@@ -255,6 +266,8 @@ class Fault(ABC):
 
     #: The name it has in schedules, output and verdicts.
     kind: ClassVar[str]
+    #: What it is done to: its target is one of these.
+    on: ClassVar[On]
     #: One line for `taskchaos faults`.
     summary: ClassVar[str]
     #: What the stack has to be able to do.

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar
 
-from faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, PingResult, Undo
-from faults.command_api import CommandClient, Firing, RuleState
-from faults.network import silenced
-from faults.toxiproxy import NotFound, ToxiproxyError
-from faults.watch import Watch
+from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, On, PingResult, Undo
+from taskchaos.faults.command_api import CommandClient, Firing, RuleState
+from taskchaos.faults.network import silenced
+from taskchaos.faults.toxiproxy import NotFound, ToxiproxyError
+from taskchaos.faults.watch import Watch
 
 #: How an operation's number is found in a command or its reply: by its task id.
 OPERATION = r"op-(\d{1,18})"
@@ -29,6 +29,8 @@ _numbers = count(1)
 @dataclass
 class CommandFault(Fault):
     """Base: a rule in the proxy. Names of commands may be several, separated by commas."""
+
+    on = On.COMMAND
 
     link: Link
     command: str = ""

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from faults.toxiproxy import (
+from taskchaos.faults.toxiproxy import (
     _NO_PROXIES,
     NotFound,
     ToxiproxyClient,

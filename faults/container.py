@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, Server, Undo
-from faults.process import KillChild, WorkerFault
+from taskchaos.faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, On, Server, Undo
+from taskchaos.faults.process import KillChild, WorkerFault
 
 CONTAINERS = frozenset({Ability.CONTAINERS})
 
@@ -20,9 +20,10 @@ class Disconnect(WorkerFault):
     """The worker's container is in no network, both ways: its connections hang and new ones have no route.
 
     Healed, it is in the same networks again under the same names. Its address is the engine's choice: the one that it
-    had, unless another container took it meanwhile; then the old connections stay dead until their time-outs.
+    had, unless another container took it meanwhile; then the old connections stay dead until their timeouts.
     """
 
+    on = On.CONTAINER
     kind: ClassVar[str] = "disconnect"
     summary: ClassVar[str] = "a worker's container is taken out of its network (docker network disconnect)"
     needs: ClassVar[frozenset[Ability]] = CONTAINERS
@@ -51,6 +52,7 @@ class OutOfMemory(KillChild):
     Which one is no chance: the victim is made the kernel's first choice. Celery's parent replaces a child by itself.
     """
 
+    on = On.CONTAINER
     kind: ClassVar[str] = "out_of_memory"
     summary: ClassVar[str] = "a worker's container runs out of memory, and the kernel kills a pool child"
     needs: ClassVar[frozenset[Ability]] = CONTAINERS
@@ -79,6 +81,7 @@ class OutOfMemory(KillChild):
 class DiskFull(Fault):
     """No room is left for Redis's append-only file: it refuses writes (MISCONF) until there is some again."""
 
+    on = On.SERVER
     kind: ClassVar[str] = "disk_full"
     summary: ClassVar[str] = "the disk of Redis's append-only file is full: it refuses writes"
     needs: ClassVar[frozenset[Ability]] = CONTAINERS

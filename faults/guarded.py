@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import requests
 
-from faults.toxiproxy import (
+from taskchaos.faults.toxiproxy import (
     AlreadyExists,
     NotFound,
     ProxyState,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from faults.base import Evidence, Fault, FaultError, Undo
+from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo
 
 _numbers = itertools.count(1)
 
@@ -100,6 +100,7 @@ class PoisonMessage(Fault):
     Healing removes what is left of it, on the queue or in `unacked`; in a dead letter it may stay.
     """
 
+    on = On.QUEUE
     kind: ClassVar[str] = "poison_message"
     summary: ClassVar[str] = (
         "a message that no worker can read is sent to the queue (how: no_json, no_base64, eta, ...)"

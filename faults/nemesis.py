@@ -6,34 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker
-from faults.message import Queue
-from faults.schedule import PlannedFault, Schedule
+from taskchaos.faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker
+from taskchaos.faults.message import Queue
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.faults.state import FaultState
 
 #: How soon evidence is looked for again: less and less often, because who looks takes the machine's time.
 POLL_S = 0.02
 SLOWEST_POLL_S = 0.25
 #: A fault that is in force, and that its role has not met yet, is held for up to so much longer.
 LONGER_S = 1.0
-
-
-class FaultState(StrEnum):
-    """The life cycle of a fault: injected; proven, unproven or unused; held or vanished; healed or heal_failed.
-
-    unused: it is there, on a link that nothing has used and nothing has to use. held: right before its heal it was
-    still there; what does not last (a kill) is neither held nor vanished.
-    """
-
-    INJECTED = "injected"
-    PROVEN = "proven"
-    UNPROVEN = "unproven"
-    UNUSED = "unused"
-    HELD = "held"
-    VANISHED = "vanished"
-    HEALED = "healed"
-    HEAL_FAILED = "heal_failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from faults.base import Evidence, Fault, FaultError, Link, Ping, PingResult, Undo
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyError
-from faults.traffic import Met, Sight
-from faults.watch import Watch
+from taskchaos.faults.base import Evidence, Fault, FaultError, Link, On, Ping, PingResult, Undo
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyError
+from taskchaos.faults.traffic import Met, Sight
+from taskchaos.faults.watch import Watch
 
 BOTH = (Stream.UPSTREAM, Stream.DOWNSTREAM)
 #: Toxics that keep a PING from being answered.
@@ -30,6 +30,8 @@ _GRAIN_MS = 2.0
 @dataclass
 class LinkFault(Fault):
     """Base: a fault that is a state of the link in the proxy."""
+
+    on = On.LINK
 
     link: Link
     _toxics: dict[str, Stream] = field(default_factory=dict, init=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from faults.base import Evidence, Fault, FaultError, Undo, Worker, wait_for
+from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo, Worker, wait_for
 
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
@@ -18,6 +18,8 @@ ORPHANS_END_S = 0.3
 @dataclass
 class WorkerFault(Fault):
     """Base: a fault of one worker."""
+
+    on = On.WORKER
 
     worker: Worker
 

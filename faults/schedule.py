@@ -6,39 +6,49 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from faults.base import Contained, Fault, FaultError, Link, Server, Worker
-from faults.command import CommandFault, CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
-from faults.container import Disconnect, DiskFull, OutOfMemory
-from faults.message import PoisonMessage, Queue
-from faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, LinkFault, Refused, Reset
-from faults.process import KillChild, KillParent, KillTree, Pause, Restart, WorkerFault
+from taskchaos.faults.base import Contained, Fault, FaultError, Link, On, Server, Worker
+from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
+from taskchaos.faults.container import Disconnect, DiskFull, OutOfMemory
+from taskchaos.faults.message import PoisonMessage, Queue
+from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, Refused, Reset
+from taskchaos.faults.process import KillChild, KillParent, KillTree, Pause, Restart
 
-LINK_FAULTS: Mapping[str, type[LinkFault]] = {
-    f.kind: f for f in (Latency, Refused, BlackHole, BlackHoleRequests, BlackHoleReplies, Reset)
-}
-WORKER_FAULTS: Mapping[str, type[WorkerFault]] = {f.kind: f for f in (KillTree, KillParent, KillChild, Pause, Restart)}
-#: Faults of a link too, at exact Redis commands.
-COMMAND_FAULTS: Mapping[str, type[CommandFault]] = {
-    f.kind: f for f in (ReplyLost, CutBefore, ErrorReply, ReplyLate, RequestLate)
-}
-#: Faults of a worker too, at its container.
-CONTAINER_FAULTS: Mapping[str, type[WorkerFault]] = {f.kind: f for f in (Disconnect, OutOfMemory)}
-SERVER_FAULTS: Mapping[str, type[DiskFull]] = {f.kind: f for f in (DiskFull,)}
-QUEUE_FAULTS: Mapping[str, type[PoisonMessage]] = {f.kind: f for f in (PoisonMessage,)}
-#: Every fault there is, by kind.
+#: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
 FAULTS: Mapping[str, type[Fault]] = {
-    **LINK_FAULTS,
-    **WORKER_FAULTS,
-    **CONTAINER_FAULTS,
-    **SERVER_FAULTS,
-    **QUEUE_FAULTS,
-    **COMMAND_FAULTS,
+    fault.kind: fault
+    for fault in (
+        Latency,
+        Refused,
+        BlackHole,
+        BlackHoleRequests,
+        BlackHoleReplies,
+        Reset,
+        KillTree,
+        KillParent,
+        KillChild,
+        Pause,
+        Restart,
+        Disconnect,
+        OutOfMemory,
+        DiskFull,
+        PoisonMessage,
+        ReplyLost,
+        CutBefore,
+        ErrorReply,
+        ReplyLate,
+        RequestLate,
+    )
 }
+
+
+def faults_on(*what: On) -> tuple[str, ...]:
+    """The kinds that are done to these."""
+    return tuple(kind for kind, fault in FAULTS.items() if fault.on in what)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """One fault of a schedule. at_s counts from the begin of the fault phase; parameters: whole numbers and texts."""
+    """One fault of a schedule. at_s counts from the start of the fault phase; parameters: whole numbers and texts."""
 
     kind: str
     target: str
@@ -56,18 +66,20 @@ class PlannedFault:
         """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
         if self.kind not in FAULTS:
             raise FaultError(f"no fault {self.kind!r}; there are {', '.join(FAULTS)}")
-        targets: Mapping[str, object] = links
-        if self.kind in SERVER_FAULTS:
-            targets = servers or {}
-        elif self.kind in QUEUE_FAULTS:
-            targets = queues or {}
-        elif self.kind in WORKER_FAULTS or self.kind in CONTAINER_FAULTS:
-            targets = workers
+        on = FAULTS[self.kind].on
+        targets: Mapping[str, object] = {
+            On.LINK: links,
+            On.COMMAND: links,
+            On.WORKER: workers,
+            On.CONTAINER: workers,
+            On.SERVER: servers or {},
+            On.QUEUE: queues or {},
+        }[on]
         if self.target not in targets:
             there = ", ".join(targets) or "none on this stack"
             raise FaultError(f"{self.kind}: no target {self.target!r}; there are {there}")
         target = targets[self.target]
-        if self.kind in CONTAINER_FAULTS and not isinstance(target, Contained):
+        if on is On.CONTAINER and not isinstance(target, Contained):
             raise FaultError(f"{self.kind}: {self.target} is in no container")
         make: Callable[..., Fault] = FAULTS[self.kind]
         try:
@@ -84,7 +96,7 @@ class Schedule:
 
     @property
     def length_s(self) -> float:
-        """From the begin of the fault phase to the last planned heal."""
+        """From the start of the fault phase to the last planned heal."""
         return max((f.at_s + f.hold_s for f in self.faults), default=0.0)
 
     @classmethod

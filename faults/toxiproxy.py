@@ -1,7 +1,7 @@
 """The one way by which the harness drives a Toxiproxy, the embedded one or the real one.
 
 It stands on toxiproxy-python for the calls and replaces what makes that library unsafe in a test run: its address is
-global, it has no time-outs, it obeys HTTP_PROXY even for loopback, most errors pass unnoticed, and it would send
+global, it has no timeouts, it obeys HTTP_PROXY even for loopback, most errors pass unnoticed, and it would send
 floats, which the server refuses. Whoever talks to a proxy, talks through `ToxiproxyClient`.
 """
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from faults.command_api import CommandClient
-from faults.toxiproxy import NotFound, Stream, ToxiproxyClient, ToxiproxyError
+from taskchaos.faults.command_api import CommandClient
+from taskchaos.faults.toxiproxy import NotFound, Stream, ToxiproxyClient, ToxiproxyError
 
 
 class Sight(StrEnum):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faults.base import Link
-from faults.toxiproxy import Stream
-from faults.traffic import Met, ProxyTraffic, Sight, Traffic, TrafficSource
+from taskchaos.faults.base import Link
+from taskchaos.faults.toxiproxy import Stream
+from taskchaos.faults.traffic import Met, ProxyTraffic, Sight, Traffic, TrafficSource
 
 
 class Watch:

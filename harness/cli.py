@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from harness import __version__, codec
-from harness.errors import ExitCode, TaskchaosError, UsageError, complain, unforeseen
+from taskchaos.harness import __version__, codec
+from taskchaos.harness.errors import ExitCode, TaskchaosError, UsageError, complain, unforeseen
 
 _LIST = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
@@ -57,10 +57,10 @@ def main() -> None:
 
 def suites_folder() -> Path:
     """Where the suites are installed. Raises UsageError if they are not."""
-    spec = importlib.util.find_spec("suites")
+    spec = importlib.util.find_spec("taskchaos.suites")
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
-        raise UsageError("the suites are not installed: install taskchaos with `pip install -e .`")
+        raise UsageError("the suites are not installed: install taskchaos with `pip install -e ./locked_retry -e .`")
     return Path(places[0])
 
 
@@ -123,7 +123,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
     """
 
     def ask() -> Asked:
-        from harness.choices import make_options
+        from taskchaos.harness.run.choices import make_options
 
         options = make_options(
             parallel=parallel or (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1,
@@ -136,7 +136,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
         more = ["-k", keyword] if keyword else []
         return Asked(options, (*_suite_paths(suites), *more), suites_folder())
 
-    from harness.front import Asked, run_cases
+    from taskchaos.harness.pytest.front import Asked, run_cases
 
     return run_cases(ask, verbose=verbose)
 
@@ -145,8 +145,8 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
 @click.argument("folder", type=click.Path(file_okay=False), default=".taskchaos/runs/latest")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
 def judge(folder: str, verbose: bool) -> int:
-    """Judge a stored run again, with the checker of this version, and write its files anew."""
-    from harness.stored import judge_again
+    """Judge a stored run again, with the checker of this version, and write its files again."""
+    from taskchaos.harness.run.replay import judge_again
 
     return judge_again(Path(folder), verbose=verbose)
 
@@ -160,7 +160,7 @@ def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
 
     A shard or case that is missing is named, and the exit code is then never 0.
     """
-    from harness.merge import merge as merge_shards
+    from taskchaos.harness.run.merge import merge as merge_shards
 
     return merge_shards([Path(folder) for folder in folders], Path(out) if out else None, verbose=verbose)
 
@@ -177,13 +177,13 @@ def replay(case: str, subject: str | None, verbose: bool) -> int:
     """
 
     def ask() -> Asked:
-        from harness.stored import find_case, replay_options, stored_test
+        from taskchaos.harness.run.replay import find_case, replay_options, stored_test
 
         folder, stored = find_case(case)
         options = replay_options(folder, stored, subject)
         return Asked(options, (stored_test(folder, stored, options, suites_folder().parent),), suites_folder())
 
-    from harness.front import Asked, run_cases
+    from taskchaos.harness.pytest.front import Asked, run_cases
 
     return run_cases(ask, verbose=verbose)
 
@@ -192,7 +192,7 @@ def replay(case: str, subject: str | None, verbose: bool) -> int:
 @_LIST
 def subjects(as_json: bool) -> None:
     """List the registered subjects."""
-    from harness.listing import subject_rows
+    from taskchaos.harness.catalogue import subject_rows
 
     _show(subject_rows(), as_json)
 
@@ -201,7 +201,7 @@ def subjects(as_json: bool) -> None:
 @_LIST
 def suites(as_json: bool) -> None:
     """List the suites and what they do."""
-    from harness.listing import suite_rows
+    from taskchaos.harness.catalogue import suite_rows
 
     _show(suite_rows(suites_folder()), as_json)
 
@@ -210,7 +210,7 @@ def suites(as_json: bool) -> None:
 @_LIST
 def faults(as_json: bool) -> None:
     """List the faults that schedules may name, and on which stacks they work."""
-    from harness.listing import fault_rows, with_where
+    from taskchaos.harness.catalogue import fault_rows, with_where
 
     rows = fault_rows()
     _show(rows if as_json else with_where(rows), as_json)
@@ -230,7 +230,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
 @_LIST
 def ps(as_json: bool) -> None:
     """List the container stacks that are there, whoever started them."""
-    from harness.stack.engine import stacks
+    from taskchaos.harness.stack.containers.engine import stacks
 
     rows = [
         {
@@ -257,7 +257,7 @@ def heal(names: tuple[str, ...], everything: bool) -> None:
 
     Goes by the label taskchaos.stack, and touches nothing that does not bear it.
     """
-    from harness.stack import engine
+    from taskchaos.harness.stack.containers import engine
 
     there = {one.stack: one for one in engine.stacks()}
     if unknown := [name for name in names if name not in there]:
@@ -282,8 +282,8 @@ def check_subject(subject: str) -> int:
     """
 
     def check(say: Callable[..., None]) -> None:
-        from harness.subject import absolute_spec, dry_run, resolve
-        from harness.trial import problems_of
+        from taskchaos.harness.conduct.trial import problems_of
+        from taskchaos.harness.subject import absolute_spec, dry_run, resolve
 
         def expired(text: str) -> None:
             say(problems=[text])
@@ -293,7 +293,7 @@ def check_subject(subject: str) -> int:
         problems = dry_run(found, expired) or problems_of(found, absolute_spec(subject))
         say(problems=problems, name=found.name, claims=sorted(c.value for c in found.contract.claims))
 
-    from harness.guard import guarded
+    from taskchaos.harness.run.guard import guarded
 
     outcome = guarded(check)
     if outcome.interrupted:
@@ -316,7 +316,7 @@ def check_subject(subject: str) -> int:
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 def new_subject(name: str, force: bool) -> None:
     """Write a template NAME.py for a subject of your own, and a test for it."""
-    from harness.scaffold import write_template
+    from taskchaos.harness.scaffold import write_template
 
     for path in write_template(name, Path.cwd(), force=force):
         click.echo(f"wrote {path}")
@@ -327,7 +327,7 @@ def new_subject(name: str, force: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def proxy(arguments: tuple[str, ...]) -> None:
     """Run the embedded proxy by itself (--host, --port, --config)."""
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "faults.proxy", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "taskchaos.faults.proxy", *arguments])
 
 
 if __name__ == "__main__":

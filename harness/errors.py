@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `taskchaos` (DESIGN section 6)."""
+    """Exit codes of `taskchaos` (docs/reference/commands.md)."""
 
     PASS = 0
     FAIL = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.errors import UsageError
+from taskchaos.harness.errors import UsageError
 
 TEMPLATES = Path(__file__).with_name("templates")
 

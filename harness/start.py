@@ -35,7 +35,7 @@ def _complete_streams() -> None:
 def main() -> None:
     """Import the command, which takes a moment, and run it."""
     _complete_streams()
-    from harness.cli import main as command
+    from taskchaos.harness.cli import main as command
 
     if signal.getsignal(signal.SIGINT) is _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)

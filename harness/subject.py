@@ -20,11 +20,11 @@ from typing import Any, Protocol, cast, runtime_checkable
 from celery import Celery, _state
 from redis import Redis
 
-from harness.contract import Claim, Contract
-from harness.errors import UsageError
-from harness.result import Expectation
-from harness.subject_calls import SubjectFault, call, describe
-from harness.workload import Operation, TransientError, operation_number
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.subject_calls import SubjectFault, call, describe
+from taskchaos.harness.workload import Operation, TransientError, operation_number
 
 GROUP = "taskchaos.subjects"
 
@@ -136,7 +136,7 @@ class CelerySubject:
     expectations: Mapping[str, Expectation] = {}
 
     def install(self, app: Celery, settings: Settings) -> None:
-        """Nothing beyond what the harness set: broker, result backend and the scaled-down time-outs."""
+        """Nothing beyond what the harness set: broker, result backend and the scaled-down timeouts."""
 
     def register(self, app: Celery, body: TaskBody) -> Any:
         """A task that retries TransientError with Celery's own back-off."""
@@ -289,12 +289,12 @@ def conformance(subject: Any) -> tuple[str, ...]:
     missing = [v for v in verbs if not callable(getattr(subject, v, None))]
     if missing:
         problems.append(
-            f"lacks {', '.join(m + '()' for m in missing)} (deriving from harness.subject.CelerySubject helps)"
+            f"lacks {', '.join(m + '()' for m in missing)} (taskchaos.harness.subject.CelerySubject has it)"
         )
     if not isinstance(getattr(subject, "name", None), str):
         problems.append("lacks a `name` (text)")
     if not isinstance(getattr(subject, "contract", None), Contract):
-        problems.append("lacks a `contract` (harness.contract.Contract)")
+        problems.append("lacks a `contract` (taskchaos.harness.contract.Contract)")
     elif not subject.contract.claims:
         problems.append("claims nothing, so nothing it does could fail: claim Claim.NO_LOSS at least")
     longest_wait_s = getattr(subject, "longest_wait_s", None)
@@ -303,7 +303,7 @@ def conformance(subject: Any) -> tuple[str, ...]:
     elif not 0 <= longest_wait_s < FOREVER_S:
         problems.append(f"`longest_wait_s` is {longest_wait_s}: it has to be a number of seconds from 0 on")
     if not isinstance(getattr(subject, "commands", None), Commands):
-        problems.append("lacks `commands` (harness.subject.Commands)")
+        problems.append("lacks `commands` (taskchaos.harness.subject.Commands)")
     return tuple(problems)
 
 

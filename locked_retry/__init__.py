@@ -12,27 +12,27 @@ from typing import Any
 
 from celery import Celery, signals
 
-from locked_retry import releases, results
-from locked_retry.answers import Answers, NotSubmitted, Outcome, TaskAnswer
+from locked_retry.adapter import releases, results
+from locked_retry.adapter.lease_guard import listen
+from locked_retry.adapter.orphans import die_with_parent, remember_parent
+from locked_retry.adapter.prefork_flush import keep_given
+from locked_retry.adapter.publishing import wait_for_broker
+from locked_retry.adapter.queue_order import ROUND_ROBIN, QueueOrder
+from locked_retry.adapter.releases import UnknownRelease
+from locked_retry.adapter.scheduled import answer_inspect
+from locked_retry.adapter.shutdown import prepare_end
+from locked_retry.adapter.urls import use_transport
 from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
-from locked_retry.batch import submit_many
 from locked_retry.budget import Budget
-from locked_retry.ending import prepare_end
-from locked_retry.given import keep_given
-from locked_retry.guard import listen
 from locked_retry.lease import Lease, LeaseLost, new_board
 from locked_retry.log import Event, say
+from locked_retry.operator.prometheus import prometheus_text
 from locked_retry.options import Options
-from locked_retry.orphans import die_with_parent, remember_parent
-from locked_retry.prometheus import prometheus_text
-from locked_retry.publishing import wait_for_broker
-from locked_retry.queue_order import ROUND_ROBIN, QueueOrder
-from locked_retry.releases import UnknownRelease
-from locked_retry.scheduled import answer_inspect
-from locked_retry.sharding import Job, JoinOn, Progress, UnknownJob, shard
+from locked_retry.producer.answers import Answers, NotSubmitted, Outcome, TaskAnswer
+from locked_retry.producer.batch import submit_many
+from locked_retry.producer.sharding import Job, JoinOn, Progress, UnknownJob, shard
 from locked_retry.task import LockedTask
-from locked_retry.telemetry import metrics
-from locked_retry.urls import use_transport
+from locked_retry.worker.metrics import metrics
 
 __all__ = ["Backoff", "Budget", "Decorrelated", "Exponential", "Fixed", "Lease", "LeaseLost", "LockedTask"]
 __all__ += ["Options"]
@@ -75,7 +75,7 @@ def install(app: Celery, **options: Any) -> None:
     signals.worker_shutdown.connect(results.end, dispatch_uid="locked_retry.results")
     signals.worker_init.connect(wait_for_broker, dispatch_uid="locked_retry.publishing")
     signals.worker_init.connect(answer_inspect, dispatch_uid="locked_retry.inspect")
-    signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.given")
-    signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.ending")
-    signals.worker_process_init.connect(listen, dispatch_uid="locked_retry.guard")
+    signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.prefork_flush")
+    signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.shutdown")
+    signals.worker_process_init.connect(listen, dispatch_uid="locked_retry.lease_guard")
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

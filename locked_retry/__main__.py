@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from locked_retry.commands import main
+from locked_retry.operator.commands import main
 
 if __name__ == "__main__":
     main(prog_name="python -m locked_retry")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from locked_retry.store import Script, call
+from locked_retry.broker.turns import Script, call
 
 Word = str | bytes | int | float
 

@@ -20,7 +20,7 @@ from locked_retry import clock
 
 #: Places for fences that were lost or given up, half of which are used at most. Only what is written to takes memory.
 _SLOTS = 1 << 17
-_HEAD = struct.Struct("=dQQ")  # renewed_at_s, how many fences are in the table, the fence up to which all are struck
+_HEAD = struct.Struct("=dQQ")  # renewed_at_s, how many fences are in the table, the fence up to which all are revoked
 _FENCE = struct.Struct("=Q")
 _SPREAD = 0x9E3779B97F4A7C15  # Knuth's multiplicative hashing: fences are times, and alike in their low bits
 #: What a lease is shortened by, for clocks that run at different speeds and for the time between check and effect.
@@ -39,14 +39,14 @@ class Board:
         self._page = mmap.mmap(-1, _HEAD.size + _SLOTS * _FENCE.size)
 
     def renewed(self, sent_at_s: float) -> None:
-        """All leases that are held and not struck off were renewed by a request sent at this (monotonic) time."""
+        """All leases that are held and not revoked were renewed by a request sent at this (monotonic) time."""
         _, used, floor = _HEAD.unpack_from(self._page)
         _HEAD.pack_into(self._page, 0, sent_at_s, used, floor)
 
-    def strike(self, fence: str) -> None:
+    def revoke(self, fence: str) -> None:
         """The lease with this fence is no longer held or renewed.
 
-        When the table is full it begins again, and every fence up to the highest in it counts as struck: to stop a few
+        When the table is full it begins again, and every fence up to the highest in it counts as revoked: to stop a few
         that are good is the lesser evil.
         """
         renewed_at_s, used, floor = _HEAD.unpack_from(self._page)
@@ -66,12 +66,12 @@ class Board:
         """When the last confirmed renewal was sent."""
         return float(_HEAD.unpack_from(self._page)[0])
 
-    def struck(self, fence: int) -> bool:
-        """Whether the fence was struck off."""
+    def revoked(self, fence: int) -> bool:
+        """Whether the fence was revoked."""
         return self.renewed_for(fence) is None
 
     def renewed_for(self, fence: int) -> float | None:
-        """When the last confirmed renewal was sent; None if the fence was struck off."""
+        """When the last confirmed renewal was sent; None if the fence was revoked."""
         renewed_at_s, _, floor = _HEAD.unpack_from(self._page)
         return None if fence <= floor or self._place(fence)[1] else float(renewed_at_s)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 DAY_S = 86_400.0
@@ -25,3 +27,13 @@ class Limits:
 
 #: How long a retry may wait: beyond any use, and a number that Redis can count with.
 LONGEST_DELAY_S = 36500 * DAY_S
+
+
+def check_weights(weights: object) -> None:
+    """Raises ValueError unless it maps names of queues to positive numbers."""
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"queue_weights has to be a dict of queue names and numbers: {weights!r}")
+    for queue, weight in weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not isinstance(queue, str) or not number or not 0 < weight < math.inf:
+            raise ValueError(f"queue_weights: the weight of {queue!r} has to be a positive number: {weight!r}")

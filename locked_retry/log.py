@@ -10,7 +10,6 @@ import logging
 import re
 from enum import StrEnum
 
-from locked_retry.store import Answer, Kind, Turn
 from locked_retry.text import describe, shown
 
 logger = logging.getLogger("locked_retry")
@@ -110,26 +109,3 @@ def say(event: Event, *, quiet: bool = False, traceback: bool = False, **fields:
         words = "".join(f" {name}={_text(value)}" for name, value in fields.items())
         extra = {"locked_retry": {"event": event.value, **fields}}
         logger.log(level, "locked_retry event=%s%s", event.value, words, exc_info=traceback, extra=extra)
-
-
-def say_answer(turn: Turn, answer: Answer) -> None:
-    """What an operator should know of a turn. Nothing, for most."""
-    for settle, code in zip(turn.settles, answer.codes, strict=False):
-        if code == "s":
-            say(Event.SETTLE_REFUSED, row=settle.row, fence=settle.fence, kind=settle.kind.value)
-        elif code == "h":
-            say(Event.HELD_BACK, row=settle.row, reason=settle.reason)
-        elif settle.kind is Kind.DEAD:
-            say(Event.DEAD_LETTER, row=settle.row, reason=settle.reason)
-        elif settle.kind is Kind.CRASH and code != "x":
-            say(Event.CRASHED, row=settle.row, reason=settle.reason.partition(" ")[2])
-    for buried in answer.buried:
-        say(Event.DEAD_LETTER, row=buried.row, reason=buried.reason)
-    for row in answer.lost:
-        say(Event.LEASE_LOST, row=row)
-    if answer.reaped:
-        say(Event.REAPED, rows=answer.reaped)
-    if answer.trimmed:
-        say(Event.DEAD_TRIMMED, rows=answer.trimmed)
-    if answer.dropped:
-        say(Event.DUPLICATE_DROPPED, rows=answer.dropped)

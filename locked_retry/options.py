@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from locked_retry.limits import DAY_S, Limits
-from locked_retry.queue_order import check_weights
+from locked_retry.limits import DAY_S, Limits, check_weights
 
 LIMITS = {
     "lease_s": Limits(0.1, 30 * DAY_S),

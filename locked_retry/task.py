@@ -16,14 +16,14 @@ from celery.exceptions import Reject, Retry
 from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_make_aware
 
+from locked_retry.adapter.request import Plan, PlannedRetry, body_of, planning
+from locked_retry.adapter.results import backend_of, results_of
 from locked_retry.backoff import Backoff, Exponential
 from locked_retry.budget import Budget
 from locked_retry.lease import UNLIMITED, Lease, LeaseLost
 from locked_retry.limits import LONGEST_DELAY_S
 from locked_retry.log import Event, say
 from locked_retry.options import LIMITS
-from locked_retry.request import Plan, PlannedRetry, body_of, planning
-from locked_retry.results import backend_of, results_of
 from locked_retry.text import encodable
 
 
@@ -68,7 +68,7 @@ class LockedTask(Task):  # type: ignore[misc]
         same key run one at a time; the others wait in Redis and it costs them no retry.
     lease_s: after how long without a sign of life the message is offered again. None: the transport's.
     backoff: the law of waiting when `retry()` is given neither countdown nor eta. A task that sets Celery's
-        `default_retry_delay` keeps that. `retry_backoff` of autoretry works as ever.
+        `default_retry_delay` keeps that. `retry_backoff` of autoretry works as usual.
     budget: how many retries its queue may have. None: any number. Retries with new arguments are not held to it.
     exclusive: whether a running task is ended when its lease cannot be renewed, before another worker may have it
         (prefork only). It meets LeaseLost, which it may clean up after; then SIGKILL. None: the transport's.
@@ -96,8 +96,8 @@ class LockedTask(Task):  # type: ignore[misc]
     abstract = True
     acks_late = True
     reject_on_worker_lost = True
-    Request = "locked_retry.request:LockedRequest"
-    Strategy = "locked_retry.request:strategy"
+    Request = "locked_retry.adapter.request:LockedRequest"
+    Strategy = "locked_retry.adapter.request:strategy"
 
     lock: str | Callable[..., str] | None = None
     lease_s: float | None = None

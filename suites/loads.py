@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.profile import Profile
-from harness.suite import Chaos
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.profile import Profile
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.workload import Workload
 
 #: The work of a task is as long as it takes for the workers to do 20 a second; 30 are offered. So a kill meets busy
 #: processes and a queue that is never empty. (An idle worker of stock Celery takes one more message to its grave.)
 CAPACITY_TPS = 20
 OFFERED_TPS = 30
-#: The visibility time-out (3 s), the look for what is past it (each second), and some.
+#: The visibility timeout (3 s), the look for what is past it (each second), and some.
 PAST_LEASE_S = 4.5
 #: Few enough that stock Celery's workers are mostly blocked in BRPOP when a cut comes.
 IDLE_TPS = 40
@@ -42,20 +42,21 @@ def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: i
     )
 
 
-def busy(chaos: Chaos, profile: Profile, schedule: Schedule) -> None:
+def busy(chaos: Chaos, schedule: Schedule, profile: Profile | None = None) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
+    profile = profile or chaos.profile
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
     chaos(workload, schedule, slo=slo)
 
 
-def past_lease(chaos: Chaos, profile: Profile, kind: str) -> None:
-    """A busy worker is out of action for longer than the visibility time-out or lease, and then goes on."""
-    longer = replace(profile, fault_s=max(profile.fault_s, PAST_LEASE_S + 1.0))
-    busy(chaos, longer, Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S)))
+def past_lease(chaos: Chaos, kind: str) -> None:
+    """A busy worker is out of action for longer than the visibility timeout or lease, and then goes on."""
+    longer = replace(chaos.profile, fault_s=max(chaos.profile.fault_s, PAST_LEASE_S + 1.0))
+    busy(chaos, Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S)), longer)
 
 
-def idle(chaos: Chaos, profile: Profile, schedule: Schedule, *, redis_disk_mb: int = 0) -> None:
+def idle(chaos: Chaos, schedule: Schedule, *, redis_disk_mb: int = 0) -> None:
     """Offer little, run the schedule, demand 80 % of the load where no fault is in force."""
-    slo = Slo(target_tps=min(chaos.target_tps, 0.8 * IDLE_TPS), recovery_limit_s=profile.recovery_limit_s)
-    chaos(phased(profile, IDLE_TPS), schedule, slo=slo, redis_disk_mb=redis_disk_mb)
+    slo = Slo(target_tps=min(chaos.target_tps, 0.8 * IDLE_TPS), recovery_limit_s=chaos.profile.recovery_limit_s)
+    chaos(phased(chaos.profile, IDLE_TPS), schedule, slo=slo, redis_disk_mb=redis_disk_mb)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.profile import Profile
-from harness.suite import Chaos
-from harness.verdict import Rule
-from suites.loads import phased
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.profile import Profile
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.verdict import Rule
+from taskchaos.suites.loads import phased
 
-pytestmark = [pytest.mark.chaos(cost_s=7), pytest.mark.depth("default")]
+pytestmark = [pytest.mark.chaos(cost_s=7), pytest.mark.chaos_depth("default")]
 
 OFFERED_TPS = 20
 
 
-def _one_worker(chaos: Chaos, profile: Profile, *faults: PlannedFault, failures: int = 0) -> None:
+def _one_worker(chaos: Chaos, *faults: PlannedFault, failures: int = 0) -> None:
     """One worker that runs one task at a time, so that the nth command is always the same step of a task.
 
     One command is hit, so one task at the most may be lost: more would mean that the instrument is not exact.
     """
-    workload = phased(profile, OFFERED_TPS, failures=failures)
+    workload = phased(chaos.profile, OFFERED_TPS, failures=failures)
     result = chaos(workload, Schedule.of(*faults), slo=Slo(target_tps=None), workers=1, concurrency=1)
     lost = next(rule for rule in result.rules if rule.rule is Rule.LOST)
     assert (lost.observed or 0) == len(lost.samples) <= 1
@@ -31,38 +31,38 @@ def _fault(kind: str, profile: Profile, **parameters: int | str) -> PlannedFault
     return PlannedFault(kind, "worker-1", 0.0, hold_s=round(0.8 * profile.fault_s, 3), parameters=parameters)
 
 
-def test_pop_reply_lost(chaos: Chaos, profile: Profile) -> None:
+def test_pop_reply_lost(chaos: Chaos) -> None:
     """The command that takes a message off the queue is executed, and the connection is reset instead of the reply."""
-    _one_worker(chaos, profile, _fault("reply_lost", profile, command=chaos.commands.pop, nth=3, how="reset"))
+    _one_worker(chaos, _fault("reply_lost", chaos.profile, command=chaos.commands.pop, nth=3, how="reset"))
 
 
-def test_retry_publish_cut(chaos: Chaos, profile: Profile) -> None:
+def test_retry_publish_cut(chaos: Chaos) -> None:
     """Every task fails once; the command that hands a retry to Redis is reset twice, before it is executed."""
     if not chaos.commands.retry:
         chaos.does_not_apply("this subject hands no retry to Redis")
     _one_worker(
-        chaos, profile, _fault("cut_before", profile, command=chaos.commands.retry, first=2, how="reset"), failures=1
+        chaos, _fault("cut_before", chaos.profile, command=chaos.commands.retry, first=2, how="reset"), failures=1
     )
 
 
 @pytest.mark.parametrize("nth", range(1, 13), ids="nth-{}".format)
-@pytest.mark.depth("nightly")
-def test_pop_reply_lost_at(chaos: Chaos, profile: Profile, nth: int) -> None:
+@pytest.mark.chaos_depth("nightly")
+def test_pop_reply_lost_at(chaos: Chaos, nth: int) -> None:
     """The same at each of the first dozen, while every task fails once: whatever else the command does is hit too."""
-    fault = _fault("reply_lost", profile, command=chaos.commands.pop, nth=nth, how="reset")
-    _one_worker(chaos, profile, fault, failures=1)
+    fault = _fault("reply_lost", chaos.profile, command=chaos.commands.pop, nth=nth, how="reset")
+    _one_worker(chaos, fault, failures=1)
 
 
 @pytest.mark.parametrize("how", ["reset", "silence"])
-def test_pop_replies_lost(chaos: Chaos, profile: Profile, how: str) -> None:
+def test_pop_replies_lost(chaos: Chaos, how: str) -> None:
     """Every third one, on both workers, while every task fails once: the connection is reset, or says nothing more."""
-    workload = phased(profile, OFFERED_TPS, failures=1)
+    workload = phased(chaos.profile, OFFERED_TPS, failures=1)
     faults = (
         PlannedFault(
             "reply_lost",
             f"worker-{n}",
             0.0,
-            hold_s=round(0.8 * profile.fault_s, 3),
+            hold_s=round(0.8 * chaos.profile.fault_s, 3),
             parameters={"command": chaos.commands.pop, "every": 3, "how": how},
         )
         for n in (1, 2)
@@ -70,13 +70,13 @@ def test_pop_replies_lost(chaos: Chaos, profile: Profile, how: str) -> None:
     chaos(workload, Schedule.of(*faults), slo=Slo(target_tps=None))
 
 
-def test_publish_reply_lost(chaos: Chaos, profile: Profile) -> None:
+def test_publish_reply_lost(chaos: Chaos) -> None:
     """The command that publishes a task is executed and its reply lost: whoever sends it again publishes twice."""
     fault = PlannedFault(
         "reply_lost",
         "producer-1",
         0.0,
-        hold_s=round(0.8 * profile.fault_s, 3),
+        hold_s=round(0.8 * chaos.profile.fault_s, 3),
         parameters={"command": chaos.commands.publish, "nth": 3, "how": "reset"},
     )
-    _one_worker(chaos, profile, fault)
+    _one_worker(chaos, fault)

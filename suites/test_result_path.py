@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from faults.base import RESULTS
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.profile import Profile
-from harness.suite import UNDISTURBED_S, Chaos
-from suites.loads import phased
+from taskchaos.faults.base import RESULTS
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
+from taskchaos.suites.loads import phased
 
-pytestmark = [pytest.mark.chaos(cost_s=16), pytest.mark.depth("default")]
+pytestmark = [pytest.mark.chaos(cost_s=16), pytest.mark.chaos_depth("default")]
 
 RATE_TPS = 20
 
 
 @pytest.mark.parametrize("kind", ["refused", "black_hole"])
-def test_cut(chaos: Chaos, profile: Profile, kind: str) -> None:
+def test_cut(chaos: Chaos, kind: str) -> None:
     """Every other task fails once; the workers' paths to their results are down, or hang, that to the broker is not."""
     if not chaos.commands.retry:
         chaos.does_not_apply("this subject waits in its worker: no retry of it meets the result backend")
-    faults = (PlannedFault(kind, f"worker-{n}{RESULTS}", 0.3, round(0.75 * profile.fault_s, 3)) for n in (1, 2))
+    faults = (PlannedFault(kind, f"worker-{n}{RESULTS}", 0.3, round(0.75 * chaos.profile.fault_s, 3)) for n in (1, 2))
     chaos(
-        phased(profile, RATE_TPS, failures=1, failing_every=2),
+        phased(chaos.profile, RATE_TPS, failures=1, failing_every=2),
         Schedule.of(*faults),
         slo=Slo(target_tps=None),
         visibility_timeout_s=UNDISTURBED_S,

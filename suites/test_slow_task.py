@@ -1,18 +1,17 @@
-"""Tasks that work for longer than the visibility time-out or lease: who is still at work must not be taken for dead."""
+"""Tasks that work for longer than the visibility timeout or lease: who is still at work must not be taken for dead."""
 
 from __future__ import annotations
 
 import pytest
 
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.profile import Profile
-from harness.stack.options import Pool
-from harness.suite import Chaos
-from harness.workload import Workload
-from suites.loads import in_turn
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.case.stack_options import Pool
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.workload import Workload
+from taskchaos.suites.loads import in_turn
 
-pytestmark = [pytest.mark.chaos(cost_s=16), pytest.mark.depth("default")]
+pytestmark = [pytest.mark.chaos(cost_s=16), pytest.mark.chaos_depth("default")]
 
 LEASE_S = 2
 #: How long a task works: past two looks for what is overdue.
@@ -29,19 +28,19 @@ def _slow(chaos: Chaos, fault_s: float, schedule: Schedule) -> None:
     chaos(workload, schedule, slo=Slo(), visibility_timeout_s=LEASE_S, concurrency=PROCESSES)
 
 
-def test_undisturbed(chaos: Chaos, profile: Profile) -> None:
+def test_undisturbed(chaos: Chaos) -> None:
     """Nothing goes wrong: every task runs once."""
     _slow(chaos, 0.0, Schedule())
 
 
 @pytest.mark.parametrize("kind", ["black_hole", "refused"])
-def test_cut(chaos: Chaos, profile: Profile, kind: str) -> None:
+def test_cut(chaos: Chaos, kind: str) -> None:
     """A worker cannot reach Redis for longer than its leases: it has to stop before another takes its tasks over."""
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"what runs in a {chaos.pool} pool cannot be ended: only its fence can be refused")
     _slow(chaos, 8.0, Schedule.of(PlannedFault(kind, "worker-1", 0.1, 3.0 * LEASE_S)))
 
 
-def test_restart(chaos: Chaos, profile: Profile) -> None:
+def test_restart(chaos: Chaos) -> None:
     """A rolling deployment that waits for the tasks: nobody renews for a worker whose loop has ended, but itself."""
     _slow(chaos, 16.0, in_turn("restart", (0.1, 8.1), 0.1, grace_s=GRACE_S))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from harness.contract import PhaseName, Slo
-from harness.profile import Profile
-from harness.suite import UNDISTURBED_S, Chaos
-from harness.workload import LoadModel, Workload
+from taskchaos.harness.contract import PhaseName, Slo
+from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
+from taskchaos.harness.workload import LoadModel, Workload
 
-pytestmark = [pytest.mark.chaos(cost_s=4), pytest.mark.alone]
+pytestmark = [pytest.mark.chaos(cost_s=4), pytest.mark.chaos_alone]
 
 
-def test_drain(chaos: Chaos, profile: Profile) -> None:
+def test_drain(chaos: Chaos) -> None:
     """Fill the queue, start the workers, measure until it is empty."""
-    workload = Workload(model=LoadModel.PREFILL, prefill=profile.prefill)
+    workload = Workload(model=LoadModel.PREFILL, prefill=chaos.profile.prefill)
     chaos(
         workload,
         slo=Slo(target_tps=chaos.target_tps, phases=frozenset({PhaseName.BASELINE})),

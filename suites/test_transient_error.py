@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.contract import PhaseName, Slo
-from harness.profile import Profile
-from harness.suite import UNDISTURBED_S, Chaos
-from harness.workload import Workload
+from taskchaos.harness.contract import PhaseName, Slo
+from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
+from taskchaos.harness.workload import Workload
 
 pytestmark = pytest.mark.chaos(cost_s=12)
 
@@ -15,9 +14,9 @@ pytestmark = pytest.mark.chaos(cost_s=12)
 RATE_TPS = 20
 
 
-def test_once(chaos: Chaos, profile: Profile) -> None:
+def test_once(chaos: Chaos) -> None:
     """One transient error per task. Delays of a second are fair; a rate of less than 40 % of the load is not."""
-    workload = Workload(rate_tps=RATE_TPS, baseline_s=2 * profile.baseline_s, fault_s=0, healed_s=0, failures=1)
+    workload = Workload(rate_tps=RATE_TPS, baseline_s=2 * chaos.profile.baseline_s, fault_s=0, healed_s=0, failures=1)
     target_tps = min(chaos.target_tps, 0.4 * RATE_TPS)
     chaos(
         workload,
@@ -26,12 +25,12 @@ def test_once(chaos: Chaos, profile: Profile) -> None:
     )
 
 
-@pytest.mark.depth("default")
-def test_mixed(chaos: Chaos, profile: Profile) -> None:
+@pytest.mark.chaos_depth("default")
+def test_mixed(chaos: Chaos) -> None:
     """Every third task fails once and every twentieth for good, among tasks that succeed."""
     workload = Workload(
         rate_tps=RATE_TPS,
-        baseline_s=2 * profile.baseline_s,
+        baseline_s=2 * chaos.profile.baseline_s,
         fault_s=0,
         healed_s=0,
         failures=1,

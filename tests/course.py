@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from faults.base import Evidence
-from faults.nemesis import Change, FaultState, Nemesis
+from taskchaos.faults.base import Evidence
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.state import FaultState
 
 
 @dataclass

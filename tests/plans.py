@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from harness.case import Case
-from harness.contract import Claim, Contract
-from harness.workload import LoadModel, Workload
+from taskchaos.harness.case.plan import Case
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.workload import LoadModel, Workload
 
 PLAN = Case(
     suite="throughput",

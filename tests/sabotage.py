@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults.base import Fault, FaultError
-from faults.nemesis import FaultState as S
+from taskchaos.faults.base import Fault, FaultError
+from taskchaos.faults.state import FaultState as S
 
 #: When a sabotaged fault ends by itself, of a hold so long.
 VANISH_S, HOLD_S = 0.2, 1.0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import redis
 
-from faults.base import Link
+from taskchaos.faults.base import Link
 
 
 @contextmanager

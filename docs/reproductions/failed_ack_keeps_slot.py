@@ -4,7 +4,7 @@
 
 `QoS.ack` forgets the delivery only after the commands to Redis; when those raise, `Message.ack_log_error` logs the
 error and goes on. The delivery is counted against the prefetch ever after. Here Redis pauses for longer than the
-socket time-out while two messages are acknowledged; a third is then never delivered.
+socket timeout while two messages are acknowledged; a third is then never delivered.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import pytest
 
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.suite import Chaos
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.workload import Workload
 
 KILLS = 10
 

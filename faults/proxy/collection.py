@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from .address import Address, resolve
-from .chain import Entry
-from .dice import Dice
-from .errors import ApiError, ListenError, listen_failed, proxy_exists, proxy_not_found
-from .hub import Hub
-from .metrics import Traffic
-from .proxy import Proxy
+from taskchaos.faults.proxy.errors import ApiError, ListenError, listen_failed, proxy_exists, proxy_not_found
+from taskchaos.faults.proxy.metrics import Traffic
+from taskchaos.faults.proxy.proxy import Proxy
+from taskchaos.faults.proxy.redis.server_state import ServerState
+from taskchaos.faults.proxy.tcp.address import Address, resolve
+from taskchaos.faults.proxy.tcp.chain import ToxicSpec
+from taskchaos.faults.proxy.tcp.dice import Dice
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ProxySpec:
     listen: str
     upstream: str
     enabled: bool
-    toxics: tuple[Entry, ...] = ()
+    toxics: tuple[ToxicSpec, ...] = ()
 
 
 @dataclass(slots=True)
@@ -34,8 +34,8 @@ class Populated:
 class Collection:
     """Names are unique. Nothing here survives the process."""
 
-    def __init__(self, dice: Dice, *, dial_timeout_s: float, hub: Hub | None = None) -> None:
-        self.hub = hub or Hub()
+    def __init__(self, dice: Dice, *, dial_timeout_s: float, server_state: ServerState | None = None) -> None:
+        self.server_state = server_state or ServerState()
         self._dice = dice
         self._dial_timeout_s = dial_timeout_s
         self.traffic = Traffic()
@@ -89,7 +89,7 @@ class Collection:
         failure: ApiError | None = None
         for proxy in self.all():
             proxy.remove_toxics()
-            proxy.wire.clear()
+            proxy.inspector.clear()
             try:
                 if not proxy.enabled:
                     await proxy.update(proxy.listen, proxy.upstream, True)
@@ -125,7 +125,7 @@ class Collection:
             spec.upstream,
             self._dice,
             dial_timeout_s=self._dial_timeout_s,
-            hub=self.hub,
+            server_state=self.server_state,
             traffic=self.traffic,
         )
         for entry in spec.toxics:  # before the first client can come

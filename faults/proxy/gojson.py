@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from .errors import ApiError, bad_request
+from taskchaos.faults.proxy.errors import ApiError, bad_request
 
 _INT64 = range(-(2**63), 2**63)
 _WHITESPACE = " \t\r\n"

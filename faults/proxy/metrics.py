@@ -14,8 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from .lag import LoopLag
-from .link import Connection
+from taskchaos.faults.proxy.lag import LoopLag
+from taskchaos.faults.proxy.tcp.link import Connection
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _START_S = time.time()

@@ -33,7 +33,7 @@ class Options:
 def parse(arguments: Sequence[str] | None) -> Options:
     """Ends the process if the arguments make no sense, or ask for help or the version."""
     parser = argparse.ArgumentParser(
-        prog="python -m faults.proxy",
+        prog="python -m taskchaos.faults.proxy",
         description="A TCP proxy with Toxiproxy's REST API. Prints one line of JSON with its address when it listens.",
         allow_abbrev=False,
     )

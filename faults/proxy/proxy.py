@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from .address import Address, port_number, resolve, split
-from .chain import Chain, Entry
-from .dice import Dice
-from .endpoint import Endpoint
-from .errors import ListenError, proxy_not_found
-from .hub import Hub
-from .link import Connection
-from .metrics import Traffic
-from .port import Port
-from .schedule import Schedule
-from .wire import Wire
+from taskchaos.faults.proxy.errors import ListenError, proxy_not_found
+from taskchaos.faults.proxy.metrics import Traffic
+from taskchaos.faults.proxy.redis.inspector import Inspector
+from taskchaos.faults.proxy.redis.server_state import ServerState
+from taskchaos.faults.proxy.tcp.address import Address, port_number, resolve, split
+from taskchaos.faults.proxy.tcp.chain import ToxicChain, ToxicSpec
+from taskchaos.faults.proxy.tcp.dice import Dice
+from taskchaos.faults.proxy.tcp.endpoint import Endpoint
+from taskchaos.faults.proxy.tcp.link import Connection
+from taskchaos.faults.proxy.tcp.listener import Listener
+from taskchaos.faults.proxy.timers import Timers
 
 # Long enough for any TCP stack to close a socket; the API must answer even if one does not.
 _CLOSING_LIMIT_S = 1.0
@@ -36,25 +36,25 @@ class Proxy:
         dice: Dice,
         *,
         dial_timeout_s: float,
-        hub: Hub,
+        server_state: ServerState,
         traffic: Traffic,
     ) -> None:
         self.name = name
-        self.wire = Wire(name, hub)
+        self.inspector = Inspector(name, server_state)
         self.listen = listen
         self.upstream = upstream
         self.enabled = False
-        self.chain = Chain()
+        self.chain = ToxicChain()
         self._dice = dice.of(name)
         self._traffic = traffic
         self._dial_timeout_s = dial_timeout_s
-        self._port = Port()
+        self._port = Listener()
         self._connections: set[Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Future[None]] = set()
         self._accepted = 0
         self._retired = False
-        self._schedule = Schedule()
+        self._schedule = Timers()
         self._address: Address | None = None  # where the last update wanted it
 
     def start(self, address: Address) -> None:
@@ -74,7 +74,7 @@ class Proxy:
         """Stop for good."""
         self._retired = True
         self._schedule.clear()
-        self.wire.close()
+        self.inspector.close()
         self.stop()
         self._port.free()
 
@@ -149,7 +149,7 @@ class Proxy:
 
     # Toxics: the list, then every live connection, in the same step.
 
-    def add_toxic(self, entry: Entry) -> None:
+    def add_toxic(self, entry: ToxicSpec) -> None:
         """Raises ApiError 409."""
         if entry.window.after:
             self.chain.add(replace(entry, waiting=True))
@@ -164,18 +164,18 @@ class Proxy:
         self.chain.add(entry)
         self._begin(entry)
 
-    def _begin(self, entry: Entry) -> None:
-        self.wire.toxic_changed("toxic_added", entry.name)
+    def _begin(self, entry: ToxicSpec) -> None:
+        self.inspector.toxic_changed("toxic_added", entry.name)
         for connection in self._live():
             connection.links[entry.direction].add(entry)
         if entry.window.lasting is not None:
             self._schedule.at(_toxic(entry.name), entry.window.lasting, lambda: self.remove_toxic(entry.name))
 
-    def update_toxic(self, name: str, attributes: Any, toxicity: float) -> Entry:
+    def update_toxic(self, name: str, attributes: Any, toxicity: float) -> ToxicSpec:
         """Raises ApiError 404."""
         entry = self.chain.get(name).updated(attributes, toxicity)
         self.chain.put(entry)
-        self.wire.toxic_changed("toxic_changed", name)
+        self.inspector.toxic_changed("toxic_changed", name)
         if not entry.waiting:
             for connection in self._live():
                 connection.links[entry.direction].update(entry)
@@ -185,7 +185,7 @@ class Proxy:
         """Raises ApiError 404."""
         entry = self.chain.remove(name)
         self._schedule.cancel(_toxic(name))
-        self.wire.toxic_changed("toxic_removed", name)
+        self.inspector.toxic_changed("toxic_removed", name)
         if not entry.waiting:
             for connection in self._live():
                 connection.links[entry.direction].remove(entry)
@@ -213,7 +213,7 @@ class Proxy:
         def closed(connection: Connection) -> None:
             self._connections.discard(connection)
             self._traffic.closed(connection)
-            self.wire.closed(number)
+            self.inspector.closed(number)
 
         try:
             host, service = split(self.upstream)
@@ -231,7 +231,7 @@ class Proxy:
         connection = Connection(client_end, server_end, self._dice.of(number), closed)
         self._connections.add(connection)
         self._traffic.opened(connection, self.listen, self.name, self.upstream)
-        self.wire.opened(connection, number, client_end.peer_address())
+        self.inspector.opened(connection, number, client_end.peer_address())
         connection.start(self.chain)
 
 

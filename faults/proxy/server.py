@@ -13,18 +13,18 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import gojson
-from .api import Api
-from .bodies import read_specs
-from .collection import Collection
-from .dice import Dice
-from .errors import ApiError
-from .http import ApiProtocol
-from .hub import Hub
-from .lag import LoopLag
-from .metrics import Metrics
-from .options import Options, parse
-from .wire_api import WireApi
+from taskchaos.faults.proxy import gojson
+from taskchaos.faults.proxy.api.bodies import read_specs
+from taskchaos.faults.proxy.api.http import ApiProtocol
+from taskchaos.faults.proxy.api.redis_routes import WireApi
+from taskchaos.faults.proxy.api.routes import Api
+from taskchaos.faults.proxy.collection import Collection
+from taskchaos.faults.proxy.errors import ApiError
+from taskchaos.faults.proxy.lag import LoopLag
+from taskchaos.faults.proxy.metrics import Metrics
+from taskchaos.faults.proxy.options import Options, parse
+from taskchaos.faults.proxy.redis.server_state import ServerState
+from taskchaos.faults.proxy.tcp.dice import Dice
 
 EXIT_FAILED = 1
 _SWITCH_S = 0.0005  # the only threads read long bodies and look up names; the traffic must not wait for them
@@ -59,8 +59,8 @@ async def _serve(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    hub = _hub(options)
-    collection = Collection(Dice.seeded(options.seed), dial_timeout_s=options.dial_timeout_s, hub=hub)
+    server_state = _server_state(options)
+    collection = Collection(Dice.seeded(options.seed), dial_timeout_s=options.dial_timeout_s, server_state=server_state)
     sock = _listen(options.host, options.port)
     if options.config is not None:
         await _load(options.config, collection)
@@ -80,13 +80,13 @@ async def _serve(options: Options) -> None:
     await collection.close()
     if lag is not None:
         lag.stop()
-    hub.close()
+    server_state.close()
     await asyncio.sleep(0)  # for those who follow the events to be told
 
 
-def _hub(options: Options) -> Hub:
+def _server_state(options: Options) -> ServerState:
     try:
-        return Hub(options.journal, journal_everything=options.journal_everything)
+        return ServerState(options.journal, journal_everything=options.journal_everything)
     except OSError as error:
         raise StartError(f"cannot write the journal {options.journal}: {error.strerror}") from None
 

@@ -1,6 +1,6 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
-    gather (tally.py, letters.py, flight.py, faults.py, evidence.py)   one pass over the rows, and what is rare in them
+    gather (columns.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and what is rare in them
     loss, execution, exclusion, statements, kept   rules about tasks
     conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
@@ -20,15 +20,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from harness.checker import conditions, exclusion, execution, kept, loss, statements, throughput
-from harness.checker.evidence import Evidence, gather
-from harness.checker.faults import doubtful, label
-from harness.checker.pace import Paces
-from harness.checker.tally import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
-from harness.checker.windows import Window, series
-from harness.contract import Contract
-from harness.history import History
-from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict, merge
+from taskchaos.harness.checker import exclusion, execution, kept, loss, throughput
+from taskchaos.harness.checker import preconditions as conditions
+from taskchaos.harness.checker import reports as statements
+from taskchaos.harness.checker.columns import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
+from taskchaos.harness.checker.evidence import Evidence, gather
+from taskchaos.harness.checker.faults import doubtful, label
+from taskchaos.harness.checker.rates import Paces
+from taskchaos.harness.checker.windows import Window, series
+from taskchaos.harness.contract import Contract
+from taskchaos.harness.record.history import History
+from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict, merge
 
 __all__ = ["Window", "check", "series"]
 

@@ -9,12 +9,23 @@ from dataclasses import dataclass, replace
 from itertools import compress, groupby
 from operator import gt
 
-from harness.checker.faults import FOREVER, Bites, bites, doubtful, ended_ns, happened, kills, sound
-from harness.checker.flight import Flight, flight
-from harness.checker.letters import Letters, sort_letters
-from harness.checker.tally import ACKED, EFFECT, SUBMITTED, UNSURE, Outside, Tally, mask_of, rows_in, split_plan, tally
-from harness.contract import Contract
-from harness.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History
+from taskchaos.harness.checker.columns import (
+    ACKED,
+    EFFECT,
+    SUBMITTED,
+    UNSURE,
+    Outside,
+    Tally,
+    mask_of,
+    rows_in,
+    split_plan,
+    tally,
+)
+from taskchaos.harness.checker.faults import FOREVER, Bites, bites, doubtful, ended_ns, happened, kills, sound
+from taskchaos.harness.checker.flight import Flight, flight
+from taskchaos.harness.checker.letters import Letters, sort_letters
+from taskchaos.harness.contract import Contract
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from itertools import compress, islice
 
-from harness.checker.evidence import Evidence, attempts_of_retried
-from harness.checker.results import counted, if_claimed, with_samples
-from harness.clock import NS_PER_MS
-from harness.contract import Claim
-from harness.history import UNFENCED, AttemptOutcome
-from harness.verdict import Outcome, Rule, RuleResult
+from taskchaos.harness.checker.evidence import Evidence, attempts_of_retried
+from taskchaos.harness.checker.results import counted, if_claimed, with_samples
+from taskchaos.harness.clock import NS_PER_MS
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.history import UNFENCED, AttemptOutcome
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
 def overlap(evidence: Evidence) -> RuleResult:
-    """No two attempts of one operation at the same time; of a fenced subject, but for those that were overtaken."""
+    """No two attempts of one operation at the same time; of a fenced subject, except those that were overtaken."""
     notes: dict[int, str] = {}
     overtaken = 0
     for op, rows in attempts_of_retried(evidence):

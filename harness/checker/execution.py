@@ -5,10 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 
-from harness.checker.evidence import Evidence, attempts_of_retried
-from harness.checker.faults import FOREVER, ended_ns, happened
-from harness.checker.results import counted, if_claimed, unless_torn, with_samples
-from harness.checker.tally import (
+from taskchaos.harness.checker.columns import (
     ACKED,
     EFFECT,
     REFUSED,
@@ -20,10 +17,13 @@ from harness.checker.tally import (
     ops_in,
     rows_in,
 )
-from harness.clock import NS_PER_MS
-from harness.contract import Claim
-from harness.history import AttemptOutcome
-from harness.verdict import Outcome, Rule, RuleResult
+from taskchaos.harness.checker.evidence import Evidence, attempts_of_retried
+from taskchaos.harness.checker.faults import FOREVER, ended_ns, happened
+from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, with_samples
+from taskchaos.harness.clock import NS_PER_MS
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.history import AttemptOutcome
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
 def duplicate(evidence: Evidence) -> RuleResult:

@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from harness.checker.flight import Flight
-from harness.history import NEVER, QUEUE, FaultInterval, History
+from taskchaos.harness.checker.flight import Flight
+from taskchaos.harness.record.history import NEVER, QUEUE, FaultInterval, History
 
 NO_EVIDENCE = "no evidence that it bit"
 #: Later than every recorded time.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, compress
 
-from harness.checker.tally import ACKED, EFFECT, UNSURE, Tally, rows_in
-from harness.history import History, Submits, column
+from taskchaos.harness.checker.columns import ACKED, EFFECT, UNSURE, Tally, rows_in
+from taskchaos.harness.record.history import History, Submits, column
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.checker.evidence import Evidence
-from harness.checker.loss import doubts_about
-from harness.checker.results import counted, if_claimed, with_samples
-from harness.checker.tally import ACKED, EFFECT, ops_in
-from harness.contract import Claim
-from harness.verdict import Outcome, Rule, RuleResult
+from taskchaos.harness.checker.columns import ACKED, EFFECT, ops_in
+from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.loss import doubts_about
+from taskchaos.harness.checker.results import counted, if_claimed, with_samples
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 _EXPRESSION = "results missing = 0"
 

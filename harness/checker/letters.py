@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.checker.results import counted
-from harness.checker.tally import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of, rows_in
-from harness.contract import Claim, Contract
-from harness.history import AttemptOutcome, History
+from taskchaos.harness.checker.columns import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of, rows_in
+from taskchaos.harness.checker.results import counted
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.history import AttemptOutcome, History
 
 #: Attempts that ended with their process: of a dead letter, OPEN ones did too.
 _CRASHES = (AttemptOutcome.OPEN, AttemptOutcome.CRASHED)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import compress
 
-from harness.checker.evidence import Evidence
-from harness.checker.results import counted, if_claimed, unless_torn, with_samples
-from harness.checker.tally import ACKED, both, mask_of, ops_in, rows_in
-from harness.clock import seconds
-from harness.contract import Claim
-from harness.history import AttemptOutcome, ClaimKind, FinalState, History, Redrive
-from harness.verdict import MAX_SAMPLES, Outcome, Rule, RuleResult
+from taskchaos.harness.checker.columns import ACKED, both, mask_of, ops_in, rows_in
+from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, with_samples
+from taskchaos.harness.clock import seconds
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, FinalState, History, Redrive
+from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, Rule, RuleResult
 
 #: Fewest equal final readings that a completeness claim may rest on.
 FEWEST_READS = 2
@@ -232,7 +232,7 @@ def stuck(evidence: Evidence) -> RuleResult:
 def _at_rest(final: FinalState, held: list[int]) -> tuple[Outcome, str]:
     if held and final.overdue and final.quiet:
         number = counted(len(held), "acknowledged operation")
-        return Outcome.FAIL, f"{number} on the broker after every redelivery time-out"
+        return Outcome.FAIL, f"{number} on the broker after every redelivery timeout"
     if final.converged and not final.pending:
         return Outcome.PASS, "nothing is left on the broker"
     if not held:
@@ -248,7 +248,7 @@ def _livelock(evidence: Evidence) -> RuleResult:
     outcome = Outcome.FAIL
     reason = (
         f"{counted(len(stalled), 'acknowledged operation')} got no further for {still_s:.1f} s, {again} of them "
-        "delivered again and again: longer than every redelivery time-out and the longest wait that the subject claims"
+        "delivered again and again: longer than every redelivery timeout and the longest wait that the subject claims"
     )
     if len(stalled) <= torn:
         outcome = Outcome.UNKNOWN

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.checker.evidence import Evidence
-from harness.checker.faults import bites, ended_ns, happened, of_server
-from harness.checker.results import counted
-from harness.checker.tally import ACKED, DROPPED, LATE_NS, SUBMITTED, ops_in, rows_in
-from harness.clock import NS_PER_S
-from harness.history import NEVER, FaultInterval, History, SubmitOutcome
+from taskchaos.harness.checker.columns import ACKED, DROPPED, LATE_NS, SUBMITTED, ops_in, rows_in
+from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.faults import bites, ended_ns, happened, of_server
+from taskchaos.harness.checker.results import counted
+from taskchaos.harness.clock import NS_PER_S
+from taskchaos.harness.record.history import NEVER, FaultInterval, History, SubmitOutcome
 
 #: A submit that had begun so long before a fault hung already. After its heal submits may fail for as long as it
 #: lasted, and at least for this long.

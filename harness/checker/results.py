@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from heapq import nsmallest
 
-from harness.contract import Claim, Contract
-from harness.verdict import MAX_SAMPLES, Outcome, RuleResult, Sample
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, RuleResult, Sample
 
 
 def with_samples(result: RuleResult, ops: Collection[int], note: Callable[[int], str]) -> RuleResult:

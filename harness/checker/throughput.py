@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.checker.evidence import Evidence
-from harness.checker.pace import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
-from harness.checker.results import counted, if_claimed, unless_torn
-from harness.checker.tally import DROPPED, SUBMITTED
-from harness.clock import seconds
-from harness.contract import Claim, PhaseName
-from harness.history import Phase
-from harness.verdict import Outcome, Rule, RuleResult, Throughput, merge
+from taskchaos.harness.checker.columns import DROPPED, SUBMITTED
+from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.rates import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
+from taskchaos.harness.checker.results import counted, if_claimed, unless_torn
+from taskchaos.harness.clock import seconds
+from taskchaos.harness.contract import Claim, PhaseName
+from taskchaos.harness.record.history import Phase
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Throughput, merge
 
 #: More late and dropped sends than this make an open load's figures worthless.
 LATE_SHARE = 0.01

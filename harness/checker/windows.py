@@ -6,14 +6,14 @@ from array import array
 from dataclasses import dataclass
 from math import ceil
 
-from harness.checker.tally import first_effects, split_plan
-from harness.clock import NS_PER_MS, NS_PER_S, seconds
-from harness.history import NEVER, History
+from taskchaos.harness.checker.columns import first_effects, split_plan
+from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
+from taskchaos.harness.record.history import NEVER, History
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One stretch of the case, in seconds since the begin of its first phase.
+    """One stretch of the case, in seconds since the start of its first phase.
 
     effects: operations that took effect here for the first time. submits: submits that were begun here.
     p50_ms, p99_ms: from the time an operation was due to its first effect, over `effects`; None when there is none.

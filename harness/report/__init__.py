@@ -1,7 +1,7 @@
 """What a person or a CI reads: handlers over the event stream, and files written from the run folder.
 
-`Terminal` (harness.report.terminal) shows a run while it goes on. `write_all` turns a run folder into verdict.json,
-junit.xml, summary.md and report.html, at the end of a run, after a crash, or for `taskchaos judge DIR`.
+`Terminal` (in terminal.py) shows a run while it goes on. `write_all` turns a run folder into verdict.json, junit.xml,
+summary.md and report.html, at the end of a run, after a crash, or for `taskchaos judge DIR`.
 All of them take their words from `wording` and `overall`, so they cannot contradict each other.
 """
 
@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness import codec, events
-from harness.errors import TaskchaosError, UsageError
-from harness.history_io import FINAL
-from harness.manifest import CASES, MANIFEST, DamagedError, run_differences
-from harness.report import json_file, junit, markdown
-from harness.report.files import replace_text
-from harness.report.run import Collector
-from harness.result import CaseDetail, CaseResult, RunProblem, RunResult
+from taskchaos.harness import codec
+from taskchaos.harness.errors import TaskchaosError, UsageError
+from taskchaos.harness.record import events
+from taskchaos.harness.record.layout import CASES, FINAL, MANIFEST
+from taskchaos.harness.record.manifest import DamagedError, run_differences
+from taskchaos.harness.record.result import CaseDetail, CaseResult, RunProblem, RunResult
+from taskchaos.harness.report import json_file, junit, markdown
+from taskchaos.harness.report.atomic_write import replace_text
+from taskchaos.harness.report.run import Collector
 
 __all__ = ["NotWrittenError", "write_all"]
 
@@ -35,7 +36,7 @@ class NotWrittenError(TaskchaosError):
 
 
 def _page(result: RunResult, details: _Details) -> str:
-    from harness.report import html  # late: a live terminal view must not wait for jinja2
+    from taskchaos.harness.report import html  # late: a live terminal view must not wait for jinja2
 
     return html.render(result, details)
 

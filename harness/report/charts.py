@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from harness.report import svg
-from harness.report.wording import figure, one_line, rate
-from harness.result import Band, CaseDetail, WindowRow
-from harness.verdict import Throughput
+from taskchaos.harness.record.result import Band, CaseDetail, WindowRow
+from taskchaos.harness.record.verdict import Throughput
+from taskchaos.harness.report import svg
+from taskchaos.harness.report.phrases import figure, one_line, rate
 
 MAX_POINTS = 180  # more are merged: a chart is at most about 1000 pixels wide
 MAX_FAULT_BANDS = 60

@@ -14,11 +14,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import charts, overall
-from harness.report.story import EFFECT, FAULT, FINAL, HARNESS, PRODUCER, SUBJECT
-from harness.report.wording import (
+from taskchaos.harness.judge.story import EFFECT, FAULT, FINAL, HARNESS, PRODUCER, SUBJECT
+from taskchaos.harness.record.result import CaseDetail, CaseResult, FaultSummary, RunResult, Story, StoryLine
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
+from taskchaos.harness.report import charts, overall
+from taskchaos.harness.report.phrases import (
     MARKS,
-    Standing,
+    Assessment,
     alike,
     cell,
     demand,
@@ -33,8 +35,6 @@ from harness.report.wording import (
     standing,
     surprises,
 )
-from harness.result import CaseDetail, CaseResult, FaultSummary, RunResult, Story, StoryLine
-from harness.verdict import Outcome, Rule, RuleResult
 
 MAX_OPEN = 3  # cases that are open from the start
 MAX_COLUMNS = 5  # suites side by side
@@ -54,11 +54,11 @@ _KINDS = {
     PRODUCER: "producer",
     SUBJECT: "subject",
 }
-GROUPS: Sequence[tuple[str, str, frozenset[Standing]]] = (
-    ("surprises", "Surprises", frozenset(s for s in Standing if s.surprise)),
-    ("interrupted", "Not judged: the run was interrupted", frozenset({Standing.INTERRUPTED})),
-    ("controls", "Controls that failed as they must", frozenset({Standing.CAUGHT})),
-    ("passed", "Passed as expected", frozenset({Standing.PASSED, Standing.TOLERATED})),
+GROUPS: Sequence[tuple[str, str, frozenset[Assessment]]] = (
+    ("surprises", "Surprises", frozenset(s for s in Assessment if s.surprise)),
+    ("interrupted", "Not judged: the run was interrupted", frozenset({Assessment.INTERRUPTED})),
+    ("controls", "Controls that failed as they must", frozenset({Assessment.CAUGHT})),
+    ("passed", "Passed as expected", frozenset({Assessment.PASSED, Assessment.TOLERATED})),
 )
 
 
@@ -68,7 +68,7 @@ class CaseView:
 
     case: CaseResult
     anchor: str
-    kind: Standing
+    kind: Assessment
     mark: str
     phrase: str
     sentence: str
@@ -109,7 +109,7 @@ class CellView:
     """One cell of the matrix. `column` names its column, for screens on which the table becomes a list."""
 
     column: str
-    kind: Standing | None
+    kind: Assessment | None
     text: str
     cases: Sequence[CaseView]
 
@@ -204,9 +204,9 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
     return [views[case.id] for case in result.cases]
 
 
-def _phrase(case: CaseResult, kind: Standing) -> str:
+def _phrase(case: CaseResult, kind: Assessment) -> str:
     """Outcome in the case's head line; the long reasons stand below."""
-    if kind is Standing.CAUGHT:
+    if kind is Assessment.CAUGHT:
         return f"fail: {', '.join(case.failed_rules)} (expected)"
     return head_phrase(case)
 
@@ -228,7 +228,7 @@ def _healed(fault: FaultSummary) -> tuple[str, bool]:
     return ", ".join(parts), len(parts) > 1
 
 
-def _story_views(case: CaseResult, stories: Iterable[Story], kind: Standing, budget: int) -> list[StoryView]:
+def _story_views(case: CaseResult, stories: Iterable[Story], kind: Assessment, budget: int) -> list[StoryView]:
     notes = {s.op: s.note for rule in reversed(case.rules) for s in rule.samples if s.op is not None}
     limit = STORIES_SHOWN if kind.surprise else STORIES_OF_CONTROLS
     per_rule: dict[Rule, int] = {}

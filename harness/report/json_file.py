@@ -1,4 +1,4 @@
-"""verdict.json (DESIGN section 4.2): what automation reads."""
+"""verdict.json: what automation reads (docs/reference/run-folder.md)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from harness import codec
-from harness.errors import UsageError
-from harness.result import SCHEMA, RunResult
+from taskchaos.harness import codec
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.record.result import SCHEMA, Expectation, RunResult
 
 
 def dumps(result: RunResult) -> str:
     """The text of verdict.json. Keys stand in the order of the dataclasses, `schema` first; versions by name."""
     data = _finite(codec.encode(result))
+    for case, shown in zip(result.cases, data["cases"], strict=True):
+        shown["expected"] = str(case.expected)
     data["versions"] = dict(sorted(data["versions"].items()))
     return json.dumps({"schema": data.pop("schema"), **data}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -26,10 +28,12 @@ def read(path: Path) -> RunResult:
         schema = data.get("schema") if isinstance(data, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
             raise UsageError(f"{path} has schema {schema}; this taskchaos reads up to {SCHEMA}. Upgrade taskchaos.")
+        for case in data["cases"] if isinstance(data, dict) and isinstance(data.get("cases"), list) else ():
+            case["expected"] = codec.encode(Expectation.read(case["expected"]))
         return codec.decode(RunResult, data)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no verdict.json: {error}") from error
 
 

@@ -11,22 +11,22 @@ import math
 from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree as ET
 
-from harness.report import overall
-from harness.report.wording import Standing, complaints, explain, standing
-from harness.result import CaseResult, FailedTest, RunResult
-from harness.verdict import Outcome
+from taskchaos.harness.record.result import CaseResult, FailedTest, RunResult
+from taskchaos.harness.record.verdict import Outcome
+from taskchaos.harness.report import overall
+from taskchaos.harness.report.phrases import Assessment, complaints, explain, standing
 
 #: Attributes of Throughput that become properties.
 _RATES = ("baseline_tps", "fault_tps", "healed_tps", "recovery_s", "target_tps")
 #: How a standing is told; what is not here is a passed testcase.
-_TAGS: Mapping[Standing, str] = {
-    Standing.FAILED: "failure",
-    Standing.MISSED: "failure",
-    Standing.STACK: "error",
-    Standing.SUBJECT: "error",
-    Standing.SUITE: "error",
-    Standing.UNKNOWN: "error",
-    Standing.INTERRUPTED: "skipped",
+_TAGS: Mapping[Assessment, str] = {
+    Assessment.FAILED: "failure",
+    Assessment.MISSED: "failure",
+    Assessment.STACK: "error",
+    Assessment.SUBJECT: "error",
+    Assessment.SUITE: "error",
+    Assessment.UNKNOWN: "error",
+    Assessment.INTERRUPTED: "skipped",
 }
 _RUN = "taskchaos"  # the testsuite of what no case tells
 
@@ -94,7 +94,7 @@ def _case(case: CaseResult) -> ET.Element:
 def finding_type(case: CaseResult) -> str:
     """A short name of what went wrong, by which CI tools group failures and errors."""
     kind = standing(case)
-    if kind not in (Standing.FAILED, Standing.MISSED):
+    if kind not in (Assessment.FAILED, Assessment.MISSED):
         return kind.value
     if case.assertion:
         return "assertion"
@@ -108,7 +108,7 @@ def _properties(element: ET.Element, case: CaseResult) -> None:
         "seed": case.seed,
         "subject": case.subject,
         "outcome": case.outcome.value,
-        "expected": case.expected,
+        "expected": str(case.expected),
         **({"replay": case.replay} if case.replay else {}),
     }
     facts.update({name: value for name in _RATES if (value := getattr(case.throughput, name)) is not None})

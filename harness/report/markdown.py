@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.report import overall
-from harness.report.wording import (
-    Standing,
+from taskchaos.harness.record.result import CaseResult, RunResult
+from taskchaos.harness.report import overall
+from taskchaos.harness.report.phrases import (
+    Assessment,
     cell,
     complaints,
     cut,
@@ -18,21 +19,20 @@ from harness.report.wording import (
     standing,
     surprises,
 )
-from harness.result import CaseResult, RunResult
 
 MAX_BYTES = 900_000
 _MAX_TEXT = 2_000  # of one reason or note
 ICONS = {
-    Standing.FAILED: "❌",
-    Standing.MISSED: "❌",
-    Standing.STACK: "⚠️",
-    Standing.SUBJECT: "⚠️",
-    Standing.SUITE: "⚠️",
-    Standing.UNKNOWN: "❔",
-    Standing.INTERRUPTED: "⏹️",
-    Standing.TOLERATED: "☑️",
-    Standing.CAUGHT: "☑️",
-    Standing.PASSED: "✅",
+    Assessment.FAILED: "❌",
+    Assessment.MISSED: "❌",
+    Assessment.STACK: "⚠️",
+    Assessment.SUBJECT: "⚠️",
+    Assessment.SUITE: "⚠️",
+    Assessment.UNKNOWN: "❔",
+    Assessment.INTERRUPTED: "⏹️",
+    Assessment.TOLERATED: "☑️",
+    Assessment.CAUGHT: "☑️",
+    Assessment.PASSED: "✅",
 }
 _RUN_ICONS = {"pass": "✅", "fail": "❌", "interrupted": "⏹️"}
 #: What Markdown may read as markup. Hyphens and dots only matter where a line begins, which no escaped text does.

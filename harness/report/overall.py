@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.errors import ExitCode
-from harness.report.wording import Standing, must_fail, plural, seconds, standing, surprises
-from harness.result import CaseResult, FailedTest, RunResult, Trouble
+from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.record.result import CaseResult, FailedTest, RunResult, Trouble
+from taskchaos.harness.report.phrases import Assessment, must_fail, plural, seconds, standing, surprises
 
 _MEANING = {
     ExitCode.PASS: "every case got its expected verdict",
@@ -27,7 +27,7 @@ class Remark:
     kind: what it means for the verdict of the run; None: to be known, no more.
     """
 
-    kind: Standing | None
+    kind: Assessment | None
     about: str
     text: str
 
@@ -40,19 +40,19 @@ class Remark:
 def remarks(result: RunResult) -> tuple[Remark, ...]:
     """Everything that makes the exit code what it is without being a case or a gap between shards; then the notes."""
     failed = [about_test(test) for test in result.failed_tests]
-    grave = [Remark(Standing.STACK, "", p.text) for p in result.problems if p.usage or p.stack]
-    doubts = [Remark(Standing.UNKNOWN, "", doubt) for doubt in result.doubts]
+    grave = [Remark(Assessment.STACK, "", p.text) for p in result.problems if p.usage or p.stack]
+    doubts = [Remark(Assessment.UNKNOWN, "", doubt) for doubt in result.doubts]
     notes = [Remark(None, "", p.text) for p in result.problems if not (p.usage or p.stack)]
-    return (*sorted(failed, key=lambda r: r.kind is not Standing.FAILED), *grave, *doubts, *notes)
+    return (*sorted(failed, key=lambda r: r.kind is not Assessment.FAILED), *grave, *doubts, *notes)
 
 
 def about_test(test: FailedTest) -> Remark:
     """A test without a case that failed, or a file that could not be collected."""
     if not test.collected:
-        return Remark(Standing.SUITE, test.test, f"could not be collected: {test.reason}")
+        return Remark(Assessment.SUITE, test.test, f"could not be collected: {test.reason}")
     if test.assertion:
-        return Remark(Standing.FAILED, test.test, f"failed: {test.reason}")
-    return Remark(Standing.SUITE, test.test, f"failed with an error: {test.reason}")
+        return Remark(Assessment.FAILED, test.test, f"failed: {test.reason}")
+    return Remark(Assessment.SUITE, test.test, f"failed with an error: {test.reason}")
 
 
 def _judged(case: CaseResult) -> bool:
@@ -74,8 +74,8 @@ def counts_sentence(result: RunResult) -> str:
     cases = [c for c in result.cases if not result.interrupted or _judged(c)]
     controls = [c for c in cases if must_fail(c)]
     others = [c for c in cases if not must_fail(c)]
-    caught = sum(standing(c) is Standing.CAUGHT for c in controls)
-    passed = sum(standing(c) in (Standing.PASSED, Standing.TOLERATED) for c in others)
+    caught = sum(standing(c) is Assessment.CAUGHT for c in controls)
+    passed = sum(standing(c) in (Assessment.PASSED, Assessment.TOLERATED) for c in others)
     bad = _share(caught, len(controls), "control case", "failed as it must", "failed as they must")
     parts = [
         "" if cases else _nothing(result),
@@ -133,7 +133,7 @@ def meaning(result: RunResult) -> str:
         case ExitCode.FAIL:
             return " and ".join(_why_fail(result))
         case ExitCode.STACK:
-            lost = any(standing(c) is Standing.STACK for c in result.cases)
+            lost = any(standing(c) is Assessment.STACK for c in result.cases)
             return exit_phrase(ExitCode.STACK) + (", so a case has no verdict" if lost else "")
         case ExitCode.UNKNOWN:
             return " and ".join(_why_unknown(result)) + ", so the run proves nothing"
@@ -142,7 +142,7 @@ def meaning(result: RunResult) -> str:
 
 
 def _why_fail(result: RunResult) -> Iterator[str]:
-    found = [c for c in result.cases if standing(c) in (Standing.FAILED, Standing.MISSED)]
+    found = [c for c in result.cases if standing(c) in (Assessment.FAILED, Assessment.MISSED)]
     asserted = any(c.assertion for c in found) or any(test.assertion for test in result.failed_tests)
     if not asserted or any(not c.assertion for c in found):
         yield exit_phrase(ExitCode.FAIL)
@@ -155,11 +155,11 @@ def _why_unknown(result: RunResult) -> list[str]:
     why = []
     if any(not test.collected for test in result.failed_tests):
         why.append("a file could not be collected")
-    if Standing.SUITE in kinds or any(test.collected for test in result.failed_tests):
+    if Assessment.SUITE in kinds or any(test.collected for test in result.failed_tests):
         why.append("a test's own code failed")
-    if Standing.SUBJECT in kinds:
+    if Assessment.SUBJECT in kinds:
         why.append("a subject's own code failed")
-    if not why or Standing.UNKNOWN in kinds or result.doubts or result.incomplete:
+    if not why or Assessment.UNKNOWN in kinds or result.doubts or result.incomplete:
         why.append(exit_phrase(ExitCode.UNKNOWN))
     return why
 
@@ -201,7 +201,7 @@ def again(result: RunResult) -> list[str]:
     """The commands that run again what somebody has to look at, or what an interrupted run did not come to."""
     wanted = surprises(result.cases)
     if result.interrupted:
-        wanted += [c for c in result.cases if standing(c) is Standing.INTERRUPTED]
+        wanted += [c for c in result.cases if standing(c) is Assessment.INTERRUPTED]
     replays = [c.replay for c in wanted or (result.cases if len(result.cases) == 1 else ())]
     commands = [command for command in replays if command]
     told = wanted and all(replays) and not result.failed_tests

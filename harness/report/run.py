@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.contract import PhaseName
-from harness.errors import ExitCode
-from harness.events import (
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.record.events import (
     CaseJudged,
     CaseLeftOut,
     CasesCollected,
@@ -25,10 +26,10 @@ from harness.events import (
     TestFailed,
     Unreadable,
 )
-from harness.history_io import EVENTS
-from harness.report.wording import plural
-from harness.result import (
+from taskchaos.harness.record.layout import EVENTS, replay_command
+from taskchaos.harness.record.result import (
     CaseResult,
+    Expectation,
     FailedTest,
     FaultSummary,
     LeftOut,
@@ -40,8 +41,8 @@ from harness.result import (
     exit_code,
     run_outcome,
 )
-from harness.run import replay_command
-from harness.verdict import OperationCounts, Outcome, Throughput
+from taskchaos.harness.record.verdict import OperationCounts, Outcome, Throughput
+from taskchaos.harness.report.phrases import plural
 
 NOT_JUDGED = "ended before it was judged"
 NOT_STARTED = "was never started"
@@ -58,7 +59,7 @@ class _Case:
     failed: list[TestFailed] = field(default_factory=list)  # its test, for another reason than the verdict
     first_ns: int = 0
     last_ns: int = 0
-    faults: dict[int, tuple[str, str, set[str]]] = field(default_factory=dict)
+    faults: dict[int, tuple[str, str, set[FaultState]]] = field(default_factory=dict)
     rates: dict[PhaseName, float] = field(default_factory=dict)
 
     def see(self, event: Event) -> None:
@@ -103,7 +104,7 @@ class _Case:
             scenario=scenario,
             subject=subject,
             seed=run.seed if run else 0,
-            expected=about.expected if about else "pass",
+            expected=about.expected if about else Expectation(),
             outcome=Outcome.UNKNOWN,
             as_expected=False,
             control=about.control if about else False,
@@ -334,10 +335,10 @@ def collect(events: Iterable[Event]) -> RunResult:
 
 
 #: The states that a summary counts, in the order of its fields.
-_COUNTED = ("injected", "proven", "healed", "vanished", "unused")
+_COUNTED = (FaultState.INJECTED, FaultState.PROVEN, FaultState.HEALED, FaultState.VANISHED, FaultState.UNUSED)
 
 
-def _summaries(faults: Iterable[tuple[str, str, set[str]]]) -> tuple[FaultSummary, ...]:
+def _summaries(faults: Iterable[tuple[str, str, set[FaultState]]]) -> tuple[FaultSummary, ...]:
     sums: dict[tuple[str, str], list[int]] = {}
     for kind, target, states in faults:
         row = sums.setdefault((kind, target), [0] * len(_COUNTED))

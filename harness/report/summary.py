@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import ExitCode
-from harness.report import overall
-from harness.report.paint import Paint, wrap
-from harness.report.wording import (
-    Standing,
+from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.record.result import CaseResult, RunResult
+from taskchaos.harness.record.verdict import SLO_RULES, Outcome, RuleResult
+from taskchaos.harness.report import overall
+from taskchaos.harness.report.ansi import Paint, wrap
+from taskchaos.harness.report.phrases import (
+    Assessment,
     alike,
     below,
     cell,
@@ -25,8 +27,6 @@ from harness.report.wording import (
     standing,
     surprises,
 )
-from harness.result import CaseResult, RunResult
-from harness.verdict import SLO_RULES, Outcome, RuleResult
 
 #: Up to so many cases, every rule of every case is shown.
 FEW_CASES = 2
@@ -177,7 +177,7 @@ def verdict_table(cases: Sequence[CaseResult], paint: Paint, width: int) -> list
                 continue
             row = [f"{names[subject]:<{first}}"]
             for suite in columns:
-                kind, text = cells.get((subject, suite), (Standing.PASSED, "-"))
+                kind, text = cells.get((subject, suite), (Assessment.PASSED, "-"))
                 padded = f"{paint.safe(text):<{widths[suite]}}"
                 row.append(paint.dim(padded) if text == "-" else paint.tone(kind, padded))
             lines.append("  " + "  ".join(row).rstrip())

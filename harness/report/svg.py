@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from harness.report.wording import figure
-from harness.result import Band
+from taskchaos.harness.record.result import Band
+from taskchaos.harness.report.phrases import figure
 
 PLOT_PX = 150
 _LANE_PX = 16

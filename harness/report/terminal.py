@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from harness.clock import now_ns
-from harness.contract import PhaseName
-from harness.errors import TaskchaosError
-from harness.events import (
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.clock import now_ns
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.errors import TaskchaosError
+from taskchaos.harness.record.events import (
     CaseJudged,
     CaseLeftOut,
     CasesCollected,
@@ -34,10 +35,20 @@ from harness.events import (
     TestFailed,
     WorkerDied,
 )
-from harness.report.paint import Paint, is_terminal
-from harness.report.summary import summary_lines
-from harness.report.wording import MARKS, Standing, cut, figure, outcome_phrase, plural, rate, seconds, standing
-from harness.result import RunResult
+from taskchaos.harness.record.result import RunResult
+from taskchaos.harness.report.ansi import Paint, is_terminal
+from taskchaos.harness.report.phrases import (
+    MARKS,
+    Assessment,
+    cut,
+    figure,
+    outcome_phrase,
+    plural,
+    rate,
+    seconds,
+    standing,
+)
+from taskchaos.harness.report.summary import summary_lines
 
 PLAIN_WIDTH = 100
 MAX_ID_WIDTH = 48
@@ -52,14 +63,14 @@ class _Live:
 
     phase: str = "starting"
     lines: list[str] = field(default_factory=list)
-    faults: dict[int, set[str]] = field(default_factory=dict)
+    faults: dict[int, set[FaultState]] = field(default_factory=dict)
     held: PhaseEnded | None = None  # the fault phase, printed once its faults are healed
 
     def healed(self) -> bool:
         """Whether every fault reached its end."""
-        return all(states & {"healed", "heal_failed"} for states in self.faults.values())
+        return all(states & {FaultState.HEALED, FaultState.HEAL_FAILED} for states in self.faults.values())
 
-    def count(self, state: str) -> int:
+    def count(self, state: FaultState) -> int:
         """How many faults have been in a state."""
         return sum(state in states for states in self.faults.values())
 
@@ -125,16 +136,16 @@ class Terminal:
                 said = f"- {self._name(event.case)}  left out: {cut(event.reason, MAX_TEXT)}"
                 self._print([self._paint.dim(self._paint.safe(said))])
             case Problem():
-                self._say(Standing.UNKNOWN if event.doubt and not event.stack else Standing.STACK, event.text)
+                self._say(Assessment.UNKNOWN if event.doubt and not event.stack else Assessment.STACK, event.text)
             case NotCollected():
-                self._say(Standing.SUITE, f"{event.where} could not be collected: {event.reason}")
+                self._say(Assessment.SUITE, f"{event.where} could not be collected: {event.reason}")
             case TestFailed():
                 what = "an assertion of the test" if event.assertion else "the test"
                 during = "" if event.when == "call" else f" in its {event.when}"
-                kind = Standing.FAILED if event.assertion else Standing.SUITE
+                kind = Assessment.FAILED if event.assertion else Assessment.SUITE
                 self._say(kind, f"{event.case or event.test}: {what} failed{during}: {event.reason}")
             case RunEnded():
-                self._unfinished(Standing.INTERRUPTED if event.interrupted else Standing.UNKNOWN)
+                self._unfinished(Assessment.INTERRUPTED if event.interrupted else Assessment.UNKNOWN)
             case _:
                 pass
         self._draw_status(event.at_ns if not isinstance(event, RunEnded) else None)
@@ -227,7 +238,7 @@ class Terminal:
         head = f"{self._paint.mark(kind)} {name}  {phrase}  {self._paint.dim(seconds(result.wall_s))}"
         self._print([head, *case.lines])
 
-    def _unfinished(self, kind: Standing) -> None:
+    def _unfinished(self, kind: Assessment) -> None:
         """What was seen of cases that have no verdict, which nothing else would show."""
         for name, case in self._cases.items():
             if case.lines:
@@ -235,7 +246,7 @@ class Terminal:
                 self._print([f"{mark} {self._name(name)}  not judged; {case.phase} when the run ended", *case.lines])
         self._cases.clear()
 
-    def _say(self, kind: Standing, text: str) -> None:
+    def _say(self, kind: Assessment, text: str) -> None:
         """A line about the run; once, although several processes may have the same to say."""
         line = self._paint.tone(kind, self._paint.safe(cut(f"{MARKS[kind]} {text}", MAX_TEXT)))
         if line not in self._said:
@@ -252,7 +263,7 @@ class Terminal:
         """A line about a case: at once in a log, together with the case's verdict on a terminal."""
         text = self._paint.safe_columns(cut(text, MAX_TEXT))
         if alarm:
-            text = self._paint.tone(Standing.UNKNOWN, text)
+            text = self._paint.tone(Assessment.UNKNOWN, text)
         if self._live:
             self._case(case).lines.append(f"    {text if alarm else self._paint.dim(text)}")
         else:
@@ -297,17 +308,20 @@ def _fault_counts(case: _Live) -> str:
     total = len(case.faults)
     if not total:
         return "no fault was injected"
-    unused = case.count("unused")
-    counts = [f"{case.count(state)}/{total - (unused if state == 'proven' else 0)} {state}" for state in _SHOWN_STATES]
+    unused = case.count(FaultState.UNUSED)
+    counts = [
+        f"{case.count(state)}/{total - (unused if state is FaultState.PROVEN else 0)} {state}"
+        for state in _SHOWN_STATES
+    ]
     if unused:
         counts.append(f"{unused} on {'a link' if unused == 1 else 'links'} that nothing used")
     return ", ".join(counts)
 
 
-_SHOWN_STATES = ("injected", "proven", "healed")
+_SHOWN_STATES = (FaultState.INJECTED, FaultState.PROVEN, FaultState.HEALED)
 #: States of a fault that somebody has to know of at once.
 _ALARMS = {
-    "unproven": "no evidence that it bit",
-    "vanished": "vanished before its heal",
-    "heal_failed": "could not be healed",
+    FaultState.UNPROVEN: "no evidence that it bit",
+    FaultState.VANISHED: "vanished before its heal",
+    FaultState.HEAL_FAILED: "could not be healed",
 }

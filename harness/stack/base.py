@@ -13,23 +13,24 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from faults.base import Link, PingResult, Server, wait_for
-from faults.command_api import CommandClient
-from faults.message import Queue
-from faults.toxiproxy import Stream, ToxiproxyClient
-from harness import alarm, codec
-from harness.errors import StackError
-from harness.inspection import Inspector
-from harness.ledger import LEDGER
-from harness.load import PLAN, Told
-from harness.result import ServerInfo
-from harness.runtime import MARKS, RoleConfig
-from harness.stack.forked_worker import ForkedWorker
-from harness.stack.message_queue import MessageQueue
-from harness.stack.options import Proxy, StackOptions, WorkerStart, roles
-from harness.stack.spawn import LocalZygote, Spawned, zygote
-from harness.stack.zygote import TEMPORARY, Spawn
-from harness.workload import Workload
+from taskchaos.faults.base import Link, PingResult, Server, wait_for
+from taskchaos.faults.command_api import CommandClient
+from taskchaos.faults.message import Queue
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.harness import codec
+from taskchaos.harness.case.stack_options import ProxyKind, StackOptions, WorkerStart, roles
+from taskchaos.harness.errors import StackError
+from taskchaos.harness.record import alarm
+from taskchaos.harness.record.layout import LEDGER, MARKS
+from taskchaos.harness.record.result import ServerInfo
+from taskchaos.harness.stack.forked_worker import ForkedWorker
+from taskchaos.harness.stack.inspection import Inspector
+from taskchaos.harness.stack.message_queue import MessageQueue
+from taskchaos.harness.stack.producer import PLAN, Told
+from taskchaos.harness.stack.runtime import RoleConfig
+from taskchaos.harness.stack.zygote import TEMPORARY, Spawn
+from taskchaos.harness.stack.zygote_client import LocalZygote, Spawned, zygote
+from taskchaos.harness.workload import Workload
 
 #: More starts than any schedule asks for: a worker that keeps dying is a broken stack, not a finding.
 MAX_STARTS = 20
@@ -257,7 +258,7 @@ class Stack(ABC):
 
     def whole(self) -> str:
         """Empty when the world is healed: no toxics, no rules, all links answer, all workers run. Else what is not."""
-        knows_rules = self._options.proxy is Proxy.EMBEDDED
+        knows_rules = self._options.proxy is ProxyKind.EMBEDDED
         if left := left_behind(next(iter(self.links.values())).api, knows_rules=knows_rules):
             return left
         for link in self.links.values():

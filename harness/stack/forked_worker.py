@@ -1,4 +1,4 @@
-"""A worker forked by a zygote, as faults see it: a process tree that can be started anew."""
+"""A worker forked by a zygote, as faults see it: a process tree that can be started again."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from faults.base import FaultError, wait_for
-from harness import alarm
-from harness.errors import StackError, SubjectError
-from harness.runtime import RoleConfig
-from harness.stack.owned import log_tail
-from harness.stack.spawn import Spawned, Zygote
-from harness.stack.zygote import Spawn
+from taskchaos.faults.base import FaultError, wait_for
+from taskchaos.harness.errors import StackError, SubjectError
+from taskchaos.harness.record import alarm
+from taskchaos.harness.stack.child_process import log_tail
+from taskchaos.harness.stack.runtime import RoleConfig
+from taskchaos.harness.stack.zygote import Spawn
+from taskchaos.harness.stack.zygote_client import Spawned, Zygote
 
 
 class ForkedWorker(ABC):
-    """A worker as faults see it (`faults.base.Worker`), but for how it is paused."""
+    """A worker as faults see it (`taskchaos.faults.base.Worker`), except how it is paused."""
 
     def __init__(self, config: RoleConfig, what: Spawn, log: Path, zygote_: Zygote) -> None:
         self._config = config
@@ -92,7 +92,7 @@ class ForkedWorker(ABC):
         return bool(self._all) and self._all[-1].poll_ready() and self._all[-1].alive()
 
     def died(self) -> str | None:
-        """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started anew.
+        """How the parent ended, if it ended and no fault ended it; None otherwise, and once it was started again.
 
         Raises SubjectError when it said that the subject cannot be used, and StackError when it could not write its
         records.

@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from harness.stack.owned import die_with_parent
-from harness.stack.proc import alive
+from taskchaos.harness.stack.child_process import die_with_parent
+from taskchaos.harness.stack.procfs import alive
 
 #: Where the kernel counts, in cgroups of version 1 and of version 2.
 COUNTERS = (Path("/sys/fs/cgroup/memory/memory.oom_control"), Path("/sys/fs/cgroup/memory.events"))

@@ -7,14 +7,14 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from faults.base import QUEUE, FaultError
+from taskchaos.faults.base import QUEUE, FaultError
 
 #: Celery's default queue, and where kombu keeps what was fetched and is not acknowledged.
 LIST, UNACKED, UNACKED_INDEX = "celery", "unacked", "unacked_index"
 
 
 class MessageQueue:
-    """A queue as faults see it (`faults.message.Queue`)."""
+    """A queue as faults see it (`taskchaos.faults.message.Queue`)."""
 
     def __init__(self, client: Redis) -> None:
         self.name = QUEUE
@@ -49,7 +49,7 @@ class MessageQueue:
             raise self._error(error) from error
 
     def _on_the_list(self, message: bytes, mark: str) -> list[bytes]:
-        """As it was sent, or as kombu gives it back: written anew."""
+        """As it was sent, or as kombu gives it back: written again."""
         named = f'"{mark}"'.encode()
         entries = cast(list[bytes], self._client.lrange(LIST, 0, -1))
         return [entry for entry in entries if entry == message or named in entry]

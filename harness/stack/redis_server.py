@@ -13,9 +13,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from harness.errors import StackError, UsageError
-from harness.result import ServerInfo
-from harness.stack.owned import OwnedProcess
+from taskchaos.harness.errors import StackError, UsageError
+from taskchaos.harness.record.result import ServerInfo
+from taskchaos.harness.stack.child_process import OwnedProcess
 
 START_DEADLINE_S = 10.0
 _VERSION_S = 10.0
@@ -89,7 +89,7 @@ class RedisServer:
     """One running server. `port` is direct: only the proxy and the inspector use it."""
 
     def __init__(self, binary: Path, folder: Path, log: Path) -> None:
-        """Start and wait until it answers. Raises StackError; a port taken in between is tried anew."""
+        """Start and wait until it answers. Raises StackError; a port taken in between is tried again."""
         folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(_PORT_TRIES):
             self.port = free_port()

@@ -9,8 +9,8 @@ from typing import Any
 
 from celery import signals
 
-from harness.runtime import RoleConfig, Runtime, build, record_worker, refuse
-from harness.subject_calls import SubjectFault
+from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, record_worker, refuse
+from taskchaos.harness.subject_calls import SubjectFault
 
 CONFIG_VARIABLE = "TASKCHAOS_ROLE_CONFIG"
 READY_VARIABLE = "TASKCHAOS_READY_FD"
@@ -60,7 +60,7 @@ def run_command_line(config_path: Path, ready_fd: int) -> None:
 def command_line(config: RoleConfig) -> list[str]:
     """The arguments after `celery`."""
     return [
-        "--app=harness.stack.worker_app",
+        "--app=taskchaos.harness.stack.worker_app",
         "worker",
         f"--hostname={config.role}@taskchaos",
         f"--pool={config.pool}",

@@ -1,5 +1,5 @@
 """What `celery --app` loads in a worker that is started by the command line."""
 
-from harness.stack.worker import application_from_environment
+from taskchaos.harness.stack.worker import application_from_environment
 
 app = application_from_environment()

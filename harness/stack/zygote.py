@@ -24,12 +24,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from harness.runtime import refuse
-from harness.stack import memory, sockets
-from harness.stack.owned import die_with_parent
-from harness.stack.proc import alive, children_of, kill_group, send
-from harness.subject import registered
-from harness.subject_calls import SubjectFault
+from taskchaos.harness.stack import memory, sockets
+from taskchaos.harness.stack.child_process import die_with_parent
+from taskchaos.harness.stack.procfs import alive, children_of, kill_group, send
+from taskchaos.harness.stack.runtime import refuse
+from taskchaos.harness.subject import registered
+from taskchaos.harness.subject_calls import SubjectFault
 
 MESSAGE_BYTES = 65536
 #: The folder of a case for its roles' temporary files.
@@ -61,10 +61,10 @@ PRELOADED = (
     "kombu.mixins",
     "kombu.pidbox",
     "kombu.transport.redis",
-    "harness.inspection",
-    "harness.load",
-    "harness.runtime",
-    "harness.stack.worker",
+    "taskchaos.harness.stack.inspection",
+    "taskchaos.harness.stack.producer",
+    "taskchaos.harness.stack.runtime",
+    "taskchaos.harness.stack.worker",
 )
 #: What a user's shell may say about Celery, and would lead roles past the links that they are given.
 FOREIGN = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND")
@@ -195,14 +195,14 @@ def _own_folder(log: Path) -> str:
 
 
 def _become(what: Spawn, config: Path, ready_fd: int, told_fd: int) -> None:
-    from harness.stack import worker
+    from taskchaos.harness.stack import worker
 
     if what is Spawn.PRODUCER:
-        from harness import load
+        from taskchaos.harness.stack import producer as load
 
         load.run(config, ready_fd, told_fd)
     elif what is Spawn.INSPECTOR:
-        from harness import inspection
+        from taskchaos.harness.stack import inspection
 
         inspection.serve(config, ready_fd, told_fd)
     elif what is Spawn.WORKER:

@@ -13,10 +13,10 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from harness.contract import Claim
-from harness.result import Expectation
-from harness.subject import CelerySubject, Commands, Settings, TaskBody
-from harness.verdict import Rule
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.record.verdict import Rule
+from taskchaos.harness.subject import CelerySubject, Commands, Settings, TaskBody
 
 LOCK_EXPIRY_S = 60
 
@@ -145,7 +145,7 @@ class LockBeforeTry(Interview):
         return task
 
 
-#: Sleeping through the back-offs, it holds messages for longer than the visibility time-out: they come again.
+#: Sleeping through the back-offs, it holds messages for longer than the visibility timeout: they come again.
 STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=MAY_LOSE_REPLIES.may | {Rule.RETRIES})
 
 

@@ -1,4 +1,4 @@
-"""The reference implementation as a subject: `locked_retry`, with its lease scaled down like everybody's time-outs."""
+"""The reference implementation as a subject: `locked_retry`, with its lease scaled down like everybody's timeouts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from celery import Celery
 from redis import Redis
 
 import locked_retry
-from harness.contract import Claim, Contract
-from harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
-from harness.workload import TransientError, operation_number
 from locked_retry import Exponential, LockedTask
-from locked_retry.dead_letters import Tools
+from locked_retry.operator.dead_letters import Tools
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
+from taskchaos.harness.workload import TransientError, operation_number
 
 ROW = "lr:t:"
 #: A task that ends so often with its process is given up: more often than the kills of a suite meet the same task, and
@@ -39,7 +39,7 @@ class LockedRetry(CelerySubject):
     commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="LPUSH")
 
     def install(self, app: Celery, settings: Settings) -> None:
-        """Install the transport; the lease stands where others have a visibility time-out."""
+        """Install the transport; the lease stands where others have a visibility timeout."""
         app.conf.task_ignore_result = not settings.keep_results
         lease_s = float(settings.visibility_timeout_s)
         # An idle worker says nothing for up to two idle times: less than a fault waits for the traffic that proves it.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from celery import Celery
 
-from harness.contract import Claim
-from harness.result import Expectation
-from harness.subject import CelerySubject, Settings
-from harness.verdict import Rule
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.record.verdict import Rule
+from taskchaos.harness.subject import CelerySubject, Settings
 
 #: A reply that never arrives takes the message with it: BRPOP has removed it from every key (kombu #305). A busy worker
 #: with remote control on may also exit when its connections break (Celery 5.7), and some never come back to speed (an
@@ -25,12 +25,12 @@ MAY_MISS_TARGET = FAR_FROM_TARGET.by_chance
 #: Two milliseconds per message in which a kill takes it along (after BRPOP, before the record in `unacked`).
 MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
 #: A killed pool child's task counts as done: it was acknowledged before it ran, or is on WorkerLostError. One that was
-#: delivered again meanwhile (the visibility time-out had passed) takes effect after its failure was told.
+#: delivered again meanwhile (the visibility timeout had passed) takes effect after its failure was told.
 LOSES_CHILDS = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.ZOMBIE}))
 #: A Redis without disk refuses BRPOP with MISCONF, a channel error to kombu, at which a worker exits (Celery 5.7).
 #: Where only the record in `unacked` is refused, the message that was popped before is gone.
 EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=frozenset({Rule.LOST}))
-#: A message that is not acknowledged within the visibility time-out is delivered again, although its worker is at work
+#: A message that is not acknowledged within the visibility timeout is delivered again, although its worker is at work
 #: on it; and again. Where that fills all processes, the queue does not come to rest.
 RUNS_AGAIN = Expectation(must=frozenset({Rule.DUPLICATE}), may=frozenset({Rule.RETRIES}))
 RUNS_AGAIN_AND_LOSES = Expectation(must=RUNS_AGAIN.must, may=RUNS_AGAIN.may | {Rule.LOST, Rule.WORKERS})
@@ -101,7 +101,7 @@ class Defaults(CelerySubject):
         **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
-        # What waits in a worker for longer than the visibility time-out is delivered again, too.
+        # What waits in a worker for longer than the visibility timeout is delivered again, too.
         "slow_task.restart": MAY_RUN_AGAIN,
         "slow_task.cut-black_hole": MAY_RUN_AGAIN,
         "slow_task.cut-refused": MAY_RUN_AGAIN,

@@ -11,7 +11,7 @@ from checker_known import (
     known,
 )
 
-from harness.verdict import Rule
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from checker_histories import ALL, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, OPEN, PASS, PERMANENT, SUCCESS, TRANSIENT, UNKNOWN, known
 
-from harness.contract import Claim, Contract
-from harness.history import AttemptOutcome, Redrive, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.history import AttemptOutcome, Redrive, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 INTERRUPTED, OK = AttemptOutcome.INTERRUPTED, AttemptOutcome.OK

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from checker_histories import HistoryBuilder
 from checker_known import PASS, UNKNOWN, known
 
-from harness.history import NEVER, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.record.history import NEVER, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 PENDING, UNSURE, REFUSED = SubmitOutcome.PENDING, SubmitOutcome.UNKNOWN, SubmitOutcome.REFUSED

@@ -15,8 +15,8 @@ from checker_known import (
     known,
 )
 
-from harness.history import NEVER, UNFENCED
-from harness.verdict import Rule
+from taskchaos.harness.record.history import NEVER, UNFENCED
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 

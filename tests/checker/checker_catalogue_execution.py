@@ -14,8 +14,8 @@ from checker_known import (
     known,
 )
 
-from harness.history import NEVER, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.record.history import NEVER, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 
@@ -250,7 +250,7 @@ def _() -> H:
 
 
 def _four(role: int = 0) -> H:
-    """Four attempts, at worker-1 but for the third, from 70 to 71; a fault is yet to meet that one."""
+    """Four attempts, at worker-1 except the third, from 70 to 71; a fault is yet to meet that one."""
     builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT)
     return builder.attempt(0, 70, 71, TRANSIENT, role)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from checker_histories import HistoryBuilder, ns
 from checker_known import FAIL, PASS, UNKNOWN, known
 
-from harness.contract import PhaseName
-from harness.history import Phase
-from harness.verdict import Rule
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.record.history import Phase
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 BASELINE, FAULT = PhaseName.BASELINE, PhaseName.FAULT

@@ -8,9 +8,9 @@ from typing import Any
 from checker_histories import READ_AT, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
 
-from harness.contract import Claim, Contract
-from harness.history import NEVER, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.history import NEVER, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 LOSES = Contract(frozenset(Claim) - {Claim.NO_LOSS}, max_attempts=3)
@@ -31,7 +31,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     1,
-    "1 acknowledged operation on the broker after every redelivery time-out",
+    "1 acknowledged operation on the broker after every redelivery timeout",
     (1, "still on the broker"),
     others=(*_BUSY, Rule.EVIDENCE),
 )
@@ -96,7 +96,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     2,
-    "2 acknowledged operations on the broker after every redelivery time-out",
+    "2 acknowledged operations on the broker after every redelivery timeout",
     (0, "still on the broker"),
     (2, "still on the broker"),
     others=_BUSY,
@@ -117,7 +117,7 @@ def _stalled(**final: Any) -> H:
 def _told(operations: str, again: int) -> str:
     return (
         f"{operations} got no further for 4.0 s, {again} of them delivered again and again: longer than every "
-        "redelivery time-out and the longest wait that the subject claims"
+        "redelivery timeout and the longest wait that the subject claims"
     )
 
 
@@ -273,7 +273,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     1,
-    "1 acknowledged operation on the broker after every redelivery time-out",
+    "1 acknowledged operation on the broker after every redelivery timeout",
     (1, "still on the broker"),
     others=_BUSY,
 )

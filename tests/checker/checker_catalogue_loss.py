@@ -18,8 +18,8 @@ from checker_known import (
     known,
 )
 
-from harness.history import AttemptOutcome, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 

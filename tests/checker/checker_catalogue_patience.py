@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from checker_histories import HistoryBuilder, ns
 from checker_known import FAIL, PASS, known
 
-from harness.contract import PhaseName
-from harness.verdict import Rule
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 BASELINE, HEALED = PhaseName.BASELINE, PhaseName.HEALED

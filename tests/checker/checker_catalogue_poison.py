@@ -8,9 +8,9 @@ from dataclasses import replace
 from checker_histories import ALL, AT_LEAST_ONCE, READ_AT, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
-from harness.contract import Claim, Contract
-from harness.history import AttemptOutcome, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 CRASHED = AttemptOutcome.CRASHED
@@ -136,7 +136,7 @@ def _() -> H:
     FAIL,
     1,
     "1 acknowledged operation got no further for 5.0 s, 1 of them delivered again and again: longer than every "
-    "redelivery time-out and the longest wait that the subject claims",
+    "redelivery timeout and the longest wait that the subject claims",
     (1, "came to a worker 2 times meanwhile"),
     others=(Rule.CONVERGED, Rule.LEAK),
 )

@@ -6,8 +6,8 @@ from checker_histories import load, ns
 from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
 from checker_loads import BASELINE, DRAIN, HEALED, PREFILL, H, open_load
 
-from harness.history import Phase
-from harness.verdict import Rule
+from taskchaos.harness.record.history import Phase
+from taskchaos.harness.record.verdict import Rule
 
 # ---------------------------------------------------------------- recovery
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from checker_histories import ALL, HistoryBuilder
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, SUCCESS, UNKNOWN, known
 
-from harness.contract import Claim, Contract
-from harness.history import ClaimKind, SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.history import ClaimKind, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 SILENT = Contract(ALL.claims - {Claim.RESULTS}, max_attempts=3)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from checker_histories import HistoryBuilder
 from checker_known import FAIL, PASS, UNKNOWN, known
 
-from harness.contract import PhaseName
-from harness.verdict import Rule
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 BASELINE, FAULT, HEALED, PREFILL = PhaseName.BASELINE, PhaseName.FAULT, PhaseName.HEALED, PhaseName.PREFILL

@@ -17,8 +17,8 @@ from checker_known import (
     known,
 )
 
-from harness.history import SubmitOutcome
-from harness.verdict import Rule
+from taskchaos.harness.record.history import SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 

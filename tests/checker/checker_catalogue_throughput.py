@@ -8,7 +8,7 @@ from checker_histories import load
 from checker_known import FAIL, NOT_CLAIMED, PASS, PERMANENT, UNKNOWN, known
 from checker_loads import BASELINE, FAULT, NO_PACE, PREFILL, H, open_load, spans
 
-from harness.verdict import Rule
+from taskchaos.harness.record.verdict import Rule
 
 # ---------------------------------------------------------------- throughput
 
@@ -331,7 +331,7 @@ def _() -> H:
 
 
 @known(
-    "drained but for a few, after a fault",
+    "drained except a few, after a fault",
     Rule.THROUGHPUT,
     UNKNOWN,
     400.0,

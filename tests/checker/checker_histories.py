@@ -6,14 +6,13 @@ import random
 from dataclasses import fields, replace
 from typing import Any, Self
 
-from harness.clock import NS_PER_MS
-from harness.contract import Claim, Contract, PhaseName, Slo
-from harness.history import (
+from taskchaos.harness.clock import NS_PER_MS
+from taskchaos.harness.contract import Claim, Contract, PhaseName, Slo
+from taskchaos.harness.record.history import (
     NEVER,
     AttemptOutcome,
     Attempts,
     ClaimKind,
-    Claims,
     Deliveries,
     Drops,
     Effects,
@@ -21,6 +20,7 @@ from harness.history import (
     FinalState,
     History,
     Phase,
+    Reports,
     SubmitOutcome,
     Submits,
 )
@@ -159,7 +159,7 @@ class HistoryBuilder:
         default = max([*self._history.submits.op, *self._history.drops.op], default=-1) + 1
         return replace(self._history, planned=default if self._planned is None else self._planned)
 
-    def _row(self, table: Submits | Drops | Deliveries | Attempts | Effects | Claims, *values: int) -> Self:
+    def _row(self, table: Submits | Drops | Deliveries | Attempts | Effects | Reports, *values: int) -> Self:
         for field, value in zip(fields(table), values, strict=True):
             getattr(table, field.name).append(value)
         return self

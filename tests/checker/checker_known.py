@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from checker_histories import ALL, HistoryBuilder
 
-from harness.contract import Contract
-from harness.history import AttemptOutcome, ClaimKind, History
-from harness.verdict import Outcome, Rule, RuleResult, Sample
+from taskchaos.harness.contract import Contract
+from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, History
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Sample
 
 PASS, FAIL, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
 OPEN, TRANSIENT, PERMANENT = AttemptOutcome.OPEN, AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT

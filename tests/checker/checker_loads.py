@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from checker_histories import HistoryBuilder, ns
 
-from harness.contract import Claim, Contract, PhaseName
-from harness.history import Phase
+from taskchaos.harness.contract import Claim, Contract, PhaseName
+from taskchaos.harness.record.history import Phase
 
 H = HistoryBuilder
 PREFILL, BASELINE, FAULT = PhaseName.PREFILL, PhaseName.BASELINE, PhaseName.FAULT

@@ -22,11 +22,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import harness.checker
-from harness.history import History
+import taskchaos.harness.checker
+from taskchaos.harness.record.history import History
 
-ROOT = Path(harness.checker.__file__).parent
-REAL, MUTANT = "harness.checker", "mutant_checker"
+ROOT = Path(taskchaos.harness.checker.__file__).parent
+REAL, MUTANT = "taskchaos.harness.checker", "mutant_checker"
 #: The survivors that are no matter, each with the reason.
 EXPLAINED = Path(__file__).with_name("mutants_survivors.toml")
 #: A mutant that takes longer never ends.
@@ -35,7 +35,7 @@ SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.g
 #: In an order in which each imports only what stands before it.
 ORDER = (
     "results",
-    "tally",
+    "columns",
     "letters",
     "flight",
     "faults",
@@ -44,10 +44,10 @@ ORDER = (
     "loss",
     "execution",
     "exclusion",
-    "statements",
+    "reports",
     "kept",
-    "conditions",
-    "pace",
+    "preconditions",
+    "rates",
     "throughput",
     "windows",
     "__init__",
@@ -146,7 +146,7 @@ class Change:
 
 
 def _changes(node: ast.AST, where: str) -> Iterator[Change]:
-    """The changes of a node and of all below it, but for annotations, which are never evaluated."""
+    """The changes of a node and of all below it, except annotations, which are never evaluated."""
     if isinstance(node, ast.AugAssign) and type(node.op) in _OPERATORS:
         other = ast.AugAssign(node.target, _OPERATORS[type(node.op)](), node.value)
         yield _change(where, node, ast.unparse(other), node, "op", None, other.op)
@@ -227,7 +227,7 @@ def survivors(module: str, part: int = 0, parts: int = 1) -> list[str]:
 
     signal.signal(signal.SIGALRM, _cut)
     cases = sorted(KNOWN, key=lambda case: len(case.history.submits.op))
-    real = list(say(harness.checker))
+    real = list(say(taskchaos.harness.checker))
     found = []
     for number, (name, tree) in enumerate(every_mutant(module)):
         if number % parts != part:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from checker_histories import HistoryBuilder, ns
 
-from harness.contract import PhaseName
-from harness.history import History, Redrive
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.record.history import History, Redrive
 
 BASELINE, HEALED = PhaseName.BASELINE, PhaseName.HEALED
 

@@ -9,10 +9,18 @@ from checker_histories import ALL, AT_LEAST_ONCE, LEASE, PRODUCER_1, READ_AT, Hi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.checker import check
-from harness.contract import Contract
-from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
-from harness.verdict import MAX_SAMPLES, Outcome, Rule
+from taskchaos.harness.checker import check
+from taskchaos.harness.contract import Contract
+from taskchaos.harness.record.history import (
+    NEVER,
+    UNFENCED,
+    AttemptOutcome,
+    ClaimKind,
+    FaultInterval,
+    History,
+    SubmitOutcome,
+)
+from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, Rule
 
 OPS = 5
 op_numbers = st.integers(-1, OPS)

@@ -8,8 +8,8 @@ import pytest
 from checker_catalogue import KNOWN, Known
 from checker_histories import shuffled
 
-from harness.checker import check
-from harness.verdict import Outcome, Rule
+from taskchaos.harness.checker import check
+from taskchaos.harness.record.verdict import Outcome, Rule
 
 EACH = pytest.mark.parametrize("case", KNOWN, ids=lambda case: f"{case.result.rule}: {case.name}")
 

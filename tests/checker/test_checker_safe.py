@@ -8,10 +8,10 @@ import pytest
 from checker_histories import ALL, HistoryBuilder
 from checker_loads import open_load
 
-from harness import checker
-from harness.checker import check
-from harness.history import History
-from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
+from taskchaos.harness import checker
+from taskchaos.harness.checker import check
+from taskchaos.harness.record.history import History
+from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
 DEFECT = "failed with RuntimeError: over two lines (a defect of taskchaos)"
 

@@ -6,10 +6,18 @@ import checker_series
 import pytest
 from checker_histories import ALL, HistoryBuilder, load
 
-from harness.checker import Window, check, series
-from harness.contract import Claim, Contract, PhaseName
-from harness.history import AttemptOutcome, ClaimKind, History, SubmitOutcome
-from harness.verdict import MAX_SAMPLES, OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict
+from taskchaos.harness.checker import Window, check, series
+from taskchaos.harness.contract import Claim, Contract, PhaseName
+from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, History, SubmitOutcome
+from taskchaos.harness.record.verdict import (
+    MAX_SAMPLES,
+    OperationCounts,
+    Outcome,
+    Rule,
+    RuleResult,
+    Throughput,
+    Verdict,
+)
 
 PASS, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
 

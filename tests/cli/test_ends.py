@@ -74,7 +74,7 @@ def test_sigkill_of_a_run_leaves_no_process_after_two_seconds(tmp_path: Path, pa
 
 def test_sigkill_of_the_proxy_is_a_stack_error_not_a_verdict(tmp_path: Path) -> None:
     running = _start(tmp_path, "-s", "stock_best", "-n", "1")
-    victims = [p for p in _processes_of(tmp_path) if b"faults.proxy" in _command_of(p)]
+    victims = [p for p in _processes_of(tmp_path) if b"taskchaos.faults.proxy" in _command_of(p)]
     assert len(victims) == 1
     os.kill(victims[0], signal.SIGKILL)
     assert running.wait(120) == 3, (tmp_path / "out.log").read_text()
@@ -159,7 +159,7 @@ def test_pytest_that_is_told_to_end_leaves_a_report(tmp_path: Path) -> None:
             "-p",
             "no:cacheprovider",
             str(suite),
-            "--subject",
+            "--chaos-subject",
             "stock_best",
             "--chaos-out",
             str(out),

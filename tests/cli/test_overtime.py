@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 from cli_support import rule, taskchaos, verdict
 
-from harness import events
-from harness.contract import PhaseName
-from harness.history_io import EVENTS
-from harness.manifest import CASES
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.record import events
+from taskchaos.harness.record.layout import CASES, EVENTS
 
 pytestmark = pytest.mark.usefixtures("linux")
 
 SUITE = """
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.workload import Workload
 
 def run(chaos, at_s, hold_s, *, fault_s=0.4, **load):
     fault = PlannedFault("latency", "worker-1", at_s, hold_s, {"round_trip_ms": 10})

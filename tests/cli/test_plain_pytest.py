@@ -27,7 +27,7 @@ def _pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_controls_are_an_outcome_of_their_own_under_xdist(tmp_path: Path) -> None:
     out = tmp_path / "run"
     suite = str(ROOT / "suites" / "test_partition.py")
-    subjects = ["--subject", "stock_best", "--subject", "interview_sleep"]
+    subjects = ["--chaos-subject", "stock_best", "--chaos-subject", "interview_sleep"]
     done = _pytest(suite, *subjects, "--chaos-out", str(out), "-n", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 control caught" in done.stdout
@@ -37,13 +37,13 @@ def test_controls_are_an_outcome_of_their_own_under_xdist(tmp_path: Path) -> Non
 
 def test_unknown_is_an_outcome_of_its_own_and_fails_the_session(tmp_path: Path) -> None:
     (tmp_path / "sabotage.py").write_text(
-        "import harness.ledger\nharness.ledger.Ledger._write = lambda self, *a, **k: None\n"
-        "from harness.subject import CelerySubject\n"
+        "import taskchaos.harness.record.ledger\ntaskchaos.harness.ledger.Ledger._write = lambda self, *a, **k: None\n"
+        "from taskchaos.harness.subject import CelerySubject\n"
         "class Sabotaged(CelerySubject):\n    name = 'sabotaged'\n"
     )
     suite = str(ROOT / "suites" / "test_throughput.py")
     out = tmp_path / "run"
-    done = _pytest(suite, "--subject", "sabotage.py:Sabotaged", "--chaos-out", str(out), cwd=tmp_path)
+    done = _pytest(suite, "--chaos-subject", "sabotage.py:Sabotaged", "--chaos-out", str(out), cwd=tmp_path)
     assert done.returncode == 1
     assert "1 inconclusive" in done.stdout
     assert "? throughput.drain.sabotaged: expected pass, found unknown" in done.stdout, "and says why"
@@ -51,7 +51,7 @@ def test_unknown_is_an_outcome_of_its_own_and_fails_the_session(tmp_path: Path) 
 
 
 def test_a_bad_option_is_a_usage_error_of_pytest(tmp_path: Path) -> None:
-    done = _pytest(str(ROOT / "suites"), "--subject", "nosuch", "--collect-only", cwd=tmp_path)
+    done = _pytest(str(ROOT / "suites"), "--chaos-subject", "nosuch", "--collect-only", cwd=tmp_path)
     assert done.returncode == 4
     assert "no subject 'nosuch'" in done.stdout + done.stderr
 
@@ -69,8 +69,8 @@ def test_a_suite_that_does_not_import_is_reported_not_a_crash_of_the_plugin(tmp_
 
 def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
-        "from harness.contract import PhaseName, Slo\n"
-        "from harness.workload import LoadModel, Workload\n"
+        "from taskchaos.harness.contract import PhaseName, Slo\n"
+        "from taskchaos.harness.workload import LoadModel, Workload\n"
         "def test_ten(chaos):\n"
         "    chaos(Workload(model=LoadModel.PREFILL, prefill=10), slo=Slo(target_tps=None))\n"
     )
@@ -86,7 +86,7 @@ def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
     assert gone.code == 4
     assert gone.err.splitlines() == [
         f"taskchaos: the suite of mine.ten.stock_best is not at {tmp_path / 'test_mine.py'} any more: "
-        "put it there, or run it anew"
+        "put it there, or run it again"
     ]
 
 
@@ -95,12 +95,12 @@ def test_long_cases_come_first_and_those_of_one_scenario_are_spread(tmp_path: Pa
         "import pytest\n"
         "def costs(cost_s):\n"
         "    return pytest.mark.chaos(cost_s=cost_s)\n"
-        "@pytest.mark.alone\n@costs(99)\ndef test_alone(chaos): pass\n"
+        "@pytest.mark.chaos_alone\n@costs(99)\ndef test_alone(chaos): pass\n"
         "@costs(1)\ndef test_short(chaos): pass\n"
         "@costs(10)\ndef test_long(chaos): pass\n"
         "@costs(5)\ndef test_middle(chaos): pass\n"
     )
-    subjects = [word for name in ("stock_best", "stock_defaults", "locked_retry") for word in ("--subject", name)]
+    subjects = [word for name in ("stock_best", "stock_defaults", "locked_retry") for word in ("--chaos-subject", name)]
     done = _pytest("test_mine.py", "--collect-only", "-q", *subjects, cwd=tmp_path)
     order = [line.partition("::test_")[2].partition("[")[0] for line in done.stdout.splitlines() if "::" in line]
     assert order == [*["long", "middle", "short"] * 3, *["alone"] * 3]

@@ -23,7 +23,7 @@ def _run(folder: Path, code: str, *chosen: str) -> tuple[int, dict[str, Any]]:
 
 HASTY = """
 import locked_retry
-from suites.subjects.locked_retry import LockedRetry
+from taskchaos.suites.subjects.locked_retry import LockedRetry
 
 class Mine(LockedRetry):
     name = "hasty"
@@ -53,7 +53,7 @@ def test_a_poison_task_has_to_be_given_up_when_the_contract_says(
 
 def test_a_poison_task_that_kills_nothing_proves_nothing(tmp_path: Path) -> None:
     tame = """
-from suites.subjects.locked_retry import LockedRetry
+from taskchaos.suites.subjects.locked_retry import LockedRetry
 
 class Mine(LockedRetry):
     name = "tame"
@@ -68,7 +68,7 @@ class Mine(LockedRetry):
 
 def test_a_poison_message_must_end_no_worker(tmp_path: Path) -> None:
     plain = """
-from suites.subjects.stock import BestSettings
+from taskchaos.suites.subjects.stock import BestSettings
 
 class Mine(BestSettings):
     name = "plain"
@@ -81,7 +81,7 @@ class Mine(BestSettings):
 
 def test_a_poison_message_that_nobody_takes_proves_nothing(tmp_path: Path) -> None:
     elsewhere = """
-from suites.subjects.locked_retry import LockedRetry
+from taskchaos.suites.subjects.locked_retry import LockedRetry
 
 class Mine(LockedRetry):
     name = "elsewhere"

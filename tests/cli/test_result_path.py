@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("linux")
 
 GIVES_UP = """
 import locked_retry
-from suites.subjects.locked_retry import MAX_CRASHES, LockedRetry
+from taskchaos.suites.subjects.locked_retry import MAX_CRASHES, LockedRetry
 
 class Mine(LockedRetry):
     name = "gives_up"
@@ -22,8 +22,8 @@ class Mine(LockedRetry):
 """
 
 KEEPS_NONE = """
-from harness.contract import Claim, Contract
-from suites.subjects.locked_retry import LockedRetry
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.suites.subjects.locked_retry import LockedRetry
 
 class Mine(LockedRetry):
     name = "keeps_none"

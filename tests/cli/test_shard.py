@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from cli_support import taskchaos, verdict
 
-from harness import events
-from harness.events import CasesCollected
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import CasesCollected
 
 pytestmark = pytest.mark.usefixtures("linux")
 SUITES = Path(__file__).parents[2] / "suites"
 #: A suite without markers, of a person's own: three small cases and a test that runs none.
 MINE = (
     "import pytest\n"
-    "from harness.contract import Slo\n"
-    "from harness.workload import LoadModel, Workload\n"
+    "from taskchaos.harness.contract import Slo\n"
+    "from taskchaos.harness.workload import LoadModel, Workload\n"
     "@pytest.mark.parametrize('size', [10, 20, 30])\n"
     "def test_few(chaos, size):\n"
     "    chaos(Workload(model=LoadModel.PREFILL, prefill=size), slo=Slo(target_tps=None))\n"
@@ -106,7 +106,7 @@ def test_no_case_at_all_is_a_usage_error_in_a_shard_too(tmp_path: Path) -> None:
 
 
 def test_pytest_itself_takes_a_shard(tmp_path: Path) -> None:
-    common = [str(SUITES / "test_throughput.py"), "--subject", "stock_best"]
+    common = [str(SUITES / "test_throughput.py"), "--chaos-subject", "stock_best"]
     done = _pytest(*common, "--chaos-shard", "2/2", "--chaos-out", str(tmp_path / "run"), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 deselected" in done.stdout

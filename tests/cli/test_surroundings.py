@@ -13,7 +13,7 @@ import pytest
 from c_locale import C_LOCALE
 from cli_support import COMMAND, TIMEOUT_S, verdict
 
-from harness.stack.redis_server import find_binary
+from taskchaos.harness.stack.redis_server import find_binary
 
 ROOT = Path(__file__).parents[2]
 ONCE = ("run", "transient_error", "-k", "once", "-s", "locked_retry")
@@ -71,12 +71,12 @@ def test_a_subject_is_executed_once_per_process_when_tests_are_collected(tmp_pat
     """It was once for each test: hundreds of times, for a subject in a file."""
     (tmp_path / "counted.py").write_text(
         "from pathlib import Path\n"
-        "from harness.subject import CelerySubject\n"
+        "from taskchaos.harness.subject import CelerySubject\n"
         "with Path(__file__).with_name('executed').open('a') as log:\n    log.write('.')\n"
         "class Counted(CelerySubject):\n    name = 'counted'\n"
     )
     words = [sys.executable, "-m", "pytest", str(ROOT / "suites"), "--collect-only", "-q", "-p", "no:cacheprovider"]
-    done = _run([*words, "--subject", "counted.py:Counted", "--profile", "nightly"], tmp_path)
+    done = _run([*words, "--chaos-subject", "counted.py:Counted", "--chaos-profile", "nightly"], tmp_path)
     assert done.returncode == 0, done.stdout
     assert done.stdout.count(b"[counted]") + done.stdout.count(b"counted-") > 20
     assert len((tmp_path / "executed").read_text()) <= 3, "named, checked, and no more"
@@ -85,7 +85,7 @@ def test_a_subject_is_executed_once_per_process_when_tests_are_collected(tmp_pat
 @pytest.mark.parametrize("parallel", ["1", "2"])
 def test_names_and_errors_of_any_alphabet_under_the_c_locale(tmp_path: Path, parallel: str) -> None:
     (tmp_path / "umlaut.py").write_text(
-        "from suites.subjects.stock import BestSettings\n"
+        "from taskchaos.suites.subjects.stock import BestSettings\n"
         "class Umlaut(BestSettings):\n"
         "    'Größe → 大きさ'\n"
         "    name = 'umlaut'\n"

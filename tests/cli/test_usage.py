@@ -63,7 +63,7 @@ def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[s
     (tmp_path / "plain.txt").write_text("not a binary")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "twin.py").write_text(
-        "from harness.subject import CelerySubject\n"
+        "from taskchaos.harness.subject import CelerySubject\n"
         "class A(CelerySubject):\n    name = 'twin'\nclass B(CelerySubject):\n    name = 'twin'\n"
     )
     (tmp_path / "one").mkdir()
@@ -113,7 +113,7 @@ def _compare(name: str, text: str) -> None:
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert text == path.read_text(), f"differs from {path.name}; UPDATE_SNAPSHOTS=1 writes it anew"
+    assert text == path.read_text(), f"differs from {path.name}; UPDATE_SNAPSHOTS=1 writes it again"
 
 
 def test_a_new_subject_can_be_used_at_once(tmp_path: Path) -> None:
@@ -140,7 +140,10 @@ def test_a_new_subject_can_be_used_at_once(tmp_path: Path) -> None:
         ("def install(self, app, settings): app.conf.broker_url = 'redis://x'", "leads past the links: broker_url is"),
         ("def submit(self, task, operation): 1 / 0", "✗ submit() did not send the task: ZeroDivisionError"),
         ("def submit(self, task, operation): pass", "✗ the task did not run within"),
-        ("def pending(self, redis): return set()", "pending() has to return a harness.subject.Pending, not set"),
+        (
+            "def pending(self, redis): return set()",
+            "pending() has to return a taskchaos.harness.subject.Pending, not set",
+        ),
         (
             "def pending(self, redis): return Pending(frozenset({1}))",
             "✗ pending() still names [1], although the task is",
@@ -153,7 +156,7 @@ def test_a_new_subject_can_be_used_at_once(tmp_path: Path) -> None:
 def test_check_subject_says_what_is_wrong(linux: None, tmp_path: Path, member: str, says: str) -> None:
     """Each function is called once, against a live server; where it went wrong is named by function and line."""
     (tmp_path / "odd.py").write_text(
-        "import os, time\nfrom harness.subject import CelerySubject, Pending\n"
+        "import os, time\nfrom taskchaos.harness.subject import CelerySubject, Pending\n"
         f"class Odd(CelerySubject):\n    name = 'odd'\n    longest_wait_s = 0.5\n    {member}\n"
     )
     done = taskchaos("check-subject", "odd.py:Odd", cwd=tmp_path)

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.usefixtures("linux")
 HEAD = """
 from collections.abc import Mapping
 from typing import Any
-from harness.subject import CelerySubject
-from harness.workload import Operation
+from taskchaos.harness.subject import CelerySubject
+from taskchaos.harness.workload import Operation
 
 class Sabotaged(CelerySubject):
     name = "sabotaged"
@@ -23,24 +23,24 @@ class Sabotaged(CelerySubject):
 FAULTS_OFF = (
     HEAD
     + """
-import faults.network
-faults.network.LinkFault.inject = lambda self: None
+import taskchaos.faults.network
+taskchaos.faults.network.LinkFault.inject = lambda self: None
 """
 )
 
 FAULTS_NEVER_START = (
     HEAD
     + """
-import faults.nemesis
-faults.nemesis.Nemesis.start = lambda self, at: None
+import taskchaos.faults.nemesis
+taskchaos.faults.nemesis.Nemesis.start = lambda self, at: None
 """
 )
 
 LEDGER_EMPTY = (
     HEAD
     + """
-import harness.ledger
-harness.ledger.Ledger._write = lambda self, *a, **k: None
+import taskchaos.harness.record.ledger
+taskchaos.harness.record.ledger.Ledger._write = lambda self, *a, **k: None
 """
 )
 
@@ -62,7 +62,7 @@ NOTHING_SUBMITTED = (
     HEAD
     + """
     def submit(self, task, operation):
-        from harness.subject import Refused
+        from taskchaos.harness.subject import Refused
         raise Refused("not today")
 """
 )
@@ -89,7 +89,7 @@ def test_a_run_that_proves_nothing_is_unknown(tmp_path: Path, sabotage: str, sui
     assert rule(case, blamed)["reason"]
 
 
-#: Messages go where nobody looks: not unknown but proven stuck, once every redelivery time-out has passed.
+#: Messages go where nobody looks: not unknown but proven stuck, once every redelivery timeout has passed.
 NOBODY_CONSUMES = (
     HEAD
     + """

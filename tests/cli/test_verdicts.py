@@ -52,7 +52,7 @@ def test_fences_that_do_not_rise_are_found(tmp_path: Path) -> None:
     """A wrong fence: two attempts show the same one."""
     (tmp_path / "counted.py").write_text(
         """
-from suites.subjects.locked_retry import LockedRetry
+from taskchaos.suites.subjects.locked_retry import LockedRetry
 
 class Counted(LockedRetry):
     name = "counted"
@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_with_kombus_lock_holds_up_nobody_for_long(tmp_p
     """The lock around the look for overdue messages lasts as long as kombu was told to let it: 300 s by default."""
     (tmp_path / "keyholder.py").write_text(
         """
-from suites.subjects.stock import BestSettings
+from taskchaos.suites.subjects.stock import BestSettings
 
 class Keyholder(BestSettings):
     name = "keyholder"

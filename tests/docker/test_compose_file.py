@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from docker_support import COMPOSE_FILE, docker, left, missing
 
-from faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
 
 
 class Project:

@@ -16,21 +16,21 @@ from click.testing import CliRunner
 from docker_support import ROOT, docker, left, missing
 from waiting import until
 
-from faults.base import PingResult
-from faults.network import Latency
-from faults.process import KillChild, KillParent, KillTree, Pause, Restart
-from harness.cli import main
-from harness.errors import UsageError
-from harness.history import History
-from harness.history_io import read_ledger
-from harness.ledger import LEDGER
-from harness.ledger_tail import ledger_tail
-from harness.stack import engine, images
-from harness.stack.compose import ComposeStack
-from harness.stack.options import Place, Proxy, StackOptions
-from harness.stack.proc import alive, children_of
-from harness.stack.subject_code import Code, code_of
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.base import PingResult
+from taskchaos.faults.network import Latency
+from taskchaos.faults.process import KillChild, KillParent, KillTree, Pause, Restart
+from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
+from taskchaos.harness.cli import main
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.judge.reader import read_ledger
+from taskchaos.harness.record.history import History
+from taskchaos.harness.record.layout import LEDGER
+from taskchaos.harness.record.ledger_tail import ledger_tail
+from taskchaos.harness.stack.containers import engine, images
+from taskchaos.harness.stack.containers.stack import ComposeStack
+from taskchaos.harness.stack.containers.subject_code import Code, code_of
+from taskchaos.harness.stack.procfs import alive, children_of
+from taskchaos.harness.workload import LoadModel, Workload
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def ready() -> str:
     """What is missing; the images built when nothing is."""
     lacking = missing()
     if not lacking:
-        for proxy in Proxy:
-            images.prepare(StackOptions(place=Place.COMPOSE, proxy=proxy))
+        for proxy in ProxyKind:
+            images.prepare(StackOptions(place=StackKind.COMPOSE, proxy=proxy))
     return lacking
 
 
@@ -49,15 +49,15 @@ def stack(
 ) -> Iterator[ComposeStack]:
     """A started stack without workers, whose 20 operations wait to be sent; parametrize to choose the proxy."""
     require("docker", not ready, ready)
-    proxy = getattr(request, "param", Proxy.TOXIPROXY)
-    options = StackOptions(place=Place.COMPOSE, proxy=proxy)
+    proxy = getattr(request, "param", ProxyKind.TOXIPROXY)
+    options = StackOptions(place=StackKind.COMPOSE, proxy=proxy)
     workload = Workload(model=LoadModel.PREFILL, prefill=20)
     with ComposeStack(tmp_path / "case", "stock_best", workload, options) as one:
         yield one
     assert left(one.project) == []
 
 
-BOTH = pytest.mark.parametrize("stack", list(Proxy), indirect=True)
+BOTH = pytest.mark.parametrize("stack", list(ProxyKind), indirect=True)
 
 
 @BOTH
@@ -143,12 +143,12 @@ def test_a_proxy_whose_api_hangs_is_restarted_and_set_right(stack: ComposeStack)
 
 
 def _run(out: Path, *arguments: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "harness.cli", "run", "--stack", "compose", "--out", str(out), *arguments]
+    argv = [sys.executable, "-m", "taskchaos.harness.cli", "run", "--stack", "compose", "--out", str(out), *arguments]
     return subprocess.Popen(argv, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("proxy", list(Proxy))
-def test_verdicts(tmp_path: Path, proxy: Proxy, ready: str, require: Callable[[str, bool, str], None]) -> None:
+@pytest.mark.parametrize("proxy", list(ProxyKind))
+def test_verdicts(tmp_path: Path, proxy: ProxyKind, ready: str, require: Callable[[str, bool, str], None]) -> None:
     """The same command as on the local stack: the reference passes, the known-bad control is caught."""
     require("docker", not ready, ready)
     subjects = ("-s", "locked_retry", "-s", "interview_inside")
@@ -208,7 +208,7 @@ def test_what_a_killed_harness_leaves_is_removed_by_label_and_nothing_else(
 def test_code_of_a_subject(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("class Mine: ...\n")
     assert code_of(f"{tmp_path}/mine.py:Mine") == Code("/subject/mine.py:Mine", tmp_path)
-    assert code_of("locked_retry") == Code("suites.subjects.locked_retry:LockedRetry")
+    assert code_of("locked_retry") == Code("taskchaos.suites.subjects.locked_retry:LockedRetry")
     with pytest.raises(UsageError, match="CHAOS_WORKER_IMAGE"):
         code_of("celery.app.task:Task")
 
@@ -228,7 +228,7 @@ def test_code_of_an_own_package_and_of_an_own_image(tmp_path: Path, monkeypatch:
 )
 def test_no_engine_here_is_one_line_and_exit_code_4(host: str, message: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "run", "--stack", "compose"],
+        [sys.executable, "-m", "taskchaos.harness.cli", "run", "--stack", "compose"],
         env={**os.environ, "DOCKER_HOST": host},
         cwd=tmp_path,
         capture_output=True,

@@ -13,13 +13,14 @@ from redis.exceptions import ResponseError
 from sabotage import CASES, Broken, Case, applies
 from waiting import until
 
-from faults.base import Evidence, Fault, FaultError
-from faults.nemesis import Change, FaultState, Nemesis
-from faults.schedule import PlannedFault, Schedule
-from harness.stack import images
-from harness.stack.compose import ComposeStack
-from harness.stack.options import Place, Pool, Proxy, StackOptions
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.base import Evidence, Fault, FaultError
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions
+from taskchaos.harness.stack.containers import images
+from taskchaos.harness.stack.containers.stack import ComposeStack
+from taskchaos.harness.workload import LoadModel, Workload
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def stack(
     lacking = missing()
     require("docker", not lacking, lacking)
     pool = getattr(request, "param", Pool.PREFORK)
-    options = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY, pool=pool, redis_disk_mb=8)
+    options = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY, pool=pool, redis_disk_mb=8)
     images.prepare(options)
     workload = Workload(model=LoadModel.PREFILL, prefill=1)
     with ComposeStack(tmp_path / "case", "stock_best", workload, options) as one:
@@ -45,7 +46,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     """One stack for all sabotages."""
     if lacking := missing():
         pytest.skip(lacking)
-    options = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY, redis_disk_mb=8)
+    options = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY, redis_disk_mb=8)
     images.prepare(options)
     workload = Workload(model=LoadModel.PREFILL, prefill=1)
     with ComposeStack(tmp_path_factory.mktemp("sabotage") / "case", "stock_best", workload, options) as one:

@@ -10,25 +10,26 @@ import pytest
 from docker_support import left, missing
 from waiting import until
 
-from faults.base import Link
-from faults.nemesis import Change, FaultState, Nemesis
-from faults.schedule import LINK_FAULTS, PlannedFault, Schedule
-from faults.traffic import Sight
-from faults.watch import Watch
-from harness.stack import images
-from harness.stack.compose import ComposeStack
-from harness.stack.options import Place, Proxy, StackOptions
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.base import Link, On
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.schedule import PlannedFault, Schedule, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.faults.traffic import Sight
+from taskchaos.faults.watch import Watch
+from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
+from taskchaos.harness.stack.containers import images
+from taskchaos.harness.stack.containers.stack import ComposeStack
+from taskchaos.harness.workload import LoadModel, Workload
 
 
-@pytest.fixture(params=list(Proxy))
+@pytest.fixture(params=list(ProxyKind))
 def stack(
     request: pytest.FixtureRequest, tmp_path: Path, require: Callable[[str, bool, str], None]
 ) -> Iterator[ComposeStack]:
     """A stack whose workers run, and wait for tasks."""
     lacking = missing()
     require("docker", not lacking, lacking)
-    options = StackOptions(place=Place.COMPOSE, proxy=request.param)
+    options = StackOptions(place=StackKind.COMPOSE, proxy=request.param)
     images.prepare(options)
     workload = Workload(model=LoadModel.PREFILL, prefill=1)
     with ComposeStack(tmp_path / "case", "stock_best", workload, options) as one:
@@ -58,7 +59,7 @@ def _waiting(stack: ComposeStack) -> int:
 
 def test_links_of_workers_and_producers(stack: ComposeStack) -> None:
     """Idle workers ask Redis for work all the time; a producer that has nothing to send does not."""
-    for kind in LINK_FAULTS:
+    for kind in faults_on(On.LINK):
         until(lambda: _waiting(stack) == 2, "both are back after the last one")
         worker, results, producer = _ran(
             stack,
@@ -79,7 +80,7 @@ def test_where_the_traffic_is_seen(stack: ComposeStack) -> None:
     def sight(link: Link) -> Sight:
         return Watch(link, {}).met().sight
 
-    real = stack._options.proxy is Proxy.TOXIPROXY
+    real = stack._options.proxy is ProxyKind.TOXIPROXY
     expected = Sight.ROLE if real else Sight.ALL
     assert sight(stack.links["worker-1"]) is expected and sight(stack.links["producer-1"]) is expected
     met = Watch(stack.links["worker-1"], {}).met()

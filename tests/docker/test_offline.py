@@ -15,8 +15,8 @@ import pytest
 from docker_support import missing
 from waiting import until
 
-from faults.toxiproxy import Stream, ToxiproxyClient, ToxiproxyError, Unreachable
-from harness.stack.redis_server import find_binary
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient, ToxiproxyError, Unreachable
+from taskchaos.harness.stack.redis_server import find_binary
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = ROOT / "docker" / "offline"

@@ -12,9 +12,9 @@ from honesty_support import Front
 #: A small case: a load, a fault in its middle, a drain.
 SUITE = """
 import pytest
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.workload import Workload
 
 LOAD = Workload(rate_tps=20, baseline_s=0.3, fault_s=0.7, healed_s=0.2)
 SLOW = Schedule.of(PlannedFault("latency", "worker-1", 0.1, 0.5, {"round_trip_ms": 20}))
@@ -28,9 +28,9 @@ HEAD = """
 import os
 import sys
 import time
-from harness.contract import Claim, Contract
-from harness.subject import CelerySubject, Pending, Refused
-from harness.workload import operation_number
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.subject import CelerySubject, Pending, Refused
+from taskchaos.harness.workload import operation_number
 
 
 class Subject(CelerySubject):
@@ -255,7 +255,7 @@ Subject.install = _install
         "fault_does_nothing",
         Comes.UNKNOWN,
         "no evidence",
-        subject(below="import faults.network\nfaults.network.LinkFault.inject = lambda self: None\n"),
+        subject(below="from taskchaos.faults import network\nnetwork.LinkFault.inject = lambda self: None\n"),
     ),
     BadSubject(
         "fault_ends_early",
@@ -264,12 +264,12 @@ Subject.install = _install
         subject(
             below="""
 import threading
-import faults.network
-_inject = faults.network.LinkFault.inject
+import taskchaos.faults.network
+_inject = taskchaos.faults.network.LinkFault.inject
 def _briefly(self):
     _inject(self)
-    threading.Timer(0.2, faults.network.LinkFault.heal, (self,)).start()
-faults.network.LinkFault.inject = _briefly
+    threading.Timer(0.2, taskchaos.faults.network.LinkFault.heal, (self,)).start()
+taskchaos.faults.network.LinkFault.inject = _briefly
 """
         ),
     ),
@@ -278,7 +278,7 @@ faults.network.LinkFault.inject = _briefly
         Comes.STACK,
         "not healed",
         subject(
-            below="from faults.network import LinkFault\n"
+            below="from taskchaos.faults.network import LinkFault\n"
             "LinkFault.heal_deadline_s, LinkFault.heal = 0.5, lambda self: None\n"
         ),
     ),
@@ -286,13 +286,13 @@ faults.network.LinkFault.inject = _briefly
         "faults_never_start",
         Comes.UNKNOWN,
         "never injected",
-        subject(below="import faults.nemesis\nfaults.nemesis.Nemesis.start = lambda self, at: None\n"),
+        subject(below="from taskchaos.faults import nemesis\nnemesis.Nemesis.start = lambda self, at: None\n"),
     ),
     BadSubject(
         "ledger_stays_empty",
         Comes.UNKNOWN,
         "evidence",
-        subject(below="import harness.ledger\nharness.ledger.Ledger._write = lambda self, *a, **k: None\n"),
+        subject(below="from taskchaos.harness import ledger\nledger.Ledger._write = lambda self, *a, **k: None\n"),
     ),
 )
 
@@ -317,9 +317,9 @@ TESTS = (
         "run_anew",
         Comes.SUITE,
         "was run already in this run",
-        "def test_run_anew(chaos, request, subject):\n    from harness.suite import Chaos\n"
+        "def test_run_anew(chaos, request, chaos_subject):\n    from taskchaos.harness.pytest.chaos import Chaos\n"
         "    chaos(LOAD, SLOW, slo=Slo(target_tps=None))\n"
-        "    Chaos(chaos._options, request.node, subject)(LOAD, SLOW, slo=Slo(target_tps=None))\n",
+        "    Chaos(chaos._options, request.node, chaos_subject)(LOAD, SLOW, slo=Slo(target_tps=None))\n",
     ),
     BadTest("breaks", Comes.SUITE, "ZeroDivisionError", "def test_breaks(chaos):\n    1 / 0\n"),
     BadTest(
@@ -389,7 +389,7 @@ PROJECTS = (
         "which is no scenario of suite; did you mean suite.small?",
         {
             "subject.py": subject(
-                "from harness.result import Expectation\nexpectations = {'suite.smal': Expectation()}"
+                "from taskchaos.harness.record.result import Expectation\nexpectations = {'suite.smal': Expectation()}"
             ).replace("@NAME@", "sound")
         },
     ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.stack.redis_server import RedisServer, find_binary
+from taskchaos.harness.stack.redis_server import RedisServer, find_binary
 
 
 @pytest.fixture

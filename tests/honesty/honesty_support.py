@@ -67,9 +67,8 @@ def call(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> tuple[
 
 def through(front: Front, cwd: Path, tests: Iterable[str], subjects: Iterable[str], *, parallel: int = 2) -> Came:
     """Run the tests against the subjects through a front end. parallel: of those that run several cases at a time."""
-    came = _through(
-        front, cwd, list(tests), [word for subject in subjects for word in ("--subject", subject)], parallel
-    )
+    option = "--chaos-subject" if front is Front.PYTEST else "--subject"
+    came = _through(front, cwd, list(tests), [word for subject in subjects for word in (option, subject)], parallel)
     if not (came.folder / "events.jsonl").is_file():
         return came  # nothing was run
     code, out = call(COMMAND, "judge", str(came.folder), cwd=cwd)

@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 from honesty_support import COMMAND, call
 
-from harness.cli import main
+from taskchaos.harness.cli import main
 
 SUITE = """
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.workload import Workload
 
 LOAD = Workload(rate_tps=20, baseline_s=0.4, fault_s=0.6, healed_s=0.2, failures=1)
 
@@ -31,7 +31,7 @@ def test_small(chaos):
     chaos(LOAD, Schedule.of(PlannedFault("latency", "worker-1", 0.1, 0.4, {"round_trip_ms": 20})), slo=Slo())
 """
 SUBJECT = """
-from suites.subjects.stock import BestSettings
+from taskchaos.suites.subjects.stock import BestSettings
 
 
 class Subject(BestSettings):
@@ -161,7 +161,7 @@ def test_a_kind_of_event_that_is_gone_is_unknown(copy: Path, kind: str) -> None:
     stream.write_bytes(b"".join(line for line in lines if json.loads(line)["type"] != kind))
     if kind in ("case_judged", "case_started"):
         return _never_green(copy)  # the record alone could be judged again: it is the seal that tells
-    from harness.manifest import seal_run
+    from taskchaos.harness.record.manifest import seal_run
 
     seal_run(copy)
     _never_green(copy)
@@ -207,7 +207,7 @@ def test_what_is_not_damaged_is_judged_the_same_in_another_place(copy: Path) -> 
 
 
 def test_a_run_is_replayed_in_another_place(stored: Path, tmp_path: Path) -> None:
-    """Its files are found as seen from the run folder; without them the subject can be given anew."""
+    """Its files are found as seen from the run folder; without them the subject can be given again."""
     project = Path(shutil.copytree(stored.parent, tmp_path / "elsewhere" / "project"))
     stored_project = stored.parent.rename(stored.parent.with_name("away"))
     try:

@@ -17,15 +17,15 @@ import pytest
 from honesty_support import COMMAND, Came
 from waiting import until
 
-from harness.stack.proc import children_of
-from harness.standstill import LONGEST_GAP_S
+from taskchaos.harness.conduct.standstill import LONGEST_GAP_S
+from taskchaos.harness.stack.procfs import children_of
 
 pytestmark = pytest.mark.usefixtures("linux")
 
 SUITE = """
-from faults.schedule import PlannedFault, Schedule
-from harness.contract import Slo
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.workload import Workload
 
 LOAD = Workload(rate_tps=20, baseline_s=0.5, fault_s=1.0, healed_s=0.5, work_ms=20)
 
@@ -99,8 +99,8 @@ def _blames_nobody(came: Came) -> None:
 
 PROCESSES = {
     "redis": "redis",
-    "proxy": "faults.proxy",
-    "zygote": "harness.stack.zygote",
+    "proxy": "taskchaos.faults.proxy",
+    "zygote": "taskchaos.harness.stack.zygote",
     "inspector": "inspector",
     "producer": "producer-1",
 }
@@ -141,7 +141,7 @@ def test_a_proxy_of_the_harness_that_hangs_is_no_finding(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("parallel", ["1", "2"])
 def test_a_run_that_stood_still_is_run_again(tmp_path: Path, parallel: str) -> None:
-    """As on a laptop that was closed: every lease and time-out is over when it goes on, whoever held it."""
+    """As on a laptop that was closed: every lease and timeout is over when it goes on, whoever held it."""
     running = Running(tmp_path, tmp_path / "run", "locked_retry", parallel=parallel)
     running.reaches('"phase":"fault"')
     stopped = running.tree()

@@ -283,7 +283,7 @@ def forget(state: Any) -> None:
 
 @control_command()
 def rebuild(state: Any) -> None:
-    """What an error of another connection does to Celery's consumer: it is torn down and built anew."""
+    """What an error of another connection does to Celery's consumer: it is torn down and built again."""
 
     def fail() -> None:
         raise ConnectionError("made by the test")

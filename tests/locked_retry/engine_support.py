@@ -12,23 +12,19 @@ from typing import Any
 
 from redis import Connection
 
-from locked_retry.engine import Engine
+from locked_retry.adapter.queue_order import QueueOrder
+from locked_retry.broker.turns import Claim, Keys, SettlementKind
 from locked_retry.options import Options
-from locked_retry.session import Session
-from locked_retry.store import Claim, Keys, Kind
+from locked_retry.worker.engine import Engine
+from locked_retry.worker.session import Session
 
 
-class Prefetch:
-    """kombu's, with a limit that the test sets."""
+class Watched(Connection):
+    """As a channel makes them."""
 
-    prefetch_count = 0
-    free: int | None = None
-
-    def can_consume(self) -> bool:
-        return self.free != 0
-
-    def can_consume_max_estimate(self) -> int | None:
-        return self.free
+    @property
+    def open(self) -> bool:
+        return self._sock is not None
 
 
 class Engined:
@@ -36,21 +32,28 @@ class Engined:
 
     def __init__(self, loop: Loop, *queues: str, user: str = "", idle_s: float = 1.0) -> None:
         self.loop, self.queues, self.user = loop, list(queues), user
-        self.qos = Prefetch()
+        self.free: int | None = None
         self.connection = SimpleNamespace(cycle=SimpleNamespace(arm=lambda: None))
         options = Options(idle_s=idle_s)
         self.session = Session(options)
-        self.engine = Engine(self, self.session, Keys(), options)
+        self.engine = Engine(self, self.session, Keys(), options, QueueOrder())
         self.got: list[str] = []
         loop.all.append(self)
 
     def turn_queue_keys(self, order: Any = None) -> tuple[list[str], tuple[str, ...]]:
         return self.queues, tuple(self.queues)
 
+    def room(self, session: Session) -> int:
+        room = session.limit(0) - len(session.held)
+        return max(0, room if self.free is None else min(room, self.free))
+
+    def look_after(self, now_s: float) -> None:
+        """Nothing is ever lost here."""
+
     def cycle_connect(self, line: Any, kind: str) -> Connection:
-        if line.connection is None or line.connection._sock is None:
+        if not line.open:
             named = {"username": self.user, "password": "secret"} if self.user else {}
-            line.connection = Connection(port=self.loop.port, protocol=3, socket_timeout=5, **named)
+            line.connection = Watched(port=self.loop.port, protocol=3, socket_timeout=5, **named)
             line.connection.connect()
             self.loop.forget(line.connection._sock.fileno())
             read = self.engine.on_turn_readable if kind == "TURN" else self.engine.bell.on_readable
@@ -59,7 +62,7 @@ class Engined:
 
     def deliver(self, claim: Claim, queue: str, claimed_at_s: float) -> None:
         self.got.append(claim.row)
-        self.session.end(claim.fence, Kind.OK)
+        self.session.end(claim.fence, SettlementKind.OK)
 
     def hear(self) -> None:
         """Nobody says anything here."""

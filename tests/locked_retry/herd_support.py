@@ -15,7 +15,7 @@ from worker_support import Tested
 
 
 class Pack(Tested):
-    """Workers of one queue, one process each, that have gone to sleep but for one."""
+    """Workers of one queue, one process each, that have gone to sleep except one."""
 
     __test__ = False
 

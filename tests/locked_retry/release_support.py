@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locked_retry import releases
+from locked_retry.adapter import releases
 
 
 def since_celery(major: int, minor: int, why: str) -> pytest.MarkDecorator:

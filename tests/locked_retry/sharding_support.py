@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from kombu import Connection
 from redis import Redis
-from table_support import Kind, Worker, settle
+from table_support import SettlementKind, Worker, settle
 
 from locked_retry import Job, shard
 
@@ -33,7 +33,7 @@ def summary(total: int, done: int, dead: int) -> dict[str, Any]:
     return {"job_id": "j", "total": total, "done": done, "dead": dead}
 
 
-def work(redis: Redis, kind: Kind = Kind.OK, most: int = 100) -> int:
+def work(redis: Redis, kind: SettlementKind = SettlementKind.OK, most: int = 100) -> int:
     """End up to so many queued shards; how many there were."""
     worker = Worker(redis, name=f"w-{kind}-{redis.incr('workers')}")
     claims = worker.turn(want=most).claims
@@ -41,5 +41,5 @@ def work(redis: Redis, kind: Kind = Kind.OK, most: int = 100) -> int:
     return len(claims)
 
 
-def settle_of(claim: Any, kind: Kind) -> Any:
-    return settle(claim, kind, reason="1 it died" if kind is Kind.CRASH else "")
+def settle_of(claim: Any, kind: SettlementKind) -> Any:
+    return settle(claim, kind, reason="1 it died" if kind is SettlementKind.CRASH else "")

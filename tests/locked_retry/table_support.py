@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from locked_retry.store import Answer, Claim, Keys, Kind, Renewal, Settle, Turn, run_turn
+from locked_retry.broker.turns import Answer, Claim, Keys, Renewal, Settlement, SettlementKind, Turn, run_turn
 
 KEYS = Keys()
 LEASE_MS = 60_000
@@ -41,7 +41,7 @@ class Worker:
     number: int = field(default=0, init=False)
     last: Turn | None = field(default=None, init=False)
 
-    def turn(self, want: int = 0, settles: tuple[Settle, ...] = (), renewals: tuple[Renewal, ...] = ()) -> Answer:
+    def turn(self, want: int = 0, settles: tuple[Settlement, ...] = (), renewals: tuple[Renewal, ...] = ()) -> Answer:
         self.number += 1
         self.last = Turn(
             worker=self.name,
@@ -68,12 +68,12 @@ class Worker:
             self.redis.lpush("q", one)
         return self.turn(want=len(messages)).claims
 
-    def end(self, claim: Claim, kind: Kind, **more: Any) -> str:
+    def end(self, claim: Claim, kind: SettlementKind, **more: Any) -> str:
         return self.turn(settles=(settle(claim, kind, **more),)).codes
 
 
-def settle(claim: Claim, kind: Kind, **more: Any) -> Settle:
-    return Settle(claim.row, claim.fence, kind, **more)
+def settle(claim: Claim, kind: SettlementKind, **more: Any) -> Settlement:
+    return Settlement(claim.row, claim.fence, kind, **more)
 
 
 def row(redis: Redis, name: str) -> dict[str, str]:
@@ -120,5 +120,16 @@ def everything(redis: Redis) -> dict[str, Any]:
     return found
 
 
-__all__ = ["KEYS", "LEASE_MS", "Kind", "Renewal", "Worker", "everything", "message", "replace", "row", "settle"]
+__all__ = [
+    "KEYS",
+    "LEASE_MS",
+    "Renewal",
+    "SettlementKind",
+    "Worker",
+    "everything",
+    "message",
+    "replace",
+    "row",
+    "settle",
+]
 __all__ += ["stat", "state", "where"]

@@ -27,7 +27,7 @@ from waiting import until
 from worker_support import settled, surroundings
 
 from locked_retry import Answers, NotSubmitted, Outcome, TaskAnswer, submit_many
-from locked_retry.messages import Messages
+from locked_retry.adapter.messages import Messages
 
 ACCEPTED, DUPLICATE, REFUSED, UNKNOWN = Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.REFUSED, Outcome.UNKNOWN
 
@@ -172,7 +172,7 @@ def test_eager_tasks_run_at_once(app: Celery) -> None:
 
 
 def test_a_result_backend_that_is_down_holds_nothing_up(redis: Redis, app: Celery) -> None:
-    """Nor is it subscribed to thousands of results; they can be waited for later as ever."""
+    """Nor is it subscribed to thousands of results; they can be waited for later as usual."""
     app.conf.update(result_backend=f"redis://127.0.0.1:{free_port()}/0", task_ignore_result=False)
     answers = submit_many([("note", (n,), {}, {"headers": {"n": n}} if n % 2 else {}) for n in range(10)], app=app)
     assert outcomes(answers) == [ACCEPTED] * 10

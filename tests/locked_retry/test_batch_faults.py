@@ -21,7 +21,7 @@ from table_support import stat
 from waiting import until
 
 from locked_retry import Outcome, submit_many
-from locked_retry import batch as batch_module
+from locked_retry.producer import batch as batch_module
 
 ACCEPTED, DUPLICATE, REFUSED, UNKNOWN = Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.REFUSED, Outcome.UNKNOWN
 

@@ -18,7 +18,7 @@ from kombu import Exchange, Queue
 from redis import Redis
 
 from locked_retry import LockedTask, Outcome, submit_many
-from locked_retry.messages import Messages, short_repr
+from locked_retry.adapter.messages import Messages, short_repr
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 ARGUMENTS: tuple[tuple[Any, ...], ...] = ((1, "plain"), ("quo\"te's", "50 % of \\ %(id)s"), ("ünï\n\0", None))

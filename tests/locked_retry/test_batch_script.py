@@ -8,7 +8,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 from table_support import KEYS, Worker, everything, message, stat
 
-from locked_retry.store import Kind, Script, call
+from locked_retry.broker.turns import Script, SettlementKind, call
 
 
 def submit(redis: Redis, token: str, *messages: tuple[str, str], lists: tuple[str, ...] = ("q",)) -> str:
@@ -47,9 +47,9 @@ def test_a_repeat_when_the_tasks_have_moved_on(redis: Redis) -> None:
     assert submit(redis, "T", *chunk) == "aaaa"
     worker = Worker(redis)
     a, b, c, _ = worker.turn(want=4).claims
-    worker.end(a, Kind.OK)
-    worker.end(b, Kind.RETRY, delay_ms=60_000)
-    worker.end(c, Kind.DEAD)
+    worker.end(a, SettlementKind.OK)
+    worker.end(b, SettlementKind.RETRY, delay_ms=60_000)
+    worker.end(c, SettlementKind.DEAD)
     before = everything(redis)
     assert submit(redis, "T", *chunk) == "aaaa"
     assert everything(redis) == before
@@ -70,7 +70,7 @@ def test_known_by_row_or_completion_alone(redis: Redis) -> None:
     """The marks are gone: what workers hold or have completed is known all the same."""
     worker = Worker(redis)
     a, _ = worker.claim(message("a"), message("b"))
-    worker.end(a, Kind.OK)
+    worker.end(a, SettlementKind.OK)
     assert submit(redis, "T", ("a", "1"), ("b", "1"), ("c", "1")) == "cwa"
     assert queued(redis) == ["c"]
 
@@ -78,7 +78,7 @@ def test_known_by_row_or_completion_alone(redis: Redis) -> None:
 def test_claimed_like_any_other_message(redis: Redis) -> None:
     submit(redis, "T", ("a", "1"))
     (a,) = (worker := Worker(redis)).turn(want=5).claims
-    assert a.row == "a" and worker.end(a, Kind.OK) == "o"
+    assert a.row == "a" and worker.end(a, SettlementKind.OK) == "o"
 
 
 @pytest.mark.parametrize("lists", [("q", "wrong"), ("wrong", "q")])

@@ -16,8 +16,8 @@ from release_support import since_celery
 from table_support import row, stat
 from waiting import until
 
-from locked_retry.line import Line
-from locked_retry.poller import Poller
+from locked_retry.adapter.poller import Poller
+from locked_retry.broker.connection import Line
 
 
 def test_a_lost_process_may_be_a_failure(fleet: Fleet) -> None:

@@ -20,7 +20,7 @@ from table_support import stat
 from waiting import until
 
 from locked_retry import submit_many
-from locked_retry.ending import prepare_end
+from locked_retry.adapter.shutdown import prepare_end
 
 
 @pytest.fixture(params=["gevent", "solo"])

@@ -25,8 +25,8 @@ from waiting import until
 
 import locked_retry
 from locked_retry import LockedTask
-from locked_retry.commands import main, plugin
-from locked_retry.store import Keys, Kind
+from locked_retry.broker.turns import Keys, SettlementKind
+from locked_retry.operator.commands import main, plugin
 
 
 def application(url: str, **transport_options: Any) -> Celery:
@@ -52,7 +52,7 @@ def dead(redis: Redis) -> Worker:
     """Two dead letters, a and b, of different tasks."""
     worker = Worker(redis)
     for claim in worker.claim(message("a"), message("b", task="other")):
-        worker.end(claim, Kind.DEAD, reason="ValueError: for good")
+        worker.end(claim, SettlementKind.DEAD, reason="ValueError: for good")
     return worker
 
 
@@ -111,9 +111,9 @@ def test_stats(app: Celery, redis: Redis) -> None:
     worker = Worker(redis)
     names = ("run", "later", "bad", "wait", "done")
     claims = {c.row: c for c in worker.claim(*(message(n, lr_lock="k" if n in ("run", "wait") else "") for n in names))}
-    worker.end(claims["later"], Kind.RETRY, delay_ms=60_000)
-    worker.end(claims["bad"], Kind.DEAD)
-    worker.end(claims["done"], Kind.OK)
+    worker.end(claims["later"], SettlementKind.RETRY, delay_ms=60_000)
+    worker.end(claims["bad"], SettlementKind.DEAD)
+    worker.end(claims["done"], SettlementKind.OK)
     redis.zadd("lr:lease", {"run": 1})
     seen = json.loads(run(app, "stats", "--json").output)
     assert seen["rows"] == {"running": 1, "delayed": 1, "parked": 1, "dead": 1}

@@ -10,16 +10,16 @@ import pytest
 from redis import Redis
 from table_support import KEYS, Worker, everything, message, row, state, where
 
-from locked_retry.dead_letters import Tools
-from locked_retry.store import Kind
+from locked_retry.broker.turns import SettlementKind
+from locked_retry.operator.dead_letters import Tools
 
 
 def _bury(redis: Redis, name: str = "a") -> Worker:
     worker = Worker(redis)
     (claim,) = worker.claim(message(name, retries=0))
-    worker.end(claim, Kind.RETRY, delay_ms=0, message=message(name, retries=3, lr=f"3~0~{name}"))
+    worker.end(claim, SettlementKind.RETRY, delay_ms=0, message=message(name, retries=3, lr=f"3~0~{name}"))
     (claim,) = worker.turn(want=1).claims or worker.turn(want=1).claims
-    worker.end(claim, Kind.DEAD, reason="ValueError: for good")
+    worker.end(claim, SettlementKind.DEAD, reason="ValueError: for good")
     return worker
 
 

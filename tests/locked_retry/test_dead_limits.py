@@ -12,15 +12,15 @@ from celery import Celery
 from celery_support import Fleet
 from redis import Redis
 from sharding_support import split
-from table_support import KEYS, Kind, Worker, message, replace, settle, stat, state, where
+from table_support import KEYS, SettlementKind, Worker, message, replace, settle, stat, state, where
 from test_commands import application, run
 
 from locked_retry import JoinOn, Progress
-from locked_retry.dead_letters import Tools
-from locked_retry.log import say_answer
+from locked_retry.broker.turns import Answer, run_turn
+from locked_retry.operator.dead_letters import Tools
 from locked_retry.options import Options
-from locked_retry.session import Session
-from locked_retry.store import Answer, run_turn
+from locked_retry.worker.answer_log import say_answer
+from locked_retry.worker.session import Session
 
 DAY_MS = 86_400_000
 
@@ -36,7 +36,7 @@ def bury(redis: Redis, *names: str, age_ms: int = 0) -> Worker:
     worker = Worker(redis)
     for name in names:
         (claim,) = worker.claim(message(name))
-        worker.end(claim, Kind.DEAD, reason="why")
+        worker.end(claim, SettlementKind.DEAD, reason="why")
         redis.zadd("lr:dead", {name: float(redis.zscore("lr:dead", name) or 0) - age_ms})
     return worker
 
@@ -72,7 +72,7 @@ def test_a_few_at_a_time_and_no_fewer_than_are_made(redis: Redis) -> None:
     worker = bury(redis, *[f"m{number}" for number in range(30)])
     assert [turn(worker, dead_max_count=5).trimmed for _ in range(4)] == [10, 10, 5, 0]
     names = [f"n{number}" for number in range(40)]
-    ends = tuple(settle(claim, Kind.DEAD, reason="why") for claim in worker.claim(*map(message, names)))
+    ends = tuple(settle(claim, SettlementKind.DEAD, reason="why") for claim in worker.claim(*map(message, names)))
     assert turn(worker, dead_max_count=5, settles=ends).trimmed == 40  # type: ignore[arg-type]
     left = [name.decode() for name in redis.zrange("lr:dead", 0, -1)]  # type: ignore[union-attr]
     assert len(left) == 5 and sorted(name for name in names if state(redis, name) == "x") == left
@@ -100,7 +100,7 @@ def test_the_limits_are_options_and_what_is_trimmed_is_told(caplog: pytest.LogCa
     assert asked is not None and (asked.dead_max_age_ms, asked.dead_max_count) == (60_000, 7)
     answer = Answer(0, None, "", (), (), trimmed=3)
     session.answered(answer, 0.0)
-    assert session.stats()["dead_trimmed"] == 3
+    assert session.metrics.dead_trimmed == 3
     caplog.set_level(logging.INFO, "locked_retry")
     say_answer(asked, answer)
     assert [record.getMessage() for record in caplog.records] == ["locked_retry event=dead_trimmed rows=3"]
@@ -115,19 +115,19 @@ def test_the_limits_are_options_and_what_is_trimmed_is_told(caplog: pytest.LogCa
 def test_a_final_failure_leaves_a_completion_record_alone(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
-    assert worker.end(claim, Kind.FINAL, reason="KeyError") == "o"
+    assert worker.end(claim, SettlementKind.FINAL, reason="KeyError") == "o"
     assert (state(redis, "a"), where(redis, "a")) == (None, set())
     assert redis.get(KEYS.done("a")).split()[0] == claim.fence.encode()  # type: ignore[union-attr]
     assert (stat(redis, "final"), stat(redis, "dead"), stat(redis, "ok")) == (1, 0, 0)
     redis.delete(f"lr:w:{worker.name}")
-    assert worker.end(claim, Kind.FINAL) == "d"
+    assert worker.end(claim, SettlementKind.FINAL) == "d"
 
 
 def test_a_final_failure_fills_no_retry_budget(redis: Redis) -> None:
     worker = Worker(redis)
     redis.set(KEYS.budget("q"), "1.000")
     (claim,) = worker.claim(message("a"))
-    worker.end(claim, Kind.FINAL, budget="5:1:1000")
+    worker.end(claim, SettlementKind.FINAL, budget="5:1:1000")
     assert redis.get(KEYS.budget("q")) == b"1.000"
 
 
@@ -137,7 +137,7 @@ def test_a_shard_that_fails_finally_is_dead(redis: Redis, shared_server: Any, jo
         job = split(app, join_on=join_on)
         worker = Worker(redis)
         first, *others = worker.turn(want=5).claims
-        worker.turn(settles=(settle(first, Kind.FINAL), *(settle(one, Kind.OK) for one in others)))
+        worker.turn(settles=(settle(first, SettlementKind.FINAL), *(settle(one, SettlementKind.OK) for one in others)))
         assert job.progress() == Progress(3, 2, 1, total=3, joined=join_on is JoinOn.ALL)
 
 

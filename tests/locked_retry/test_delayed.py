@@ -12,14 +12,14 @@ from celery.exceptions import ChordError, TaskRevokedError
 from celery_support import Fleet, got
 from click.testing import CliRunner, Result
 from redis import Redis
-from table_support import KEYS, Kind, Worker, message, row, stat, state
+from table_support import KEYS, SettlementKind, Worker, message, row, stat, state
 from waiting import until
 
 from locked_retry import shard
-from locked_retry.commands import plugin
-from locked_retry.dead_letters import Tools
-from locked_retry.delayed import cancel, delayed, run_now
-from locked_retry.store import Script, call
+from locked_retry.broker.turns import Script, call
+from locked_retry.operator.commands import plugin
+from locked_retry.operator.dead_letters import Tools
+from locked_retry.operator.delayed import cancel, delayed, run_now
 
 
 def run(fleet: Fleet, *words: str) -> Result:
@@ -39,7 +39,7 @@ def later(fleet: Fleet, task: str, *args: Any, count: int = 1, **options: Any) -
 def _waiting(redis: Redis, *names: str) -> Worker:
     worker = Worker(redis)
     for claim in worker.claim(*(message(name, retries=0) for name in names)):
-        worker.end(claim, Kind.SNOOZE, delay_ms=600_000, reason="ETA")
+        worker.end(claim, SettlementKind.SNOOZE, delay_ms=600_000, reason="ETA")
     return worker
 
 

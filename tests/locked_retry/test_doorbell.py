@@ -11,7 +11,7 @@ from engine_support import Engined, Loop
 from redis import Redis
 from table_support import KEYS, message
 
-from locked_retry.herd import Role, name_of
+from locked_retry.broker.herd import Role, name_of
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_sleeper_that_is_full_passes_a_call_on(redis: Redis, loop: Loop) -> No
     watch, sleeper = _pair(loop, idle_s=30.0)
     third = Engined(loop, "q", idle_s=30.0)
     loop.until(lambda: third.session.herd.blocked, "it sleeps, too")
-    sleeper.qos.free = 0
+    sleeper.free = 0
     redis.lpush("q", message("a"))
     loop.until(lambda: watch.got, "it has come")
     redis.lpush("q", message("b"))

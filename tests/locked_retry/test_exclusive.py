@@ -24,7 +24,7 @@ def long(self, name, work_s, ends=True):
     note("begin", name, os.getpid(), time.monotonic())
     if not ends:  # as an extension that does not come back to Python would
         import signal
-        from locked_retry import guard
+        from locked_retry.adapter import lease_guard as guard
         signal.pthread_sigmask(signal.SIG_BLOCK, [guard.SIGNAL])
     try:
         time.sleep(work_s if self.request.delivery_info["redelivered"] is False else 0.1)

@@ -10,10 +10,10 @@ from redis import Redis
 from table_support import KEYS, message, stat
 from waiting import until
 
-from locked_retry.herd import Herd, Place, Role, name_of
+from locked_retry.broker.herd import Herd, Place, Role, name_of
+from locked_retry.broker.turns import Answer, Claim, SettlementKind, run_turn
 from locked_retry.options import Options
-from locked_retry.session import Session
-from locked_retry.store import Answer, Claim, Kind, run_turn
+from locked_retry.worker.session import Session
 
 HERD = name_of(["q"], 1.0)
 WATCH, BELL, ASLEEP, LOOK = KEYS.watch(HERD), KEYS.bell(HERD), f"lr:asleep:{HERD}", "lr:look"
@@ -62,7 +62,7 @@ class Member:
         self.herd.called(HERD)
         return call.decode()
 
-    def end(self, claim: Claim, kind: Kind = Kind.OK, delay_ms: int = 0) -> None:
+    def end(self, claim: Claim, kind: SettlementKind = SettlementKind.OK, delay_ms: int = 0) -> None:
         self.session.end_now(claim.fence, kind, delay_ms)
 
 
@@ -249,7 +249,7 @@ def test_everything_expires(redis: Redis) -> None:
     assert redis.get(WATCH) == b"-"
     assert 0 < redis.pttl(WATCH) <= 500
     assert redis.pttl(BELL) > 10_000
-    first.end(first.claims[0], Kind.RETRY, 500)
+    first.end(first.claims[0], SettlementKind.RETRY, 500)
     first.turn()
     assert 500 < redis.pttl(LOOK) <= 1500
 
@@ -268,7 +268,9 @@ def test_keys_that_somebody_has_overwritten(redis: Redis, key: str, value: str) 
             member.herd.blocked = False
             member.turn()
             for claim in member.claims:
-                member.end(claim, Kind.RETRY, 900)  # soon enough to be looked after, and not due before the end
+                member.end(
+                    claim, SettlementKind.RETRY, 900
+                )  # soon enough to be looked after, and not due before the end
     assert stat(redis, "claimed") == 6
     redis.delete(WATCH)
     assert [m.turn() for m in members] == [Role.WATCH, Role.ASLEEP, Role.ASLEEP]
@@ -278,7 +280,7 @@ def test_one_of_all_is_told_when_something_is_due(redis: Redis) -> None:
     first, second, third = _herd(redis)
     _push(redis, "a")
     first.turn()
-    first.end(first.claims[0], Kind.RETRY, 400)
+    first.end(first.claims[0], SettlementKind.RETRY, 400)
     first.turn()
     assert 300 < (first.answer.due_ms or 0) <= 400, "who has planned it sees to it"
     second.turn()
@@ -287,7 +289,7 @@ def test_one_of_all_is_told_when_something_is_due(redis: Redis) -> None:
     assert 300 < (first.answer.due_ms or 0) <= 400, "and does not forget"
     _push(redis, "b")
     third.turn()
-    third.end(third.claims[0], Kind.RETRY, 50)
+    third.end(third.claims[0], SettlementKind.RETRY, 50)
     third.turn()
     assert 0 < (third.answer.due_ms or 0) <= 50, "what is due before that is another's"
     until(lambda: third.turn() is not None and third.claims, "promoted and claimed in one turn")
@@ -298,7 +300,7 @@ def test_what_is_due_later_is_seen_by_whoever_comes_by_until_then(redis: Redis) 
     first, second, _ = _herd(redis)
     _push(redis, "a")
     second.turn()
-    second.end(second.claims[0], Kind.RETRY, 1300)
+    second.end(second.claims[0], SettlementKind.RETRY, 1300)
     second.turn()
     assert second.answer.due_ms is None
     until(lambda: first.turn() is not None and first.answer.due_ms is not None, "the watch finds it in time")
@@ -308,7 +310,7 @@ def test_what_its_worker_did_not_see_to_is_found_by_the_next_turn(redis: Redis) 
     first, second, _ = _herd(redis)
     _push(redis, "a")
     first.turn()
-    first.end(first.claims[0], Kind.RETRY, 20)
+    first.end(first.claims[0], SettlementKind.RETRY, 20)
     first.turn()
     assert first.answer.due_ms is not None
     until(lambda: second.turn() is not None and second.claims, "it was due, and nobody had looked")
@@ -319,7 +321,7 @@ def test_a_promise_whose_time_is_over_binds_nobody(redis: Redis) -> None:
     first, second, _ = _herd(redis)
     _push(redis, "a")
     first.turn()
-    first.end(first.claims[0], Kind.RETRY, 400)
+    first.end(first.claims[0], SettlementKind.RETRY, 400)
     first.turn()
     redis.set(LOOK, "1000 somebody")
     second.turn()

@@ -15,7 +15,7 @@ from kombu.asynchronous.hub import Hub
 from redis import Redis
 from table_support import message
 
-from locked_retry.poller import Poller
+from locked_retry.adapter.poller import Poller
 
 
 def _sleeps_s(hub: Any) -> float:

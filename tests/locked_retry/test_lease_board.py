@@ -14,8 +14,8 @@ FIRST = 1_764_172_800_000_000  # a fence is a time in microseconds
 
 def test_a_fence_is_struck_off_alone() -> None:
     board = Board()
-    board.strike(str(FIRST))
-    assert board.struck(FIRST) and not board.struck(FIRST + 1) and not board.struck(FIRST - 1)
+    board.revoke(str(FIRST))
+    assert board.revoked(FIRST) and not board.revoked(FIRST + 1) and not board.revoked(FIRST - 1)
 
 
 @pytest.mark.parametrize("count", [501, 5_000, 40_000])
@@ -24,18 +24,18 @@ def test_no_number_of_them_makes_it_forget_one(count: int) -> None:
     board = Board()
     fences = range(FIRST, FIRST + 3 * count, 3)
     for fence in fences:
-        board.strike(str(fence))
-    assert all(board.struck(fence) for fence in fences)
-    assert not any(board.struck(fence + 1) for fence in fences)
+        board.revoke(str(fence))
+    assert all(board.revoked(fence) for fence in fences)
+    assert not any(board.revoked(fence + 1) for fence in fences)
 
 
 def test_when_it_is_full_it_errs_on_the_safe_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_SLOTS", 64)
     board = Board()
     for fence in range(FIRST, FIRST + 1000):
-        board.strike(str(fence))
-    assert all(board.struck(fence) for fence in range(FIRST, FIRST + 1000))
-    assert not board.struck(FIRST + 1000), "what was claimed later is good"
+        board.revoke(str(fence))
+    assert all(board.revoked(fence) for fence in range(FIRST, FIRST + 1000))
+    assert not board.revoked(FIRST + 1000), "what was claimed later is good"
 
 
 def test_a_pool_process_sees_what_is_struck_off_after_it_was_forked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_a_pool_process_sees_what_is_struck_off_after_it_was_forked(monkeypatch:
         left = [Lease(FIRST + n, 0.0, 30.0).valid() for n in range(3)]
         os.write(writer, bytes(left))
         os._exit(0)
-    lease.board.strike(str(FIRST + 1))
+    lease.board.revoke(str(FIRST + 1))
     os.write(go_writer, b"g")
     assert os.read(reader, 3) == bytes([True, False, True])
     os.waitpid(pid, 0)

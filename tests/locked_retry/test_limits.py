@@ -10,14 +10,14 @@ from celery import Celery
 from celery_support import Fleet
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, Kind, Settle, Worker, message, row
+from table_support import KEYS, Settlement, SettlementKind, Worker, message, row
 from waiting import until
 
 import locked_retry
 from locked_retry import Budget, Decorrelated, Exponential, Fixed, LockedTask, shard
+from locked_retry.broker.turns import Renewal, Script, Turn, call, run_turn
 from locked_retry.limits import Limits
 from locked_retry.options import LIMITS, Options
-from locked_retry.store import Renewal, Script, Turn, call, run_turn
 
 NONSENSE: tuple[Any, ...] = ("1", None, True, float("nan"), float("inf"), -1, 1e17, [1], {})
 
@@ -104,7 +104,7 @@ def test_a_turn_is_refused_whole(redis: Redis, name: str, value: Any) -> None:
     redis.lpush("q", message("queued"))
     given: dict[str, Any] = {"lease_ms": 1000, "done_ms": 1000}
     if name == "settle":
-        given["settles"] = (Settle(held.row, held.fence, Kind.RETRY, delay_ms=value),)
+        given["settles"] = (Settlement(held.row, held.fence, SettlementKind.RETRY, delay_ms=value),)
     elif name == "renewal":
         given["renewals"] = (Renewal(held.row, held.fence, value, started=True),)
     else:
@@ -123,7 +123,7 @@ def test_a_job_whose_time_to_live_is_nonsense_is_joined(redis: Redis, keep_ms: s
     redis.hset("lr:job:j", mapping={**job, "join": '{"total": \1total\1}', "expires": "0"})
     worker = Worker(redis)
     (shard_one,) = worker.claim(message("j/1", lr_job="j/1"))
-    assert worker.end(shard_one, Kind.OK) == "o"
+    assert worker.end(shard_one, SettlementKind.OK) == "o"
     known = keep_ms in ("1e300", str(10**17))
     assert redis.llen("joins") == known and (redis.ttl("lr:job:j") > 0) == known
 

@@ -17,8 +17,9 @@ from waiting import until
 from worker_support import Tested, surroundings
 
 from locked_retry import log
-from locked_retry.log import LEVELS, Event, say, say_answer
-from locked_retry.store import Answer, Buried, Kind, Settle, Turn
+from locked_retry.broker.turns import Answer, DeadLettered, Settlement, SettlementKind, Turn
+from locked_retry.log import LEVELS, Event, say
+from locked_retry.worker.answer_log import say_answer
 
 PACKAGE = Path(log.__file__).parent
 REFERENCE = PACKAGE.parent / "docs/reference/locked_retry.md"
@@ -51,11 +52,19 @@ def test_what_is_quiet_is_for_debugging(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_an_answer_is_told_when_it_holds_news(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "locked_retry")
-    kinds = (Kind.OK, Kind.DEAD, Kind.OK, Kind.CRASH, Kind.CRASH, Kind.RETRY, Kind.RETRY)
-    reasons = ["3 exit" if kind is Kind.CRASH else "why" for kind in kinds]
-    settles = [Settle(f"r{n}", str(n), kind, 0, reasons[n]) for n, kind in enumerate(kinds)]
+    kinds = (
+        SettlementKind.OK,
+        SettlementKind.DEAD,
+        SettlementKind.OK,
+        SettlementKind.CRASH,
+        SettlementKind.CRASH,
+        SettlementKind.RETRY,
+        SettlementKind.RETRY,
+    )
+    reasons = ["3 exit" if kind is SettlementKind.CRASH else "why" for kind in kinds]
+    settles = [Settlement(f"r{n}", str(n), kind, 0, reasons[n]) for n, kind in enumerate(kinds)]
     turn = Turn("w", 1, ("q",), 1, 0, 0, 0, 0, settles=settles)
-    buried = (Buried("r4", "exit", b""),)
+    buried = (DeadLettered("r4", "exit", b""),)
     say_answer(turn, Answer(0, None, "oosoxoh", ("r9",), (), reaped=2, dropped=1, buried=buried))
     assert _said(caplog) == [
         "locked_retry event=dead_letter row=r1 reason=why",
@@ -79,7 +88,7 @@ def test_the_reference_has_every_event_with_its_level() -> None:
 
 
 def test_nothing_of_the_package_logs_in_another_way() -> None:
-    others = [path.name for path in PACKAGE.glob("*.py") if path.name != "log.py" and "getLogger" in path.read_text()]
+    others = [path.name for path in PACKAGE.rglob("*.py") if path.name != "log.py" and "getLogger" in path.read_text()]
     assert not others, f"{others}: use locked_retry.log.say"
 
 

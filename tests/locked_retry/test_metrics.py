@@ -19,13 +19,13 @@ from waiting import until
 from worker_support import APP, settled, surroundings
 
 import locked_retry
-from locked_retry import telemetry
+from locked_retry.broker.turns import Answer, Claim, DeadLettered, SettlementKind
+from locked_retry.operator.prometheus import Family, Sample, Type, broker_families, render, worker_families
+from locked_retry.operator.statistics import Depth, Memory, Overdue, Rows, Size, Statistics
 from locked_retry.options import Options
-from locked_retry.prometheus import Family, Sample, Type, broker_families, render, worker_families
-from locked_retry.session import Session
-from locked_retry.statistics import Depth, Memory, Overdue, Rows, Size, Statistics
-from locked_retry.store import Answer, Buried, Claim, Kind
-from locked_retry.telemetry import BOUNDS_S, Histogram, snapshot
+from locked_retry.worker import metrics as telemetry
+from locked_retry.worker.metrics import BOUNDS_S, Histogram, snapshot
+from locked_retry.worker.session import Session
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/run-locked-retry-in-production.md"
 
@@ -42,7 +42,7 @@ def _session(*, codes: str = "", took_s: float = 0.02, **answer: Any) -> Session
     session = Session(Options())
     session.next_turn(0.0, 10, ["q"], 1)
     session.answered(Answer(0, None, "", (), tuple(Claim(f"r{n}", f"{n}", 0, 0, 1, b"{}") for n in range(9))), 0.0)
-    kinds = (*Kind, Kind.RETRY)
+    kinds = (*SettlementKind, SettlementKind.RETRY)
     for number, kind in enumerate(kinds):
         session.end(str(number), kind)
     session.next_turn(1.0, 10, ["q"], 1)
@@ -52,9 +52,11 @@ def _session(*, codes: str = "", took_s: float = 0.02, **answer: Any) -> Session
 
 
 def test_ends_are_counted_as_redis_took_them() -> None:
-    session = _session(codes="ooooooosh", buried=(Buried("x", "", b""),), reaped=2, parked=3, dropped=4, promoted=5)
+    session = _session(
+        codes="ooooooosh", buried=(DeadLettered("x", "", b""),), reaped=2, parked=3, dropped=4, promoted=5
+    )
     m = session.metrics
-    assert m.settled == {**dict.fromkeys(Kind, 1), Kind.CRASH: 0, Kind.RETRY: 2}
+    assert m.settled == {**dict.fromkeys(SettlementKind, 1), SettlementKind.CRASH: 0, SettlementKind.RETRY: 2}
     assert (m.stale, m.held_back, m.dead, m.claimed, m.turns) == (1, 1, 2, 9, 2)
     assert (m.reaped, m.parked, m.dropped, m.promoted) == (2, 3, 4, 5)
     assert m.turn_seconds.count == 2 and m.turn_seconds.sum == pytest.approx(0.02)
@@ -64,7 +66,7 @@ def test_what_waits_for_an_answer_is_unsettled() -> None:
     session = Session(Options())
     session.next_turn(0.0, 10, ["q"], 1)
     session.answered(Answer(0, None, "", (), (Claim("a", "8", 0, 0, 1, b"{}"), Claim("b", "9", 0, 0, 1, b"{}"))), 0.0)
-    session.end("8", Kind.OK)
+    session.end("8", SettlementKind.OK)
     assert (snapshot(session).held, snapshot(session).unsettled) == (1, 1)
     session.next_turn(9.0, 0, ["q"], 1)
     assert not session.outbox
@@ -185,7 +187,7 @@ def test_a_worker_tells_by_remote_control(redis: Redis, shared_server: Any, tmp_
         (seen,) = one.app.control.inspect(timeout=20.0, limit=1)._request("locked_retry").values()
         # A message that was published without its lock goes round once: "requeue".
         ended = {"ok": 4, "retry": 2, "dead": 1, "requeue": 3}
-        assert seen["settled"] == {**{kind.value: 0 for kind in Kind}, **ended}
+        assert seen["settled"] == {**{kind.value: 0 for kind in SettlementKind}, **ended}
         assert (seen["dead"], seen["stale"], seen["failures"], seen["held"]) == (1, 0, 0, 0)
         assert seen["parked"] >= 1 and seen["promoted"] == 2
         assert seen["turn_seconds"]["count"] == seen["turns"] > 0 and seen["answer_age_s"] < 60

@@ -15,7 +15,7 @@ from table_support import stat
 from waiting import until
 
 import locked_retry
-from locked_retry.publishing import tries_in, wait_for_broker
+from locked_retry.adapter.publishing import tries_in, wait_for_broker
 
 OUTAGE_S = 2.5
 

@@ -18,9 +18,9 @@ from table_support import KEYS, Worker, message
 from waiting import until
 
 import locked_retry
+from locked_retry.adapter.queue_order import QueueOrder
+from locked_retry.broker.turns import run_turn
 from locked_retry.options import Options
-from locked_retry.queue_order import QueueOrder
-from locked_retry.store import run_turn
 
 QUEUES = ("b", "c", "a")
 

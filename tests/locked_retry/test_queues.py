@@ -10,14 +10,14 @@ from click.testing import CliRunner, Result
 from conftest import Server
 from herd_support import pack_on
 from redis import Redis
-from table_support import KEYS, Kind, Worker, message, state
+from table_support import KEYS, SettlementKind, Worker, message, state
 from waiting import until
 
-from locked_retry.broker import connect
-from locked_retry.commands import plugin
-from locked_retry.prometheus import broker_families, render
-from locked_retry.queues import pause, resume
-from locked_retry.statistics import collect
+from locked_retry.operator.application import connect
+from locked_retry.operator.commands import plugin
+from locked_retry.operator.prometheus import broker_families, render
+from locked_retry.operator.queues import pause, resume
+from locked_retry.operator.statistics import collect
 
 
 def run(fleet: Fleet, *words: str) -> Result:
@@ -46,7 +46,7 @@ def test_what_comes_back_waits_in_it(redis: Redis) -> None:
     worker = Worker(redis, lease_ms=1)
     retried, lost = worker.claim(message("retried"), message("lost"))
     redis.hset(KEYS.paused, "q", "1 q")
-    worker.end(retried, Kind.RETRY)
+    worker.end(retried, SettlementKind.RETRY)
     until(lambda: Worker(redis, "w2").turn(want=5).claims == () and redis.llen("q") == 2, "both are in the queue")
     assert state(redis, "retried") == state(redis, lost.row) == "q"
 

@@ -93,7 +93,7 @@ def wire(shared_server: Server) -> Iterator[Wire]:
 
 
 def test_connections_that_a_firewall_forgot(redis: Redis, shared_server: Server, wire: Wire, tmp_path: Path) -> None:
-    """They swallow everything and do not end. First the doorbell's, then all: given up, and made anew."""
+    """They swallow everything and do not end. First the doorbell's, then all: given up, and made again."""
     with surroundings(f"redis://127.0.0.1:{wire.port}/0", tmp_path) as tested:
         tested.app.conf.broker_url = shared_server.url
         worker = tested.worker(
@@ -102,12 +102,14 @@ def test_connections_that_a_firewall_forgot(redis: Redis, shared_server: Server,
         first = until(lambda: _bells(redis), "the doorbell is there")
         assert wire.deafen(first) == 1
         tested.send("note", "rung")
-        until(lambda: tested.notes("end", "rung"), "the doorbell was made anew: nothing else tells within a minute", 25)
+        until(
+            lambda: tested.notes("end", "rung"), "the doorbell was made again: nothing else tells within a minute", 25
+        )
         second = until(lambda: _bells(redis) - first, "the doorbell is there again")
         assert wire.deafen() >= 2
         tested.send("note", "asked")
         until(lambda: tested.notes("end", "asked") and settled(redis), "it was noticed within the reply time", 25)
-        until(lambda: _bells(redis) - first - second, "the doorbell is made anew")
+        until(lambda: _bells(redis) - first - second, "the doorbell is made again")
         assert worker.poll() is None and stat(redis, "stale") == stat(redis, "reaped") == 0
 
 

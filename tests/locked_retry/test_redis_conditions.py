@@ -25,7 +25,7 @@ from table_support import stat
 from waiting import until
 from worker_support import Tested, settled, surroundings
 
-from locked_retry.dead_letters import Tools
+from locked_retry.operator.dead_letters import Tools
 
 COUNT = 30
 OPTIONS = '{"lease_s": 9.0, "reply_s": 1.0}'

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from conftest import Server
 from server_support import binaries
-from table_support import Kind, Worker, message, stat, state, where
+from table_support import SettlementKind, Worker, message, stat, state, where
 from waiting import until
 from worker_support import settled, surroundings
 
 import locked_retry
-from locked_retry.dead_letters import Tools
-from locked_retry.store import Script, call
+from locked_retry.broker.turns import Script, call
+from locked_retry.operator.dead_letters import Tools
 
-SCRIPTS = Path(locked_retry.__file__).parent / "scripts"
+SCRIPTS = Path(locked_retry.__file__).parent / "broker" / "scripts"
 
 
 @pytest.fixture(scope="module", params=binaries(), ids=lambda binary: binary.name)
@@ -48,12 +48,15 @@ def test_ends_and_repeats(each_server: Server) -> None:
     redis, one = each_server.client, Worker(each_server.client)
     done, again, dead = one.claim(message("done"), message("again"), message("dead"))
     assert [c.fence for c in one.again().claims] == [done.fence, again.fence, dead.fence]
-    assert one.end(done, Kind.OK) == "o" and one.again().codes == "o"
-    assert one.end(again, Kind.RETRY, delay_ms=60_000, message=message("again", retries=1, lr="1~0~again")) == "o"
+    assert one.end(done, SettlementKind.OK) == "o" and one.again().codes == "o"
+    assert (
+        one.end(again, SettlementKind.RETRY, delay_ms=60_000, message=message("again", retries=1, lr="1~0~again"))
+        == "o"
+    )
     assert where(redis, "again") == {"delay"}
     redis.zadd("lr:delay", {"again": 1})
     assert [c.row for c in one.turn(want=1).claims] == ["again"]
-    assert one.end(dead, Kind.DEAD, reason="for good") == "o"
+    assert one.end(dead, SettlementKind.DEAD, reason="for good") == "o"
     tools = Tools(redis)
     assert [letter.reason for letter in tools.dead()] == ["for good"]
     assert tools.requeue(["dead"]) == ["dead"] and where(redis, "dead") == {"queue"}
@@ -64,13 +67,13 @@ def test_leases_and_locks(each_server: Server) -> None:
     redis, one = each_server.client, Worker(each_server.client)
     first, *_ = one.claim(message("first", lr_lock="k"), message("second", lr_lock="k"))
     assert state(redis, "second") == "p"
-    assert one.end(first, Kind.OK) == "o"
+    assert one.end(first, SettlementKind.OK) == "o"
     (second,) = one.turn(want=1).claims
     redis.zadd("lr:lease", {second.row: 1})
     other = Worker(redis, name="w2")
     (taken,) = [*other.turn(want=1).claims, *other.turn(want=1).claims]
     assert taken.row == second.row and int(taken.fence) > int(second.fence)
-    assert one.end(second, Kind.OK) == "s" and other.end(taken, Kind.OK) == "o"
+    assert one.end(second, SettlementKind.OK) == "s" and other.end(taken, SettlementKind.OK) == "o"
 
 
 def test_what_a_plain_worker_left_is_restored(each_server: Server) -> None:
@@ -87,7 +90,7 @@ def test_a_full_server_is_drained(each_server: Server) -> None:
     redis.lpush("q", message("third"))
     redis.config_set("maxmemory", 1)
     try:
-        assert one.end(first, Kind.OK) == "o"
+        assert one.end(first, SettlementKind.OK) == "o"
         assert [c.row for c in one.turn(want=1).claims] == ["third"]
     finally:
         redis.config_set("maxmemory", 0)

@@ -23,11 +23,12 @@ from kombu.utils.eventio import READ
 from private_names import NAMES, Name
 
 import locked_retry
-from locked_retry import LockedTask, UnknownRelease, releases
-from locked_retry.commands import main
-from locked_retry.poller import Poller
-from locked_retry.request import LockedRequest
-from locked_retry.transport import Channel, QoS, SentinelChannel, Transport
+from locked_retry import LockedTask, UnknownRelease
+from locked_retry.adapter import releases
+from locked_retry.adapter.poller import Poller
+from locked_retry.adapter.request import LockedRequest
+from locked_retry.adapter.transport import Channel, QoS, SentinelChannel, Transport
+from locked_retry.operator.commands import main
 
 PACKAGE = Path(locked_retry.__file__).parent
 VERSIONS = {
@@ -122,7 +123,7 @@ def test_what_is_said_to_be_newer_is_not_there() -> None:
 def _private_names() -> tuple[set[str], set[str]]:
     """Those that the package uses, and those that it defines."""
     used, defined = set(), set()
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
@@ -145,6 +146,30 @@ def test_no_private_name_is_used_that_is_not_in_the_table() -> None:
     used, defined = _private_names()
     ours = {name for name in used - defined if not (name.startswith("__") and name.endswith("__"))}
     assert ours - {one.name for one in NAMES} == set()
+
+
+#: Modules that their makers have for themselves; `celery.worker.control.inspect_command` is documented.
+INNER = ("billiard", "celery._state", "celery.concurrency", "celery.worker", "kombu.asynchronous", "kombu.transport")
+
+
+def test_only_one_wing_uses_them() -> None:
+    """The wall to Celery: a new release is met in one folder."""
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.parent.name == "adapter":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Attribute(attr=name, value=ast.Name(id="self" | "cls")):
+                    continue
+                case ast.Attribute(attr=name) if name.startswith("_") and not name.startswith("__"):
+                    wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}")
+                case ast.ImportFrom(module=str(module)) if module != "celery.worker.control":
+                    if any(f"{module}.".startswith(f"{inner}.") for inner in INNER):
+                        wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {module}")
+                case _:
+                    pass
+    assert wrong == []
 
 
 def _overrides() -> list[tuple[type, type, str]]:

@@ -17,9 +17,10 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from waiting import until
 
 import locked_retry
-from locked_retry import LockedTask, results
+from locked_retry import LockedTask
+from locked_retry.adapter import results
+from locked_retry.adapter.results import Results, Writer, keep_trying, passes
 from locked_retry.lease import LeaseLost
-from locked_retry.results import Results, Writer, keep_trying, passes
 
 
 class Backend:

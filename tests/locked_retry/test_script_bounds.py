@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from table_support import KEYS, Kind, Worker, message, row, settle, stat, state
+from table_support import KEYS, SettlementKind, Worker, message, row, settle, stat, state
 
-from locked_retry.audit import SLICE, Audit
-from locked_retry.dead_letters import Tools
+from locked_retry.broker.audit import SLICE, Audit
+from locked_retry.broker.turns import Answer, Claim
+from locked_retry.operator.dead_letters import Tools
 from locked_retry.options import Options
-from locked_retry.session import MOST_SETTLES, MOST_SETTLES_FROM_AFAR, Session
-from locked_retry.store import Answer, Claim
+from locked_retry.worker.session import MOST_SETTLES, MOST_SETTLES_FROM_AFAR, Session
 
 MANY = 3000
 WANT = 8
@@ -69,7 +69,7 @@ def test_messages_behind_one_business_key(redis: Redis) -> None:
     assert work_off(worker, lambda: redis.llen("q")) <= 1 + MANY // (MOST_POPS - WANT)
     assert redis.llen(KEYS.wait("k")) == MANY
     for number in range(3):
-        used = spent(redis, lambda: worker.end(holder, Kind.OK))  # noqa: B023
+        used = spent(redis, lambda: worker.end(holder, SettlementKind.OK))  # noqa: B023
         assert used["lpop"] == 1 and used.total() < 50
         (holder,) = worker.turn(want=WANT).claims
         assert holder.row == f"m{number}", "first come, first served"
@@ -82,7 +82,7 @@ def test_a_wait_list_of_rows_that_are_gone(redis: Redis) -> None:
         if not redis.exists(KEYS.wait("k")):
             break
         (claim,) = worker.claim(message(f"m{number}", lr_lock="k"))
-        used = spent(redis, lambda: worker.end(claim, Kind.OK))  # noqa: B023
+        used = spent(redis, lambda: worker.end(claim, SettlementKind.OK))  # noqa: B023
         assert used["lpop"] <= 200
     assert number == MANY // 200
 
@@ -135,7 +135,7 @@ def test_a_session_settles_so_many_at_a_time() -> None:
     claims = tuple(Claim(f"r{n}", f"{n}", 0, 0, 1, b"{}") for n in range(MOST_SETTLES + 7))
     one.answered(Answer(0, None, "", (), claims), 0.0)
     for claim in claims:
-        one.end(claim.fence, Kind.OK)
+        one.end(claim.fence, SettlementKind.OK)
     first = one.next_turn(1.0, 10, ["q"], 1)
     assert first is not None and len(first.settles) == MOST_SETTLES
     one.answered(Answer(0, None, "o" * MOST_SETTLES, (), ()), 1.0)
@@ -151,7 +151,7 @@ def test_a_session_that_is_far_away_settles_more(away_s: float, settles: int) ->
     claims = tuple(Claim(f"r{n}", f"{n}", 0, 0, 1, b"{}") for n in range(1500))
     one.answered(Answer(0, None, "", (), claims), away_s)
     for claim in claims:
-        one.end(claim.fence, Kind.OK)
+        one.end(claim.fence, SettlementKind.OK)
     turn = one.next_turn(1.0, 10, ["q"], 1)
     assert turn is not None and len(turn.settles) == settles
     while len(turn.settles) == settles:  # first it goes without claims
@@ -166,7 +166,7 @@ def test_a_completion_record_stays_short(redis: Redis) -> None:
     worker = Worker(redis)
     for number in range(40):
         (claim,) = worker.claim(message("a", lr_new=f"{number:02}" + "x" * 10_000))
-        worker.end(claim, Kind.OK)
+        worker.end(claim, SettlementKind.OK)
     assert redis.strlen(KEYS.done("a")) < 16 * 80
 
 
@@ -201,7 +201,7 @@ def test_what_moves_while_the_audit_reads_is_no_finding(redis: Redis, moved: str
     """It left its list before that was read; and was put back at the end that had been read."""
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
-    worker.end(claim, Kind.REQUEUE)
+    worker.end(claim, SettlementKind.REQUEUE)
     tools = Tools(redis)
     raw = redis.rpop("q")
 
@@ -213,7 +213,7 @@ def test_what_moves_while_the_audit_reads_is_no_finding(redis: Redis, moved: str
                 (again,) = worker.turn(want=1).claims
             if moved == "came back among many":
                 redis.lpush("q", *[message(f"before{number}") for number in range(200)])
-                worker.end(again, Kind.REQUEUE)
+                worker.end(again, SettlementKind.REQUEUE)
                 redis.rpush("q", *[message(f"after{number}") for number in range(200)])
 
     asked = Moving(redis, KEYS, lambda words: tools.call("audit", "1", *words)).run()
@@ -234,7 +234,7 @@ def test_a_lock_that_nobody_will_free_is_a_finding(redis: Redis) -> None:
     assert len(tools.audit(repair=True)) == 1, "the first one will wake the second"
     assert tools.audit() == [] and [state(redis, name) for name in "ab"] == ["q", "p"]
     (a,) = worker.turn(want=WANT).claims
-    worker.end(a, Kind.OK)
+    worker.end(a, SettlementKind.OK)
     assert [claim.row for claim in worker.turn(want=WANT).claims] == ["b"]
 
 
@@ -244,7 +244,7 @@ def test_a_message_that_is_buried_when_it_is_claimed_wakes_the_next(redis: Redis
     redis.lpush("q", message("a", lr_lock="k"), message("b", lr_lock="k"))
     worker.turn(want=WANT)
     redis.hset(KEYS.row("a"), "c", 1)  # by a worker that does not serve its queue
-    worker.end(holder, Kind.OK)
+    worker.end(holder, SettlementKind.OK)
     answer = worker.turn(want=WANT)
     assert ([one.row for one in answer.buried], [claim.row for claim in answer.claims]) == (["a"], ["b"])
 
@@ -257,7 +257,9 @@ def test_who_is_woken_between_others_that_are_claimed_costs_none_of_them(redis: 
     last, left = worker.turn(want=2).claims
     assert (state(redis, "woken"), last.row, left.row) == ("p", "last", "left")
     redis.hset(KEYS.row("dies"), "c", 1)
-    worker.turn(settles=tuple(settle(one, kind) for one, kind in ((holder, Kind.OK), (last, Kind.REQUEUE))))
+    worker.turn(
+        settles=tuple(settle(one, kind) for one, kind in ((holder, SettlementKind.OK), (last, SettlementKind.REQUEUE)))
+    )
     redis.rpush("q", message("first"))
     answer = worker.turn(want=4)
     assert [one.row for one in answer.buried] == ["dies"]

@@ -11,7 +11,8 @@ import pytest
 import locked_retry
 
 SCRIPTS = {
-    path.name: path.read_text("utf-8") for path in (Path(locked_retry.__file__).parent / "scripts").glob("*.lua")
+    path.name: path.read_text("utf-8")
+    for path in (Path(locked_retry.__file__).parent / "broker" / "scripts").glob("*.lua")
 }
 #: By the word that lib.lua's header begins with: how the scripts name such a key, and where they call it `key`.
 KINDS = {

@@ -14,13 +14,13 @@ import pytest
 from conftest import Server
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, Kind, Worker, message, row, settle, state
+from table_support import KEYS, SettlementKind, Worker, message, row, settle, state
 from types_support import CALLS, ENDED, KEYS_OF_ALL, PLACES, World, homes, refused, script, work_off
 
 import locked_retry
-from locked_retry.dead_letters import Tools
+from locked_retry.operator.dead_letters import Tools
 
-SCRIPTS = Path(locked_retry.__file__).parent / "scripts"
+SCRIPTS = Path(locked_retry.__file__).parent / "broker" / "scripts"
 SOURCES = "".join(path.read_text("utf-8") for path in SCRIPTS.glob("*.lua"))
 COMMANDS = sorted(set(re.findall(r"\b(?:p?call|on_ours|enqueue|look)\('([A-Z]+)'", SOURCES)) - {"TIME"})
 #: Families of keys that begin like others of the world.
@@ -88,7 +88,7 @@ def test_an_end_that_was_stopped_after_its_record_leaves_nothing(redis: Redis, s
     (claim,) = worker.turn(want=1).claims
     _may(redis, denied)
     with pytest.raises(ResponseError) if denied != "-lpush" else nullcontext():
-        worker.turn(settles=(settle(claim, Kind.OK),))
+        worker.turn(settles=(settle(claim, SettlementKind.OK),))
     if denied == "-lpush":  # the join waits until somebody asks for the job
         assert redis.llen("joins") == 0
         script(redis, "job", *job)
@@ -105,14 +105,14 @@ def test_an_end_that_is_repeated_notes_its_submission_once(redis: Redis, shop: R
     _may(redis)
     worker = Worker(shop)
     (first,) = worker.claim(message("a", lr_new="s1"))
-    worker.end(first, Kind.OK)
+    worker.end(first, SettlementKind.OK)
     (second,) = worker.claim(message("a", lr_new="s2"))
     _may(redis, "-del")
     for _ in range(20):
         with pytest.raises(ResponseError):
-            worker.end(second, Kind.OK)
+            worker.end(second, SettlementKind.OK)
     _may(redis)
-    assert worker.end(second, Kind.OK) == "o"
+    assert worker.end(second, SettlementKind.OK) == "o"
     assert worker.claim(message("a", lr_new="s1")) == ()
 
 

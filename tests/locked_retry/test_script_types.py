@@ -14,7 +14,7 @@ from conftest import Server
 from kombu import Exchange, Queue
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, Kind, Renewal, Worker, everything, message, row, settle, stat, state, where
+from table_support import KEYS, Renewal, SettlementKind, Worker, everything, message, row, settle, stat, state, where
 from types_support import (
     CALLS,
     ENDED,
@@ -33,10 +33,10 @@ from waiting import until
 from worker_support import surroundings
 
 from locked_retry import fencing
-from locked_retry.broker import connect
-from locked_retry.dead_letters import Tools
-from locked_retry.statistics import collect
-from locked_retry.store import Script, call, renewal_arguments
+from locked_retry.broker.turns import Script, call, renewal_arguments
+from locked_retry.operator.application import connect
+from locked_retry.operator.dead_letters import Tools
+from locked_retry.operator.statistics import collect
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +120,8 @@ def test_a_broken_queue_stops_only_itself(redis: Redis) -> None:
     assert ([claim.row for claim in answer.claims], answer.broken) == (["c"], ())
 
 
-@pytest.mark.parametrize("kind", [Kind.RETRY, Kind.REQUEUE])
-def test_what_cannot_go_into_its_queue_waits_until_that_is_a_list_again(redis: Redis, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [SettlementKind.RETRY, SettlementKind.REQUEUE])
+def test_what_cannot_go_into_its_queue_waits_until_that_is_a_list_again(redis: Redis, kind: SettlementKind) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
     redis.set("q", "a string")
@@ -142,7 +142,7 @@ def test_who_waits_behind_one_of_a_broken_queue_gets_the_lock(redis: Redis) -> N
     redis.lpush("q", message("second", lr_lock="k"))
     assert worker.turn(want=5).parked == 1
     redis.set("mails", "a string")
-    worker.end(holder, Kind.OK)
+    worker.end(holder, SettlementKind.OK)
     assert (where(redis, "first"), where(redis, "second")) == ({"delay"}, {"queue"})
 
 
@@ -154,7 +154,7 @@ def test_more_in_a_broken_queue_than_one_call_looks_at_do_not_keep_the_lock_eith
     redis.lpush("q", message("last", lr_lock="k"))
     worker.turn(want=5)
     redis.set("mails", "a string")
-    worker.end(holder, Kind.OK)
+    worker.end(holder, SettlementKind.OK)
     assert where(redis, "last") == {"wait"} and redis.zcard("lr:delay") == 200
     redis.zadd("lr:delay", {"m0": 1})
     assert [claim.row for claim in worker.turn(want=5).claims] == ["last"]
@@ -178,7 +178,7 @@ def test_the_counts_of_a_job_that_are_no_numbers_stop_no_turn(world: World) -> N
     world.restore()
     world.redis.hset("lr:job:j", mapping={"total": 3, "done": "many", "dead": "few"})
     held = world.held["j/1"]
-    assert world.worker.turn(settles=(settle(held, Kind.OK),)).codes == "o"
+    assert world.worker.turn(settles=(settle(held, SettlementKind.OK),)).codes == "o"
     assert world.redis.hget("lr:job:j", "done") == b"1"
 
 
@@ -192,7 +192,7 @@ def test_a_row_that_somebody_has_been_at_is_kept_as_dead(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
     redis.hdel(KEYS.row("a"), "q", "msg")
-    worker.end(claim, Kind.REQUEUE)
+    worker.end(claim, SettlementKind.REQUEUE)
     assert (state(redis, "a"), where(redis, "a")) == ("x", {"dead"})
 
 
@@ -203,10 +203,10 @@ def test_a_malformed_settle_refuses_the_turn_whole(redis: Redis, wrong: dict[str
     worker = Worker(redis)
     a, b = worker.claim(message("a"), message("b"))
     before = everything(redis)
-    malformed = SimpleNamespace(**{**asdict(settle(b, Kind.RETRY)), **wrong})
+    malformed = SimpleNamespace(**{**asdict(settle(b, SettlementKind.RETRY)), **wrong})
     malformed.kind = SimpleNamespace(value=str(malformed.kind))
     with pytest.raises(ResponseError, match="malformed"):
-        worker.turn(settles=(settle(a, Kind.OK), malformed))  # type: ignore[arg-type]
+        worker.turn(settles=(settle(a, SettlementKind.OK), malformed))  # type: ignore[arg-type]
     assert everything(redis) == before
 
 
@@ -242,7 +242,7 @@ def test_a_record_that_nothing_depends_on_begins_anew(redis: Redis, key: str) ->
     (claim,) = worker.claim(message("a"))
     redis.delete(key)
     redis.xadd(key, {"x": "y"})
-    assert worker.end(claim, Kind.OK) == "o"
+    assert worker.end(claim, SettlementKind.OK) == "o"
     assert stat(redis, "broken") == 1 and redis.type(key) != b"stream"
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from locked_retry import lease
+from locked_retry.broker.turns import Answer, Claim, SettlementKind
 from locked_retry.options import Options
-from locked_retry.session import BASE_ROOM, Session
-from locked_retry.store import Answer, Claim, Kind
+from locked_retry.worker.session import BASE_ROOM, Session
 
 
 def _answer(*fences: str, codes: str = "", lost: tuple[str, ...] = (), due_ms: int | None = None) -> Answer:
@@ -33,7 +33,7 @@ def session() -> Session:
 def test_a_finished_task_waits_for_company_but_not_long(session: Session) -> None:
     assert _turn(session, 0.0).want == 10
     session.answered(_answer("1", "2", due_ms=9000), 0.0)
-    assert session.end("1", Kind.OK)
+    assert session.end("1", SettlementKind.OK)
     assert _turn(session, 0.1) is None
     assert session.wait_s(0.1) == pytest.approx(0.01)
     turn = _turn(session, 0.111)
@@ -43,7 +43,7 @@ def test_a_finished_task_waits_for_company_but_not_long(session: Session) -> Non
 def test_what_has_ended_is_renewed_until_it_is_settled(session: Session) -> None:
     _turn(session, 0.0)
     session.answered(_answer("1", "2", due_ms=9000), 0.0)
-    session.end("1", Kind.OK)
+    session.end("1", SettlementKind.OK)
     assert session.overdue(1.0) == []
     assert {r.fence for r in session.overdue(4.0)} == {"1", "2"}
     _turn(session, 4.0)
@@ -53,19 +53,19 @@ def test_what_has_ended_is_renewed_until_it_is_settled(session: Session) -> None
 def test_nobody_settles_twice(session: Session) -> None:
     _turn(session, 0.0)
     session.answered(_answer("1"), 0.0)
-    assert session.end("1", Kind.OK)
-    assert not session.end("1", Kind.DEAD)
+    assert session.end("1", SettlementKind.OK)
+    assert not session.end("1", SettlementKind.DEAD)
     assert len(session.outbox) == 1
 
 
 def test_the_first_decision_stands(session: Session) -> None:
     _turn(session, 0.0)
     session.answered(_answer("1"), 0.0)
-    session.decide("1", Kind.RETRY, 500, "why")
-    session.decide("1", Kind.DEAD)
-    session.end("1", Kind.OK)
+    session.decide("1", SettlementKind.RETRY, 500, "why")
+    session.decide("1", SettlementKind.DEAD)
+    session.end("1", SettlementKind.OK)
     (settle,) = session.outbox
-    assert (settle.kind, settle.delay_ms, settle.reason) == (Kind.RETRY, 500, "why")
+    assert (settle.kind, settle.delay_ms, settle.reason) == (SettlementKind.RETRY, 500, "why")
 
 
 def test_all_leases_are_renewed_at_a_third(session: Session) -> None:
@@ -88,9 +88,9 @@ def test_a_lost_lease_is_struck_off_and_its_settle_still_sent(session: Session) 
     session.answered(_answer("1"), 0.0)
     _turn(session, 3.5)
     session.answered(_answer(lost=("row1",)), 3.5)
-    assert lease.board.struck(1)
+    assert lease.board.revoked(1)
     assert not lease.Lease(1, float("inf"), 9.0).valid()
-    session.end("1", Kind.OK)
+    session.end("1", SettlementKind.OK)
     assert _turn(session, 9.0).settles[0].fence == "1"
 
 
@@ -110,7 +110,7 @@ def test_holding_grows_while_starved_and_stays_small_for_slow_tasks(session: Ses
         turn = _turn(session, now_s, room)
         now_s += 0.1
         for claim in session.answered(_answer(*[f"{now_s:.0f}{n}" for n in range(turn.want)]), now_s):
-            session.end(claim.fence, Kind.OK)
+            session.end(claim.fence, SettlementKind.OK)
     assert session.limit(0) > 500
     assert session.limit(16) == 16
     slow = Session(Options())
@@ -140,11 +140,11 @@ def test_what_is_given_back_is_no_longer_held_by_whoever_runs_it(session: Sessio
     _turn(session, 0.0)
     session.answered(_answer("1", "2", "3"), 0.0)
     session.started("1")
-    session.decide("2", Kind.OK)
+    session.decide("2", SettlementKind.OK)
     session.give_back_all()
-    assert [lease.board.struck(n) for n in (1, 2, 3)] == [True, False, True]
+    assert [lease.board.revoked(n) for n in (1, 2, 3)] == [True, False, True]
     assert [(s.row, s.kind) for s in session.outbox] == [
-        ("row3", Kind.REQUEUE),
-        ("row2", Kind.OK),
-        ("row1", Kind.REQUEUE),
+        ("row3", SettlementKind.REQUEUE),
+        ("row2", SettlementKind.OK),
+        ("row1", SettlementKind.REQUEUE),
     ]

@@ -15,9 +15,10 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 from relay_support import Relay
 from sharding_support import arguments, payloads, settle_of, split, summary, work
-from table_support import Kind, Worker
+from table_support import SettlementKind, Worker
 
-from locked_retry import Job, JoinOn, Progress, UnknownJob, shard, sharding
+from locked_retry import Job, JoinOn, Progress, UnknownJob, shard
+from locked_retry.producer import sharding
 
 
 @pytest.fixture
@@ -99,13 +100,13 @@ def test_a_splitter_that_crashed_goes_on_where_it_was(
     job = Job.open(app, "j")
     assert job.progress() == Progress(published=4, done=0, dead=0)
     work(redis, most=1)
-    work(redis, Kind.DEAD, most=1)
+    work(redis, SettlementKind.DEAD, most=1)
     busy = Worker(redis)
     (running,) = busy.turn(want=1).claims
     split(app, range(13))
     assert queued(redis) == ["j/4", "j/5", "j/6", "j/7"]
     assert job.progress() == Progress(published=7, done=1, dead=1, total=7)
-    busy.end(running, Kind.OK)
+    busy.end(running, SettlementKind.OK)
     work(redis)
     split(app, unread())
     assert arguments(shared_server.url, "joins") == [[summary(7, 6, 1)]]
@@ -202,7 +203,7 @@ def test_what_workers_know_of_an_earlier_job_counts(redis: Redis, app: Celery, s
     """Its keys are gone, but a dead letter and a completion record of the same names are there."""
     job = split(app)
     work(redis, most=1)
-    work(redis, Kind.DEAD, most=1)
+    work(redis, SettlementKind.DEAD, most=1)
     job.forget()
     with pytest.raises(UnknownJob, match="no job 'j'"):
         job.progress()
@@ -271,9 +272,9 @@ def test_a_full_redis_can_be_drained_up_to_the_join(server: Server) -> None:
         split(app, range(4), job_id="other")
     worker = Worker(redis)
     worker.number = 1
-    assert worker.turn(want=1, settles=tuple(settle_of(claim, Kind.OK) for claim in claims)).codes == "oo"
+    assert worker.turn(want=1, settles=tuple(settle_of(claim, SettlementKind.OK) for claim in claims)).codes == "oo"
     (last,) = Worker(redis, name="w2").turn(want=1).claims or worker.again().claims
-    assert worker.end(last, Kind.OK) == "o"
+    assert worker.end(last, SettlementKind.OK) == "o"
     assert (job.progress().joined, redis.llen("joins")) == (True, 1)
     redis.config_set("maxmemory", 0)
     assert redis.keys("*other*") == [], "a refused begin leaves nothing"

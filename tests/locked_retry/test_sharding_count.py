@@ -17,11 +17,12 @@ from redis import Redis
 from release_support import since_kombu
 from server_support import Binary, binaries
 from sharding_support import arguments, payloads, settle_of, split, summary, work
-from table_support import Kind, Worker, message, state
+from table_support import SettlementKind, Worker, message, state
 from waiting import until
 
-from locked_retry import Job, JoinOn, Progress, shard, sharding
-from locked_retry.dead_letters import Tools
+from locked_retry import Job, JoinOn, Progress, shard
+from locked_retry.operator.dead_letters import Tools
+from locked_retry.producer import sharding
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def test_a_shard_that_ends_twice_counts_once(redis: Redis, app: Celery) -> None:
     (raw,) = redis.lrange("q", -1, -1)  # type: ignore[misc]
     worker = Worker(redis)
     (claim,) = worker.turn(want=1).claims
-    worker.end(claim, Kind.OK)
+    worker.end(claim, SettlementKind.OK)
     worker.again()
     assert job.progress().done == 1
-    for kind in (Kind.OK, Kind.DEAD):
+    for kind in (SettlementKind.OK, SettlementKind.DEAD):
         redis.delete("lr:done:j/1")
         redis.rpush("q", raw)
         work(redis, kind, most=1)
@@ -54,13 +55,13 @@ def test_a_refused_settle_does_not_count(redis: Redis, app: Celery) -> None:
     job = split(app)
     worker = Worker(redis)
     (claim,) = worker.turn(want=1).claims
-    assert Worker(redis, name="thief").end(claim, Kind.OK) == "s"
+    assert Worker(redis, name="thief").end(claim, SettlementKind.OK) == "s"
     assert job.progress().done == 0
 
 
 def test_retries_and_requeues_are_not_ends(redis: Redis, app: Celery) -> None:
     job = split(app)
-    for kind in (Kind.REQUEUE, Kind.SNOOZE, Kind.RETRY):
+    for kind in (SettlementKind.REQUEUE, SettlementKind.SNOOZE, SettlementKind.RETRY):
         work(redis, kind, most=1)
     assert job.progress() == Progress(3, 0, 0, total=3)
     until(lambda: work(redis) and job.progress().done == 3, "all are due and done")
@@ -84,7 +85,7 @@ def test_the_last_shard_ends_before_the_splitter(
 @pytest.mark.parametrize("join_on", JoinOn)
 def test_a_dead_shard_and_its_second_life(redis: Redis, app: Celery, shared_server: Server, join_on: JoinOn) -> None:
     job = split(app, join_on=join_on)
-    work(redis, Kind.DEAD, most=1)
+    work(redis, SettlementKind.DEAD, most=1)
     work(redis)
     early = join_on is JoinOn.ALL
     assert job.progress() == Progress(3, 2, 1, total=3, joined=early)
@@ -98,13 +99,13 @@ def test_a_dead_shard_and_its_second_life(redis: Redis, app: Celery, shared_serv
 
 def test_a_requeued_shard_is_waited_for(redis: Redis, app: Celery) -> None:
     job = split(app)
-    work(redis, Kind.DEAD, most=1)
+    work(redis, SettlementKind.DEAD, most=1)
     Tools(redis).requeue(["j/1"])
     worker = Worker(redis)
     (again,) = worker.turn(want=1).claims
     work(redis)
     assert (again.row, str(job.progress())) == ("j/1", "2 of 3 done, 0 dead, 1 left")
-    worker.end(again, Kind.DEAD)
+    worker.end(again, SettlementKind.DEAD)
     assert (job.progress().joined, job.dead(), redis.llen("joins")) == (True, ["j/1"], 1)
 
 
@@ -113,12 +114,12 @@ def test_dead_shards_are_found_among_many(redis: Redis, app: Celery) -> None:
     fell = {1, 2, 7, 8, 39}
     worker = Worker(redis)
     for number, claim in enumerate(worker.turn(want=40).claims, 1):
-        worker.end(claim, Kind.DEAD if number in fell else Kind.OK)
+        worker.end(claim, SettlementKind.DEAD if number in fell else SettlementKind.OK)
     assert job.dead() == [f"j/{number}" for number in sorted(fell)]
 
 
 def test_a_shard_whose_worker_dies_for_good_counts_as_dead(redis: Redis, app: Celery) -> None:
-    """Buried by the reaper, and by the worker that held it."""
+    """DeadLettered by the reaper, and by the worker that held it."""
     job = split(app)
     lost = Worker(redis, name="lost", lease_ms=1, max_crashes=1)
     (claim,) = lost.turn(want=1).claims
@@ -129,7 +130,7 @@ def test_a_shard_whose_worker_dies_for_good_counts_as_dead(redis: Redis, app: Ce
     assert (claim.row, state(redis, "j/1"), job.progress().dead) == ("j/1", "x", 1)
     worker = Worker(redis)
     (claim,) = worker.turn(want=1).claims
-    assert worker.turn(settles=(settle_of(claim, Kind.CRASH),)).codes == "x"
+    assert worker.turn(settles=(settle_of(claim, SettlementKind.CRASH),)).codes == "x"
     assert job.progress().dead == 2
 
 
@@ -140,7 +141,7 @@ def test_marks_of_no_shard_are_ignored(redis: Redis, app: Celery, shard_id: Any)
     before = redis.hgetall("lr:job:j")
     worker = Worker(redis)
     (claim,) = worker.claim(message("a", lr_job=shard_id))
-    assert worker.end(claim, Kind.OK) == "o"
+    assert worker.end(claim, SettlementKind.OK) == "o"
     assert redis.hgetall("lr:job:j") == before and redis.exists("lr:marks:j") == 0
     assert [key for key in redis.keys("lr:job:*") if key != b"lr:job:j"] == []
 
@@ -149,7 +150,7 @@ def test_without_a_job_nothing_is_written_for_one(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
     assert redis.hexists("lr:t:a", "jb") == 0
-    worker.end(claim, Kind.OK)
+    worker.end(claim, SettlementKind.OK)
     assert redis.keys("lr:job*") == redis.keys("lr:marks*") == []
 
 
@@ -202,7 +203,7 @@ def test_on_every_server_at_hand(binary: Binary, tmp_path: Path) -> None:
     server = Server(tmp_path, binary.path)
     app = make_app(server.url)
     job = split(app)
-    work(server.client, Kind.DEAD, most=1)
+    work(server.client, SettlementKind.DEAD, most=1)
     work(server.client)
     assert job.progress() == Progress(3, 2, 1, total=3, joined=True)
     assert (job.dead(), arguments(server.url, "joins")) == (["j/1"], [[summary(3, 2, 1)]])

@@ -19,7 +19,7 @@ from waiting import until
 from worker_support import Tested, settled, surroundings
 
 from locked_retry import Job, Progress, shard
-from locked_retry.dead_letters import Tools
+from locked_retry.operator.dead_letters import Tools
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ def test_shards_that_fail_are_dead_and_the_join_comes(tested: Tested, redis: Red
 SPLITTER = """
 import sys, time
 from celery import Celery
-from locked_retry import shard, sharding
+from locked_retry import shard
+from locked_retry.producer import sharding
 
 sharding.CHUNK = 4
 app = Celery(broker=sys.argv[1])

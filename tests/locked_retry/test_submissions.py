@@ -7,7 +7,7 @@ import json
 import pytest
 from celery_support import Fleet, got
 from redis import Redis
-from table_support import Kind, Worker, message, row, stat
+from table_support import SettlementKind, Worker, message, row, stat
 from waiting import until
 
 
@@ -23,7 +23,7 @@ def test_a_second_submission_after_the_end_is_a_new_life(redis: Redis) -> None:
     for submission in ("one", "two", "three"):
         (claim,) = worker.claim(message("a", lr_new=submission))
         assert claim.row == "a"
-        worker.end(claim, Kind.OK)
+        worker.end(claim, SettlementKind.OK)
     for submission in ("one", "two", "three"):
         assert claimed(worker, message("a", lr_new=submission)) == [], "a late repeat of any of them is none"
     assert stat(redis, "dropped") == 3
@@ -36,7 +36,7 @@ def test_a_second_submission_before_the_end_lives_beside_the_first(redis: Redis)
     (second,) = worker.claim(message("a", lr_new="two"))
     assert first.row == "a" and second.row.startswith("a#two@")
     assert claimed(worker, message("a", lr_new="one"), message("a", lr_new="two")) == []
-    assert worker.end(first, Kind.OK) + worker.end(second, Kind.OK) == "oo"
+    assert worker.end(first, SettlementKind.OK) + worker.end(second, SettlementKind.OK) == "oo"
     assert claimed(worker, message("a", lr_new="one")) == []
 
 
@@ -45,13 +45,13 @@ def test_a_repeat_of_a_submission_that_lives_beside_another_is_none(redis: Redis
     worker = Worker(redis)
     (first,) = worker.claim(message("a", lr_new="one"))
     (second,) = worker.claim(message("a", lr_new="two"))
-    worker.end(second, Kind.OK)
-    worker.end(first, Kind.OK)
+    worker.end(second, SettlementKind.OK)
+    worker.end(first, SettlementKind.OK)
     assert claimed(worker, message("a", lr_new="two")) == []
 
 
-@pytest.mark.parametrize("state", [Kind.DEAD, Kind.RETRY])
-def test_a_submission_runs_beside_one_that_waits_or_is_dead(redis: Redis, state: Kind) -> None:
+@pytest.mark.parametrize("state", [SettlementKind.DEAD, SettlementKind.RETRY])
+def test_a_submission_runs_beside_one_that_waits_or_is_dead(redis: Redis, state: SettlementKind) -> None:
     worker = Worker(redis)
     (first,) = worker.claim(message("a", lr_new="one"))
     worker.end(first, state, delay_ms=60_000)
@@ -64,7 +64,7 @@ def test_of_messages_that_do_not_say_the_second_is_a_repeat(redis: Redis) -> Non
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
     assert claimed(worker, message("a")) == []
-    worker.end(claim, Kind.OK)
+    worker.end(claim, SettlementKind.OK)
     assert claimed(worker, message("a")) == []
     assert claimed(worker, message("a", lr_new="one")) == ["a"], "one that says so is no repeat of them"
 
@@ -79,14 +79,14 @@ def test_a_message_that_is_routed_to_two_queues_runs_in_both(redis: Redis, says:
         redis.lpush("one", text)
         (first,) = worker.turn(want=5).claims
         if ended:
-            worker.end(first, Kind.OK)
+            worker.end(first, SettlementKind.OK)
         redis.lpush("two", text)
         (second,) = worker.turn(want=5).claims
         assert first.fence != second.fence
         redis.lpush("one", text)
         redis.lpush("two", text)
         assert not worker.turn(want=5).claims, "each of them once"
-        assert worker.end(second, Kind.OK) == "o"
+        assert worker.end(second, SettlementKind.OK) == "o"
 
 
 def test_the_priority_of_a_queue_is_no_other_queue(redis: Redis) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis import Redis
-from table_support import KEYS, Kind, Worker, everything, message, row, settle, stat, state
+from table_support import KEYS, SettlementKind, Worker, everything, message, row, settle, stat, state
 
 from locked_retry import Budget
 
@@ -15,7 +15,9 @@ BUCKET = KEYS.budget("q")
 def retry(worker: Worker, name: str, budget: Budget = BUDGET) -> str:
     """Claim a new message and retry it; the code of the answer."""
     [claim] = worker.claim(message(name))
-    return worker.end(claim, Kind.RETRY, delay_ms=10_000, message=message(name, retries=1), budget=budget.encoded())
+    return worker.end(
+        claim, SettlementKind.RETRY, delay_ms=10_000, message=message(name, retries=1), budget=budget.encoded()
+    )
 
 
 def test_a_retry_takes_a_token_and_without_one_waits_as_the_same_attempt(redis: Redis) -> None:
@@ -41,11 +43,11 @@ def test_successes_fill_the_bucket_up_to_its_size(redis: Redis) -> None:
     worker = Worker(redis)
     retry(worker, "a")
     [claim] = worker.claim(message("b"))
-    assert worker.end(claim, Kind.OK, budget=BUDGET.encoded()) == "o"
+    assert worker.end(claim, SettlementKind.OK, budget=BUDGET.encoded()) == "o"
     assert float(redis.get(BUCKET)) == 1.5  # type: ignore[arg-type]
     for name in ("c", "d"):
         [claim] = worker.claim(message(name))
-        worker.end(claim, Kind.OK, budget=BUDGET.encoded())
+        worker.end(claim, SettlementKind.OK, budget=BUDGET.encoded())
     assert redis.exists(BUCKET) == 0, "absent is full"
 
 
@@ -54,13 +56,13 @@ def test_each_queue_has_its_own(redis: Redis) -> None:
     assert [retry(one, name) for name in ("a", "b", "c")] == ["o", "o", "h"]
     redis.lpush("other", message("d"))
     [claim] = other.turn(want=1).claims
-    assert other.end(claim, Kind.RETRY, delay_ms=10_000, budget=BUDGET.encoded()) == "o"
+    assert other.end(claim, SettlementKind.RETRY, delay_ms=10_000, budget=BUDGET.encoded()) == "o"
 
 
 def test_without_a_budget_nothing_is_counted(redis: Redis) -> None:
     worker = Worker(redis)
     [claim] = worker.claim(message("a"))
-    assert worker.end(claim, Kind.RETRY, delay_ms=10_000) == "o"
+    assert worker.end(claim, SettlementKind.RETRY, delay_ms=10_000) == "o"
     assert redis.keys("lr:budget:*") == []
 
 
@@ -73,7 +75,7 @@ def test_a_budget_that_makes_no_sense_is_refused(make: dict[str, float]) -> None
 def test_who_buries_is_told_and_told_again_after_a_lost_reply(redis: Redis) -> None:
     worker = Worker(redis, max_crashes=1)
     [claim] = worker.claim(message("a"))
-    answer = worker.turn(settles=(settle(claim, Kind.CRASH, reason="1 it died"),))
+    answer = worker.turn(settles=(settle(claim, SettlementKind.CRASH, reason="1 it died"),))
     assert answer.codes == "x" and state(redis, "a") == "x"
     [buried] = answer.buried
     assert (buried.row, buried.reason) == ("a", "it died") and b'"id": "a"' in buried.raw
@@ -84,5 +86,5 @@ def test_who_buries_is_told_and_told_again_after_a_lost_reply(redis: Redis) -> N
 def test_a_holder_that_gives_up_is_not_told(redis: Redis) -> None:
     worker = Worker(redis)
     [claim] = worker.claim(message("a"))
-    assert worker.turn(settles=(settle(claim, Kind.DEAD, reason="enough"),)).buried == ()
+    assert worker.turn(settles=(settle(claim, SettlementKind.DEAD, reason="enough"),)).buried == ()
     assert state(redis, "a") == "x"

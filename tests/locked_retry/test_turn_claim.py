@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from table_support import KEYS, LEASE_MS, Renewal, Worker, everything, message, row, stat, state, where
 from waiting import until
 
-from locked_retry.store import Kind, Script, call
+from locked_retry.broker.turns import Script, SettlementKind, call
 
 
 def test_oldest_first_and_no_more_than_wanted(redis: Redis) -> None:
@@ -38,7 +38,7 @@ def test_a_better_priority_goes_first_over_all_queues(redis: Redis) -> None:
     assert turn is not None
     from table_support import replace
 
-    from locked_retry.store import run_turn
+    from locked_retry.broker.turns import run_turn
 
     claims = run_turn(redis, KEYS, replace(turn, number=9, want=3, queues=2)).claims
     assert [c.row for c in claims] == ["low-a", "low-b", "lower-b"]
@@ -54,7 +54,7 @@ def test_a_published_twice_message_runs_once(redis: Redis) -> None:
 def test_a_requeued_row_whose_message_was_purged_adopts_the_next_one(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a", tag="t1"))
-    worker.end(claim, Kind.REQUEUE)
+    worker.end(claim, SettlementKind.REQUEUE)
     redis.delete("q")
     (again,) = worker.claim(message("a", tag="t2"))
     assert again.row == "a"
@@ -63,7 +63,7 @@ def test_a_requeued_row_whose_message_was_purged_adopts_the_next_one(redis: Redi
 def test_of_two_messages_of_a_queued_row_the_first_to_come_runs(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a", tag="t1"))
-    worker.end(claim, Kind.REQUEUE)
+    worker.end(claim, SettlementKind.REQUEUE)
     redis.rpush("q", message("a", tag="t2"))
     (again,) = worker.turn(want=2).claims
     assert b"t2" in again.raw
@@ -75,13 +75,13 @@ def test_contention_parks_without_cost_and_the_end_wakes_the_longest_waiter(redi
     (a, *others) = worker.claim(*[message(name, lr_lock="order:1") for name in "abc"])
     assert (a.row, others) == ("a", [])
     assert [(state(redis, n), where(redis, n)) for n in "bc"] == [("p", {"wait"})] * 2
-    worker.end(a, Kind.OK)
+    worker.end(a, SettlementKind.OK)
     assert (where(redis, "b"), where(redis, "c")) == ({"queue"}, {"wait"})
     (b,) = worker.turn(want=5).claims
     assert b.row == "b" and "a" not in row(redis, "b") and int(b.fence) > int(a.fence)
-    worker.end(b, Kind.RETRY, delay_ms=60_000)  # a retry frees the lock for its wait
+    worker.end(b, SettlementKind.RETRY, delay_ms=60_000)  # a retry frees the lock for its wait
     (c,) = worker.turn(want=5).claims
-    worker.end(c, Kind.OK)
+    worker.end(c, SettlementKind.OK)
     assert not redis.exists(KEYS.lock("order:1"), KEYS.wait("order:1"))
 
 
@@ -130,7 +130,7 @@ def test_the_answer_says_when_something_is_due(redis: Redis) -> None:
     assert worker.turn().due_ms is None
     (claim,) = worker.claim(message("a"))
     assert 50_000 < (worker.turn().due_ms or 0) <= 60_000
-    worker.end(claim, Kind.RETRY, delay_ms=5_000)
+    worker.end(claim, SettlementKind.RETRY, delay_ms=5_000)
     assert 4_000 < (worker.turn().due_ms or 0) <= 5_000
 
 
@@ -139,7 +139,7 @@ def test_what_the_script_cannot_read_is_left_to_the_worker_under_a_row_of_its_ow
     worker = Worker(redis)
     (strange, claim) = worker.turn(want=3).claims
     assert claim.row == "a" and strange.row.startswith("raw-") and strange.raw == b"garbage {"
-    worker.end(strange, Kind.DEAD, reason="not a JSON message")
+    worker.end(strange, SettlementKind.DEAD, reason="not a JSON message")
     assert row(redis, strange.row)["msg"] == "garbage {" and where(redis, strange.row) == {"dead"}
 
 
@@ -159,7 +159,7 @@ def test_a_full_redis_can_still_be_drained(server: object) -> None:
         redis.set("x", "y")
     from table_support import settle
 
-    answer = worker.turn(want=10, settles=tuple(settle(c, Kind.OK) for c in claims))
+    answer = worker.turn(want=10, settles=tuple(settle(c, SettlementKind.OK) for c in claims))
     assert (answer.codes, len(answer.claims)) == ("o" * 10, 10)
 
 
@@ -171,7 +171,7 @@ def test_a_read_only_redis_refuses_the_turn_whole(server: object) -> None:
     before = everything(redis)
     redis.replicaof("127.0.0.1", "1")
     with pytest.raises(ResponseError, match=r"(?i)read ?only"):
-        worker.end(claim, Kind.OK)
+        worker.end(claim, SettlementKind.OK)
     redis.replicaof("NO", "ONE")
     assert everything(redis) == before
     assert worker.again().codes == "o"
@@ -200,7 +200,7 @@ def test_a_thousand_at_once(redis: Redis, number: int) -> None:
     assert len(claims) == 1000
     from table_support import settle
 
-    assert worker.turn(settles=tuple(settle(c, Kind.OK) for c in claims)).codes == "o" * 1000
+    assert worker.turn(settles=tuple(settle(c, SettlementKind.OK) for c in claims)).codes == "o" * 1000
     assert not list(redis.scan_iter("lr:t:*"))
 
 

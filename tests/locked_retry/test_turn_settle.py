@@ -9,7 +9,7 @@ from redis import Redis
 from table_support import KEYS, Renewal, Worker, everything, message, row, settle, stat, state, where
 from waiting import until
 
-from locked_retry.store import Kind
+from locked_retry.broker.turns import SettlementKind
 
 
 def test_a_claim_moves_the_message_to_a_row_with_lease_and_fence(redis: Redis) -> None:
@@ -24,20 +24,20 @@ def test_a_claim_moves_the_message_to_a_row_with_lease_and_fence(redis: Redis) -
 @pytest.mark.parametrize(
     ("kind", "after", "place"),
     [
-        (Kind.OK, None, set()),
-        (Kind.RETRY, "d", {"delay"}),
-        (Kind.SNOOZE, "d", {"delay"}),
-        (Kind.CRASH, "d", {"delay"}),
-        (Kind.DEAD, "x", {"dead"}),
-        (Kind.REQUEUE, "q", {"queue"}),
+        (SettlementKind.OK, None, set()),
+        (SettlementKind.RETRY, "d", {"delay"}),
+        (SettlementKind.SNOOZE, "d", {"delay"}),
+        (SettlementKind.CRASH, "d", {"delay"}),
+        (SettlementKind.DEAD, "x", {"dead"}),
+        (SettlementKind.REQUEUE, "q", {"queue"}),
     ],
 )
 def test_every_settle_moves_the_row_to_one_place_and_a_repeat_moves_nothing(
-    redis: Redis, kind: Kind, after: str | None, place: set[str]
+    redis: Redis, kind: SettlementKind, after: str | None, place: set[str]
 ) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
-    reason = "3 why" if kind is Kind.CRASH else "why"
+    reason = "3 why" if kind is SettlementKind.CRASH else "why"
     assert worker.end(claim, kind, delay_ms=60_000, reason=reason) == "o"
     assert (state(redis, "a"), where(redis, "a")) == (after, place)
     before = everything(redis)
@@ -54,13 +54,13 @@ def test_only_a_retry_costs_an_attempt_only_a_crash_a_crash(redis: Redis) -> Non
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
     for kind, attempts, crashes in [
-        (Kind.RETRY, "1", None),
-        (Kind.SNOOZE, "1", None),
-        (Kind.REQUEUE, "1", None),
-        (Kind.CRASH, "1", "1"),
-        (Kind.RETRY, "2", "1"),
+        (SettlementKind.RETRY, "1", None),
+        (SettlementKind.SNOOZE, "1", None),
+        (SettlementKind.REQUEUE, "1", None),
+        (SettlementKind.CRASH, "1", "1"),
+        (SettlementKind.RETRY, "2", "1"),
     ]:
-        worker.end(claim, kind, reason="9 x" if kind is Kind.CRASH else "x")
+        worker.end(claim, kind, reason="9 x" if kind is SettlementKind.CRASH else "x")
         assert (row(redis, "a").get("a"), row(redis, "a").get("c")) == (attempts, crashes)
         (claim,) = until(lambda: worker.turn(want=1).claims, "claimed again")
 
@@ -68,7 +68,7 @@ def test_only_a_retry_costs_an_attempt_only_a_crash_a_crash(redis: Redis) -> Non
 def test_completion_leaves_a_record_with_a_ttl_that_drops_a_late_duplicate(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
-    worker.end(claim, Kind.OK)
+    worker.end(claim, SettlementKind.OK)
     assert redis.get(KEYS.done("a")).split()[0] == claim.fence.encode()  # type: ignore[union-attr]
     assert 0 < int(redis.pttl(KEYS.done("a"))) <= 60_000  # type: ignore[arg-type]
     assert worker.claim(message("a")) == ()
@@ -80,7 +80,7 @@ def test_a_retry_keeps_its_row_under_its_next_generation(redis: Redis) -> None:
     worker = Worker(redis)
     (first,) = worker.claim(message("a", tag="t1"))
     copy = message("a", tag="t1", retries=1, lr="1~0~a")
-    assert worker.end(first, Kind.RETRY, delay_ms=1, message=copy) == "o"
+    assert worker.end(first, SettlementKind.RETRY, delay_ms=1, message=copy) == "o"
     (second,) = until(lambda: worker.turn(want=1).claims, "the retry is claimed")
     assert (second.row, second.raw) == ("a", copy.encode())
     assert int(second.fence) > int(first.fence)
@@ -94,9 +94,9 @@ def test_a_copy_that_plain_celery_published_is_a_row_of_its_own(redis: Redis) ->
     (retry,) = worker.claim(message("a", retries=1))
     (replaced,) = worker.claim(message("a", replaced_task_nesting=1, lr="0~0~a"))
     assert (retry.row, replaced.row) == ("a~1~0", "a~0~1")
-    worker.end(first, Kind.OK)
-    assert worker.end(retry, Kind.OK) == "o"
-    assert worker.end(replaced, Kind.OK) == "o"
+    worker.end(first, SettlementKind.OK)
+    assert worker.end(retry, SettlementKind.OK) == "o"
+    assert worker.end(replaced, SettlementKind.OK) == "o"
 
 
 def test_a_stale_settle_is_refused_and_recorded(redis: Redis) -> None:
@@ -105,19 +105,25 @@ def test_a_stale_settle_is_refused_and_recorded(redis: Redis) -> None:
     until(lambda: other.turn().reaped, "reaped")
     (new,) = other.turn(want=1).claims
     before = row(redis, "a")
-    assert slow.end(old, Kind.OK) == "s"
+    assert slow.end(old, SettlementKind.OK) == "s"
     assert row(redis, "a") == before
     assert stat(redis, "stale") == 1
     assert redis.lindex("lr:stale", 0).decode().split()[:3] == ["a", old.fence, "ok"]  # type: ignore[union-attr]
     assert int(new.fence) > int(old.fence)
-    assert other.end(new, Kind.OK) == "o"
+    assert other.end(new, SettlementKind.OK) == "o"
 
 
 def test_one_settle_of_a_batch_that_is_stale_does_not_touch_the_others(redis: Redis) -> None:
     worker = Worker(redis)
     a, b, c = worker.claim(message("a"), message("b"), message("c"))
-    wrong = settle(b, Kind.OK)
-    answer = worker.turn(settles=(settle(a, Kind.OK), type(wrong)("b", "17", Kind.OK), settle(c, Kind.DEAD)))
+    wrong = settle(b, SettlementKind.OK)
+    answer = worker.turn(
+        settles=(
+            settle(a, SettlementKind.OK),
+            type(wrong)("b", "17", SettlementKind.OK),
+            settle(c, SettlementKind.DEAD),
+        )
+    )
     assert answer.codes == "oso"
     assert (state(redis, "a"), state(redis, "b"), state(redis, "c")) == (None, "r", "x")
 
@@ -125,10 +131,10 @@ def test_one_settle_of_a_batch_that_is_stale_does_not_touch_the_others(redis: Re
 def test_crashes_end_in_a_dead_letter_at_the_limit(redis: Redis) -> None:
     worker = Worker(redis)
     (claim,) = worker.claim(message("a"))
-    assert worker.end(claim, Kind.CRASH, reason="2 killed") == "o"
+    assert worker.end(claim, SettlementKind.CRASH, reason="2 killed") == "o"
     (claim,) = until(lambda: worker.turn(want=1).claims, "claimed again")
     assert claim.crashes == 1
-    assert worker.end(claim, Kind.CRASH, reason="2 killed") == "x"
+    assert worker.end(claim, SettlementKind.CRASH, reason="2 killed") == "x"
     assert (state(redis, "a"), row(redis, "a")["err"]) == ("x", "killed")
     assert json.loads(row(redis, "a")["msg"])["headers"]["id"] == "a"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis import Redis
-from table_support import Kind, Renewal, Worker, message, row, settle, state, where
+from table_support import Renewal, SettlementKind, Worker, message, row, settle, state, where
 from waiting import until
 
 
@@ -50,6 +50,6 @@ def test_crashes_that_were_told_count_towards_the_tasks_own_number(redis: Redis)
     redis.lpush("q", message("a"))
     for _ in range(4):
         (claim,) = worker.turn(want=1).claims
-        assert worker.turn(settles=(settle(claim, Kind.CRASH, reason="5 it died"),)).codes == "o"
+        assert worker.turn(settles=(settle(claim, SettlementKind.CRASH, reason="5 it died"),)).codes == "o"
     (claim,) = worker.turn(want=1).claims
-    assert worker.turn(settles=(settle(claim, Kind.CRASH, reason="5 it died"),)).codes == "x"
+    assert worker.turn(settles=(settle(claim, SettlementKind.CRASH, reason="5 it died"),)).codes == "x"

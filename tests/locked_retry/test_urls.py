@@ -14,7 +14,7 @@ from waiting import until
 from worker_support import Tested, surroundings
 
 import locked_retry
-from locked_retry.transport import SentinelTransport, Transport
+from locked_retry.adapter.transport import SentinelTransport, Transport
 
 OURS = [
     ("redis://localhost:1/0", Transport),

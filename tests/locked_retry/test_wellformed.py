@@ -14,9 +14,9 @@ from kombu.exceptions import ContentDisallowed
 from kombu.message import Message
 from kombu.utils import json as kombu_json
 
-from locked_retry.request import _body
+from locked_retry.adapter.request import _body
+from locked_retry.adapter.wellformed import fault_in, fault_in_body, without_faults
 from locked_retry.text import describe, encodable, message_text, shown, value_of
-from locked_retry.wellformed import fault_in, fault_in_body, without_faults
 
 GOOD: dict[str, Any] = {
     "body": "W10=",

@@ -79,7 +79,7 @@ def test_connections_cut_again_and_again(tested: Tested, server: Server) -> None
 def test_connections_end_after_a_process_was_replaced(server: Server, tmp_path: Path) -> None:
     """The new process has copies of the sockets, so that epoll would go on reporting connections that have ended.
 
-    Under numbers that are others' by then: the loop would read where nothing comes, until the socket's time-out.
+    Under numbers that are others' by then: the loop would read where nothing comes, until the socket's timeout.
     """
     with surroundings(server.url, tmp_path) as tested:
         tested.worker(options='{"lease_s": 3.0}')
@@ -128,7 +128,7 @@ def test_a_silent_redis_is_given_up_in_time(tested: Tested, server: Server) -> N
     _fill(tested, 20, 0.05)
     until(lambda: tested.notes("end"), "it works")
     os.kill(server.process.pid, signal.SIGSTOP)
-    time.sleep(2.0)  # the fault's length: more than the reply time-out of a third of the lease
+    time.sleep(2.0)  # the fault's length: more than the reply timeout of a third of the lease
     os.kill(server.process.pid, signal.SIGCONT)
     _all_ran(tested, redis, 20)
     _alive(tested)

@@ -9,12 +9,12 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
-from table_support import KEYS, Kind, Renewal, Worker, message, settle
+from table_support import KEYS, Renewal, SettlementKind, Worker, message, settle
 
 from locked_retry import Budget
-from locked_retry.dead_letters import Tools
-from locked_retry.delayed import cancel
-from locked_retry.store import Answer, Claim, Script, Settle, call, renewal_arguments
+from locked_retry.broker.turns import Answer, Claim, Script, Settlement, call, renewal_arguments
+from locked_retry.operator.dead_letters import Tools
+from locked_retry.operator.delayed import cancel
 
 HOUR_MS = 3_600_000
 BUDGET = Budget(tokens=5, refill=0.1, wait_s=60).encoded()
@@ -121,16 +121,21 @@ class World:
         _shards(redis, "j", range(1, 4))
         _shards(redis, "k", range(1, 2))
         self._claim(message("run", lr_lock="order:1"), *map(message, ("held", "kept", "later", "gone", "fin", "k/2")))
-        ended = {"later": Kind.RETRY, "gone": Kind.DEAD, "j/2": Kind.DEAD, "k/1": Kind.DEAD}
-        self._end(**ended, **dict.fromkeys(("fin", "k/2"), Kind.OK))
-        worker.turn(settles=(Settle("nobody", "5", Kind.OK),))
+        ended = {
+            "later": SettlementKind.RETRY,
+            "gone": SettlementKind.DEAD,
+            "j/2": SettlementKind.DEAD,
+            "k/1": SettlementKind.DEAD,
+        }
+        self._end(**ended, **dict.fromkeys(("fin", "k/2"), SettlementKind.OK))
+        worker.turn(settles=(Settlement("nobody", "5", SettlementKind.OK),))
         other = Worker(redis, "w2", queues=("celery",), lease_ms=HOUR_MS)
         redis.lpush("celery", message("lost", lr_lock="order:2"))
         (lost,) = other.turn(want=1).claims
         other.turn(renewals=(Renewal("lost", lost.fence, HOUR_MS, started=True),))
         self._claim(message("wait1", lr_lock="order:1"), message("wait2", lr_lock="order:2"))
         self._claim(message("again"))
-        self._end(again=Kind.REQUEUE)
+        self._end(again=SettlementKind.REQUEUE)
         redis.lpush("celery", message("new1"), message("fin"))
         redis.lpush("mails", message("new2"))
         script(redis, "submit", ("celery",), "S", HOUR_MS, 1, 0, "sub1", message("sub1"), "1")
@@ -145,7 +150,7 @@ class World:
             self.redis.lpush("celery", one)
         self.held |= {claim.row: claim for claim in self.worker.turn(want=50).claims}
 
-    def _end(self, **kinds: Kind) -> None:
+    def _end(self, **kinds: SettlementKind) -> None:
         ends = [settle(self.held.pop(row), kind, delay_ms=HOUR_MS, budget=BUDGET) for row, kind in kinds.items()]
         assert set(self.worker.turn(settles=tuple(ends)).codes) == {"o"}
 
@@ -170,8 +175,8 @@ class World:
 def turn(world: World) -> Answer:
     worker, held = world.worker, world.held
     worker.queues = LISTS
-    ends = [settle(held[row], Kind.OK, budget=BUDGET) for row in ("held", "j/1")]
-    ends.append(settle(held["run"], Kind.RETRY, delay_ms=HOUR_MS, budget=BUDGET))
+    ends = [settle(held[row], SettlementKind.OK, budget=BUDGET) for row in ("held", "j/1")]
+    ends.append(settle(held["run"], SettlementKind.RETRY, delay_ms=HOUR_MS, budget=BUDGET))
     kept = Renewal("kept", held["kept"].fence, HOUR_MS, started=True)
     return worker.turn(want=50, settles=tuple(ends), renewals=(kept,))
 
@@ -290,7 +295,7 @@ def work_off(redis: Redis) -> None:
             for row in redis.zrange(index, 0, -1):  # type: ignore[union-attr]
                 redis.zadd(index, {row: 1})
         claims = worker.turn(want=100).claims
-        worker.turn(settles=tuple(settle(claim, Kind.OK) for claim in claims))
+        worker.turn(settles=tuple(settle(claim, SettlementKind.OK) for claim in claims))
         if not claims and not redis.exists("lr:lease", "lr:delay", *LISTS):
             return
     raise AssertionError(f"there is always something left: {homes(redis)}")

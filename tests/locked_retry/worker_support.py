@@ -99,7 +99,7 @@ def locked(self, order, work_s=0.0, name=""):
 
 @control_command()
 def rebuild(state):
-    # what an error of another connection does to Celery's consumer: it is torn down and built anew
+    # what an error of another connection does to Celery's consumer: it is torn down and built again
     def fail():
         raise ConnectionError("made by the test")
 

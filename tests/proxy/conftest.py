@@ -13,8 +13,8 @@ from guarded_support import Front, Owner
 from proxy_support import Http, ProxyServer, TcpServer, echo, keep, running_server, running_toxiproxy
 from resp_support import MakeWire, Wire, running_redis
 
-from faults.command_api import CommandClient
-from faults.toxiproxy import ProxyState, ToxiproxyClient
+from taskchaos.faults.command_api import CommandClient
+from taskchaos.faults.toxiproxy import ProxyState, ToxiproxyClient
 
 TOXIPROXY = os.environ.get("CHAOS_TOXIPROXY", "")
 # The same tests, against the real one where there is one; differences.py says which of them it cannot pass.

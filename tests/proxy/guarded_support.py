@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from proxy_support import Http, ProxyServer, TcpServer, connect
 from waiting import until
 
-from faults.guarded import GuardedClient
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
+from taskchaos.faults.guarded import GuardedClient
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
 LOST_BEFORE, LOST_AFTER = "lost before it is executed", "lost after it is executed"
 

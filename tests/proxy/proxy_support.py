@@ -20,7 +20,7 @@ DEADLINE_S = 10.0
 
 @dataclass
 class ProxyServer:
-    """A running `python -m faults.proxy`."""
+    """A running `python -m taskchaos.faults.proxy`."""
 
     process: "subprocess.Popen[str]"
     host: str
@@ -29,7 +29,7 @@ class ProxyServer:
 
 @contextmanager
 def running_server(*arguments: str) -> Iterator[ProxyServer]:
-    command = [sys.executable, "-m", "faults.proxy", "--host", "127.0.0.1", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "taskchaos.faults.proxy", "--host", "127.0.0.1", "--port", "0", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from waiting import until
 
-from faults.command_api import CommandClient, RuleState
+from taskchaos.faults.command_api import CommandClient, RuleState
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from proxy_support import Http
 from resp_support import MakeWire, Wire, request
 
-from faults.command import OPERATION
-from faults.proxy.capture import KEPT, LONGEST_BYTES, SEARCHED_BYTES, Capture, wrong_with
+from taskchaos.faults.command import OPERATION
+from taskchaos.faults.proxy.redis.capture import KEPT, LONGEST_BYTES, SEARCHED_BYTES, Capture, wrong_with
 
 GOOD: dict[str, Any] = {"at": "before", "action": "reset"}
 

@@ -8,11 +8,12 @@ import pytest
 import redis
 from resp_support import Wire
 
-from faults.base import FaultError, Link
-from faults.command import CommandFault
-from faults.nemesis import Change, FaultState, Nemesis
-from faults.schedule import COMMAND_FAULTS, PlannedFault, Schedule
-from faults.toxiproxy import ToxiproxyClient
+from taskchaos.faults.base import FaultError, Link, On
+from taskchaos.faults.command import CommandFault
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.schedule import PlannedFault, Schedule, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.faults.toxiproxy import ToxiproxyClient
 
 LOST = (redis.ConnectionError, redis.TimeoutError, ConnectionResetError)
 
@@ -21,7 +22,7 @@ def link_of(wire: Wire) -> Link:
     return Link(wire.name, "127.0.0.1", wire.port, ToxiproxyClient(wire.api.host, wire.api.port))
 
 
-@pytest.mark.parametrize("kind", list(COMMAND_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.COMMAND))
 def test_life_cycle(wire: Wire, kind: str) -> None:
     parameters: dict[str, int | str] = {"command": "LPUSH, RPUSH", "key": "celery", "nth": 2}
     if kind.endswith("_late"):

@@ -8,7 +8,7 @@ import redis
 from resp_support import MakeWire, Wire
 from waiting import until
 
-from faults.toxiproxy import ToxiproxyError
+from taskchaos.faults.toxiproxy import ToxiproxyError
 
 
 def outcomes(client: "redis.Redis[Any]", count: int, *command: str) -> str:
@@ -121,7 +121,7 @@ class TestScope:
         for wire, rule in zip(wires, rules, strict=True):
             wire.api.remove_rule(wire.name, rule)
         wires[0].rule("before", "error", **members)
-        assert outcomes(one, 3, "GET", "k") == "..x", "a group that has been left by all counts anew"
+        assert outcomes(one, 3, "GET", "k") == "..x", "a group that has been left by all counts again"
 
 
 def test_the_first_rule_that_is_due_acts_and_all_count(wire: Wire) -> None:

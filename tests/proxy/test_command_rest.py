@@ -9,8 +9,8 @@ from proxy_support import Http
 from resp_support import Wire, request
 from waiting import until
 
-from faults.command_api import CommandClient
-from faults.toxiproxy import AlreadyExists, NotFound, ToxiproxyError
+from taskchaos.faults.command_api import CommandClient
+from taskchaos.faults.toxiproxy import AlreadyExists, NotFound, ToxiproxyError
 
 GOOD: dict[str, Any] = {"at": "before", "action": "reset"}
 

@@ -10,10 +10,10 @@ import pytest
 from guarded_support import Front, Owner, furnish, listens, streaming_server, twelve_clients, while_they_die
 from proxy_support import Http, TcpServer, connect, round_trip_s, running_server
 
-from faults.base import Link
-from faults.guarded import GuardedClient
-from faults.network import BlackHole, Latency
-from faults.toxiproxy import NotFound, Stream, ToxiproxyClient, ToxiproxyError, Unreachable
+from taskchaos.faults.base import Link
+from taskchaos.faults.guarded import GuardedClient
+from taskchaos.faults.network import BlackHole, Latency
+from taskchaos.faults.toxiproxy import NotFound, Stream, ToxiproxyClient, ToxiproxyError, Unreachable
 
 UP, DOWN = Stream.UPSTREAM, Stream.DOWNSTREAM
 

@@ -7,10 +7,10 @@ import pytest
 from guarded_support import LOST_AFTER, LOST_BEFORE, Front, Owner, closed, furnish
 from proxy_support import TcpServer, connect, round_trip_s
 
-from faults.base import Link
-from faults.guarded import GuardedClient
-from faults.network import BlackHole, Reset
-from faults.toxiproxy import AlreadyExists, NotFound, Stream, ToxiproxyClient, ToxiproxyError
+from taskchaos.faults.base import Link
+from taskchaos.faults.guarded import GuardedClient
+from taskchaos.faults.network import BlackHole, Reset
+from taskchaos.faults.toxiproxy import AlreadyExists, NotFound, Stream, ToxiproxyClient, ToxiproxyError
 
 UP, DOWN = Stream.UPSTREAM, Stream.DOWNSTREAM
 

@@ -12,7 +12,7 @@ from proxy_support import running_server
 from resp_support import Wire, request
 from waiting import until
 
-from faults.command_api import CommandClient
+from taskchaos.faults.command_api import CommandClient
 
 
 def entries(wire: Wire) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def test_a_reader_of_events_that_leaves_is_forgotten(wire: Wire) -> None:
 
 
 def test_a_rule_that_comes_in_the_middle_of_a_journaled_request(wire: Wire) -> None:
-    """While there is only a journal, the begin of a request is with the server before it is read whole."""
+    """While there is only a journal, the start of a request is with the server before it is read whole."""
     wire.api.keep_journal(wire.name)
     with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as sock:
         sock.sendall(b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*2\r\n$4\r\nINCR\r\n")

@@ -8,7 +8,7 @@ import pytest
 from proxy_support import Http, TcpServer, connect, die_with_reset, receive, running_server, silent
 from waiting import until
 
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
 
 class TestChainEdits:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from proxy_support import Http, TcpServer, connect, receive, receive_all, round_trip_s, silent
 
-from faults.proxy.toxics.slicer import cuts
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
+from taskchaos.faults.proxy.toxics.slicer import cuts
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
 LATE_S = 0.5
 GRAIN_S = 0.003

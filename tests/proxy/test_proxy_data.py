@@ -23,7 +23,7 @@ from proxy_support import (
 )
 from waiting import until
 
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
 MIB = 1 << 20
 

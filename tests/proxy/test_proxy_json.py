@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faults.proxy import gojson
-from faults.proxy.errors import ApiError
+from taskchaos.faults.proxy import gojson
+from taskchaos.faults.proxy.errors import ApiError
 
 # A busy machine is no defect of the code.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

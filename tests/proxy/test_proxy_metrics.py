@@ -9,9 +9,9 @@ import pytest
 from proxy_support import Http, TcpServer, connect, receive, running_server
 from waiting import until
 
-from faults.proxy.lag import TICK_S, LoopLag
-from faults.proxy.metrics import go_number
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
+from taskchaos.faults.proxy.lag import TICK_S, LoopLag
+from taskchaos.faults.proxy.metrics import go_number
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
 PROMHTTP = (
     "# HELP promhttp_metric_handler_errors_total Total number of internal errors encountered by the promhttp metric "

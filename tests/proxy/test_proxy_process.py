@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from proxy_support import Http, TcpServer, connect, round_trip_s, running_server
 
-from faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "faults.proxy", *arguments]
+    command = [sys.executable, "-m", "taskchaos.faults.proxy", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 

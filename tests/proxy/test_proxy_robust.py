@@ -30,7 +30,7 @@ from proxy_support import (
 )
 from waiting import until
 
-from faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
 
 # Nothing may hold up the API for longer. The server measures it itself (faults/proxy/lag.py), because only it can tell
 # its own doing from that of a busy machine; what a caller sees is held to it for most calls, and none may hang.

@@ -13,9 +13,9 @@ from proxy_support import (
     silent,
 )
 
-from faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyClient
 
-# How much later than asked for things may happen; earlier they never may, but for the timer's grain.
+# How much later than asked for things may happen; earlier they never may, except the timer's grain.
 LATE_S = 0.5
 GRAIN_S = 0.003
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from resp_support import request
 
-from faults.proxy import resp
-from faults.proxy.commands import inline_arguments
-from faults.proxy.resp import ReplyFramer, RequestFramer
+from taskchaos.faults.proxy.redis import framing as resp
+from taskchaos.faults.proxy.redis.commands import inline_arguments
+from taskchaos.faults.proxy.redis.framing import ReplyFramer, RequestFramer
 
 TOKENS = [
     b"*",

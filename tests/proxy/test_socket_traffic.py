@@ -16,16 +16,17 @@ from proxy_support import ProxyServer, running_server, running_toxiproxy
 from talking import talking
 from waiting import until
 
-from faults.base import Link, PingResult
-from faults.nemesis import Change, FaultState, Nemesis
-from faults.schedule import LINK_FAULTS, PlannedFault, Schedule
-from faults.toxiproxy import ToxiproxyClient
-from faults.traffic import Flow, Sight, Traffic
-from faults.watch import Watch
-from harness.errors import StackError
-from harness.stack import sockets
-from harness.stack.socket_traffic import SocketTraffic
-from harness.stack.sockets import Socket, connections
+from taskchaos.faults.base import Link, On, PingResult
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.schedule import PlannedFault, Schedule, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.faults.toxiproxy import ToxiproxyClient
+from taskchaos.faults.traffic import Flow, Sight, Traffic
+from taskchaos.faults.watch import Watch
+from taskchaos.harness.errors import StackError
+from taskchaos.harness.stack import sockets
+from taskchaos.harness.stack.containers.socket_traffic import SocketTraffic
+from taskchaos.harness.stack.sockets import Socket, connections
 
 pytestmark = pytest.mark.usefixtures("linux")
 TOXIPROXY = os.environ.get("CHAOS_TOXIPROXY", "")
@@ -123,7 +124,7 @@ def client_of(link: Link) -> redis.Redis:
     return redis.Redis(host=link.host, port=link.port, single_connection_client=True, socket_timeout=1)
 
 
-@pytest.mark.parametrize("kind", list(LINK_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.LINK))
 def test_the_traffic_of_the_role_proves_a_fault(link: Link, kind: str) -> None:
     with talking(link):
         changes = ran(link, kind)
@@ -131,7 +132,7 @@ def test_the_traffic_of_the_role_proves_a_fault(link: Link, kind: str) -> None:
     assert f" of {link.name}" in changes[1].evidence.seen
 
 
-@pytest.mark.parametrize("kind", list(LINK_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.LINK))
 def test_what_only_the_harness_meets_proves_nothing(link: Link, kind: str) -> None:
     changes = ran(link, kind)
     assert [change.state for change in changes] == [FaultState.INJECTED, FaultState.UNPROVEN, *HELD]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from proxy_support import ProxyServer, TcpServer, connect, keep, round_trip_s, running_server
 
-from faults.toxiproxy import (
+from taskchaos.faults.toxiproxy import (
     AlreadyExists,
     NotFound,
     ProxyState,

@@ -8,11 +8,11 @@ from proxy_support import Http
 from resp_support import Wire
 from waiting import until
 
-from faults.base import Link, PingResult
-from faults.command_api import Passed
-from faults.toxiproxy import Stream, ToxiproxyClient
-from faults.traffic import Flow, Met, ProxyTraffic, Sight, Traffic
-from faults.watch import Watch
+from taskchaos.faults.base import Link, PingResult
+from taskchaos.faults.command_api import Passed
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.faults.traffic import Flow, Met, ProxyTraffic, Sight, Traffic
+from taskchaos.faults.watch import Watch
 
 
 def link_of(wire: Wire) -> Link:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import report_samples as samples
 
-from harness import codec, events
-from harness.events import CasesCollected, Event, Problem, RunEnded, RunStarted
-from harness.result import CaseResult
-from harness.run import RunOptions
-from harness.shard import Shard, Share, deal
+from taskchaos.harness import codec
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import CasesCollected, Event, Problem, RunEnded, RunStarted
+from taskchaos.harness.record.result import CaseResult
+from taskchaos.harness.record.shard import Shard, Share, deal
+from taskchaos.harness.run.folder import RunOptions
 
 GOOD = tuple(c for c in samples.cases() if c.as_expected)
 SUBJECTS = ("locked_retry", "stock_best", "interview_inside", "stock_acks_late")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from plans import plan
 
-from harness import codec, events
-from harness.contract import PhaseName
-from harness.events import (
+from taskchaos.harness import codec
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.judge import story
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import (
     CaseJudged,
     CaseLeftOut,
     CasesCollected,
@@ -25,7 +28,7 @@ from harness.events import (
     StackReady,
     WorkerDied,
 )
-from harness.history import (
+from taskchaos.harness.record.history import (
     NEVER,
     UNFENCED,
     AttemptOutcome,
@@ -36,12 +39,29 @@ from harness.history import (
     Phase,
     SubmitOutcome,
 )
-from harness.manifest import seal_case, seal_run
-from harness.report import story
-from harness.report.run import collect
-from harness.report.wording import Standing, standing
-from harness.result import CaseDetail, CaseResult, Expectation, FaultSummary, ServerInfo, Trouble, WindowRow
-from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict, merge
+from taskchaos.harness.record.manifest import seal_case, seal_run
+from taskchaos.harness.record.result import (
+    CaseDetail,
+    CaseResult,
+    Expectation,
+    FaultSummary,
+    RunResult,
+    ServerInfo,
+    Trouble,
+    WindowRow,
+)
+from taskchaos.harness.record.verdict import (
+    OperationCounts,
+    Outcome,
+    Rule,
+    RuleResult,
+    Sample,
+    Throughput,
+    Verdict,
+    merge,
+)
+from taskchaos.harness.report.phrases import Assessment, standing
+from taskchaos.harness.report.run import collect
 
 MS = 1_000_000
 T0 = 5_000_000 * MS  # CLOCK_MONOTONIC when the first phase of a history begins
@@ -120,7 +140,7 @@ def case(
         scenario=scenario,
         subject=subject,
         seed=7,
-        expected=str(expectation),
+        expected=expectation,
         outcome=outcome,
         as_expected=not error and not assertion and expectation.met(outcome, failed),
         control=control,
@@ -165,7 +185,7 @@ STUCK = RuleResult(
     Outcome.FAIL,
     "stuck = 0",
     41,
-    "41 operations are still on the broker although every redelivery time-out has passed",
+    "41 operations are still on the broker although every redelivery timeout has passed",
     tuple(Sample(600 + i, "on the broker: unacked") for i in range(32)),
     found=41,
 )
@@ -281,7 +301,7 @@ def interrupted() -> list[Event]:
     return [*found[:third], RunEnded(at_ns=T0 + 12_300 * MS, wall_s=12.3, interrupted=True, status=2)]
 
 
-def by_standing() -> dict[Standing, CaseResult]:
+def by_standing() -> dict[Assessment, CaseResult]:
     """A case of every standing."""
     known = (*cases(), *collect(interrupted()).cases)
     return {standing(c): c for c in known}
@@ -507,3 +527,9 @@ def seal(out: Path, found: list[Event]) -> None:
             plan(subject=result.subject, **names).save(folder)
             seal_case(folder, FinalState())
     seal_run(out)
+
+
+def as_shown(result: RunResult) -> RunResult:
+    """As verdict.json has it: what a control may fail besides is not in the words for what is expected."""
+    cases = (replace(case, expected=Expectation.read(str(case.expected))) for case in result.cases)
+    return replace(result, cases=tuple(cases))

@@ -15,13 +15,14 @@ import report_samples as samples
 from click.testing import CliRunner, Result
 from merge_samples import GOOD, cut, hands, shard_folder, stream
 
-from harness import events, run
-from harness.cli import main
-from harness.events import CaseJudged, CaseLeftOut, CasesCollected, CaseStarted, Problem, RunStarted
-from harness.report import json_file
-from harness.report.run import NOT_JUDGED, NOT_STARTED
-from harness.result import Missing, RunResult
-from harness.shard import Shard
+from taskchaos.harness.cli import main
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import CaseJudged, CaseLeftOut, CasesCollected, CaseStarted, Problem, RunStarted
+from taskchaos.harness.record.result import Expectation, Missing, RunResult
+from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.report import json_file
+from taskchaos.harness.report.run import NOT_JUDGED, NOT_STARTED
+from taskchaos.harness.run import folder as run
 
 
 def merged(*places: Path, out: Path) -> tuple[Result, RunResult]:
@@ -62,7 +63,7 @@ def test_all_shards_are_the_whole_run(shards: list[Path], tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     assert (result.outcome, result.exit_code, result.incomplete) == ("pass", 0, ())
     assert sorted(_without_replay(result).cases, key=lambda c: c.id) == sorted(
-        (replace(c, replay="") for c in GOOD), key=lambda c: c.id
+        (replace(c, replay="", expected=Expectation.read(str(c.expected))) for c in GOOD), key=lambda c: c.id
     )
     assert (result.run, result.seed, result.shard, result.selection) == ("whole", 7, None, ())
     assert (result.started, result.wall_s) == ("2026-11-23T02:31:10+00:00", 13.0), "first to start, longest to take"

@@ -8,14 +8,14 @@ from dataclasses import replace
 import report_samples as samples
 from click.testing import CliRunner
 
-from harness.cli import main
-from harness.report.overall import again, run_again
-from harness.report.run import collect
-from harness.report.wording import surprises
-from harness.result import FailedTest
-from harness.run import RunOptions
-from harness.shard import Shard
-from harness.stack.options import Pool, WorkerStart
+from taskchaos.harness.case.stack_options import Pool, WorkerStart
+from taskchaos.harness.cli import main
+from taskchaos.harness.record.result import FailedTest
+from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.report.overall import again, run_again
+from taskchaos.harness.report.phrases import surprises
+from taskchaos.harness.report.run import collect
+from taskchaos.harness.run.folder import RunOptions
 
 
 def test_what_was_chosen_is_in_the_command() -> None:

@@ -17,11 +17,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import report_samples as samples
 
-from harness.errors import UsageError
-from harness.report import html, json_file, junit, markdown, write_all
-from harness.report.run import collect
-from harness.report.terminal import Terminal
-from harness.result import (
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.record.result import (
     Band,
     CaseDetail,
     FailedTest,
@@ -34,7 +31,10 @@ from harness.result import (
     Trouble,
     WindowRow,
 )
-from harness.verdict import Rule
+from taskchaos.harness.record.verdict import Rule
+from taskchaos.harness.report import html, json_file, junit, markdown, write_all
+from taskchaos.harness.report.run import collect
+from taskchaos.harness.report.terminal import Terminal
 
 TEXTS = {
     "control characters": "\x00\x07\x1b[2J\x1b]0;title\x07\r\n\t\x85\u2028end",

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import report_samples as samples
 
-from harness.report import charts, html, svg
-from harness.report.files import replace_text
-from harness.report.run import collect
-from harness.result import Band, CaseDetail, RunResult, Story, StoryLine, WindowRow
-from harness.verdict import Rule, RuleResult, Sample
+from taskchaos.harness.record.result import Band, CaseDetail, RunResult, Story, StoryLine, WindowRow
+from taskchaos.harness.record.verdict import Rule, RuleResult, Sample
+from taskchaos.harness.report import charts, html, svg
+from taskchaos.harness.report.atomic_write import replace_text
+from taskchaos.harness.report.run import collect
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
@@ -117,9 +117,7 @@ def test_charts_have_titles_descriptions_and_units(text: str) -> None:
 
 def test_hostile_names_and_notes_are_escaped(result: RunResult) -> None:
     rule = RuleResult(Rule.LOST, result.cases[2].rules[0].outcome, EVIL, 1, EVIL, (Sample(1, EVIL), Sample(None, EVIL)))
-    case = replace(
-        result.cases[2], id=EVIL, suite=EVIL, scenario=EVIL, subject=EVIL, expected=EVIL, replay=EVIL, rules=(rule,)
-    )
+    case = replace(result.cases[2], id=EVIL, suite=EVIL, scenario=EVIL, subject=EVIL, replay=EVIL, rules=(rule,))
     detail = CaseDetail(
         phases=(Band(EVIL, 0.0, 9.0),),
         faults=(Band(EVIL, 1.0, 2.0),),

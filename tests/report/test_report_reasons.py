@@ -13,13 +13,21 @@ from xml.etree import ElementTree as ET
 import pytest
 import report_samples as samples
 
-from harness import events
-from harness.errors import ExitCode
-from harness.events import CasesCollected, Event, NotCollected, Problem, RunEnded, RunStarted, ShardsMerged
-from harness.report import html, json_file, junit, markdown
-from harness.report.run import Collector, collect
-from harness.report.terminal import Terminal
-from harness.result import CaseResult, Missing, RunResult, Trouble
+from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import (
+    CasesCollected,
+    Event,
+    NotCollected,
+    Problem,
+    RunEnded,
+    RunStarted,
+    ShardsMerged,
+)
+from taskchaos.harness.record.result import CaseResult, Missing, RunResult, Trouble
+from taskchaos.harness.report import html, json_file, junit, markdown
+from taskchaos.harness.report.run import Collector, collect
+from taskchaos.harness.report.terminal import Terminal
 
 GOOD = samples.cases()[0]
 BY_ID = {c.id: c for c in samples.cases()}

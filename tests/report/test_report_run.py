@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 import report_samples as samples
 
-from harness import events
-from harness.errors import ExitCode
-from harness.events import (
+from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import (
     CaseJudged,
     CaseLeftOut,
     CasesCollected,
@@ -22,11 +22,19 @@ from harness.events import (
     RunEnded,
     RunStarted,
 )
-from harness.report import junit
-from harness.report.overall import counts_sentence
-from harness.report.run import NOT_JUDGED, NOT_STARTED, collect
-from harness.result import FailedTest, FaultSummary, LeftOut, RunProblem, RunResult, ServerInfo, Trouble
-from harness.verdict import Outcome, Throughput
+from taskchaos.harness.record.result import (
+    FailedTest,
+    FaultSummary,
+    LeftOut,
+    RunProblem,
+    RunResult,
+    ServerInfo,
+    Trouble,
+)
+from taskchaos.harness.record.verdict import Outcome, Throughput
+from taskchaos.harness.report import junit
+from taskchaos.harness.report.overall import counts_sentence
+from taskchaos.harness.report.run import NOT_JUDGED, NOT_STARTED, collect
 
 GOOD = tuple(c for c in samples.cases() if c.as_expected)
 

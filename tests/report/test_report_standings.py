@@ -10,28 +10,41 @@ from xml.etree import ElementTree as ET
 import pytest
 import report_samples as samples
 
-from harness.report import html, junit, markdown, wording
-from harness.report.paint import Paint
-from harness.report.run import collect
-from harness.report.terminal import Terminal
-from harness.report.wording import Standing
-from harness.result import CaseResult, RunResult, Trouble
-from harness.verdict import Outcome
+from taskchaos.harness.record.result import CaseResult, RunResult, Trouble
+from taskchaos.harness.record.verdict import Outcome
+from taskchaos.harness.report import html, junit, markdown
+from taskchaos.harness.report import phrases as wording
+from taskchaos.harness.report.ansi import Paint
+from taskchaos.harness.report.phrases import Assessment
+from taskchaos.harness.report.run import collect
+from taskchaos.harness.report.terminal import Terminal
 
 CASES = samples.by_standing()
 
 #: By standing: the cell, the phrase, the sentence, JUnit's tag and type.
 TABLE = {
-    Standing.FAILED: ("FAIL lost +1", "FAIL: lost, duplicate (", " but failed: lost, duplicate", "failure", "lost"),
-    Standing.MISSED: ("PASS (must fail)", "PASS (expected fail: lost)", "cannot see what", "failure", "control_passed"),
-    Standing.STACK: ("STACK ERROR", "stack error: valkey did", ", the stack failed: valkey did", "error", "stack"),
-    Standing.SUBJECT: ("SUBJECT ERROR", "subject error: pen", "the subject's own code failed: p", "error", "subject"),
-    Standing.SUITE: ("SUITE ERROR", "suite error: Name", "the test's own code failed: Name", "error", "suite"),
-    Standing.UNKNOWN: ("UNKNOWN", "unknown: faults: 0 of", "is neither proven nor refuted", "error", "unknown"),
-    Standing.INTERRUPTED: ("interrupted", "interrupted: was never", "interrupted, the case was never", "skipped", None),
-    Standing.TOLERATED: ("fail duplicate (allowed)", "(allowed: expected", "failed only what", "system-out", None),
-    Standing.CAUGHT: ("fail lost +1 (expected)", "as expected: fail: l", "as it must: lost, st", "system-out", None),
-    Standing.PASSED: ("pass", "pass", "passed worker_kill.", "system-out", None),
+    Assessment.FAILED: ("FAIL lost +1", "FAIL: lost, duplicate (", " but failed: lost, duplicate", "failure", "lost"),
+    Assessment.MISSED: (
+        "PASS (must fail)",
+        "PASS (expected fail: lost)",
+        "cannot see what",
+        "failure",
+        "control_passed",
+    ),
+    Assessment.STACK: ("STACK ERROR", "stack error: valkey did", ", the stack failed: valkey did", "error", "stack"),
+    Assessment.SUBJECT: ("SUBJECT ERROR", "subject error: pen", "the subject's own code failed: p", "error", "subject"),
+    Assessment.SUITE: ("SUITE ERROR", "suite error: Name", "the test's own code failed: Name", "error", "suite"),
+    Assessment.UNKNOWN: ("UNKNOWN", "unknown: faults: 0 of", "is neither proven nor refuted", "error", "unknown"),
+    Assessment.INTERRUPTED: (
+        "interrupted",
+        "interrupted: was never",
+        "interrupted, the case was never",
+        "skipped",
+        None,
+    ),
+    Assessment.TOLERATED: ("fail duplicate (allowed)", "(allowed: expected", "failed only what", "system-out", None),
+    Assessment.CAUGHT: ("fail lost +1 (expected)", "as expected: fail: l", "as it must: lost, st", "system-out", None),
+    Assessment.PASSED: ("pass", "pass", "passed worker_kill.", "system-out", None),
 }
 
 
@@ -39,18 +52,18 @@ def run_of(case: CaseResult) -> RunResult:
     return replace(collect(samples.judged(case)), cases=(case,))
 
 
-def case_of(standing: Standing) -> CaseResult:
-    if standing is Standing.FAILED:
+def case_of(standing: Assessment) -> CaseResult:
+    if standing is Assessment.FAILED:
         return next(c for c in samples.cases() if c.id == "worker_kill.tree.stock_best")
-    if standing is Standing.CAUGHT:
+    if standing is Assessment.CAUGHT:
         return next(c for c in samples.cases() if c.id == "worker_kill.tree.interview_inside")
-    if standing is Standing.PASSED:
+    if standing is Assessment.PASSED:
         return samples.cases()[0]
     return CASES[standing]
 
 
-@pytest.mark.parametrize("standing", Standing)
-def test_every_view_has_every_standing(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", Assessment)
+def test_every_view_has_every_standing(standing: Assessment) -> None:
     cell, phrase, sentence, tag, kind = TABLE[standing]
     case = case_of(standing)
     assert wording.standing(case) is standing
@@ -88,16 +101,16 @@ def test_every_view_has_every_standing(standing: Standing) -> None:
 def test_whose_trouble_it_was() -> None:
     told = {Trouble.STACK: "stack", Trouble.SUBJECT: "subject", Trouble.SUITE: "suite", Trouble.MISSING: "unknown"}
     told |= {Trouble.INTERRUPTED: "interrupted", Trouble.STANDSTILL: "stack"}
-    assert {t: wording.standing(replace(CASES[Standing.STACK], trouble=t)).value for t in Trouble} == told
-    assert not Standing.INTERRUPTED.surprise, "whoever ends a run knows that it did"
+    assert {t: wording.standing(replace(CASES[Assessment.STACK], trouble=t)).value for t in Trouble} == told
+    assert not Assessment.INTERRUPTED.surprise, "whoever ends a run knows that it did"
     for trouble in set(Trouble) - {Trouble.STACK, Trouble.STANDSTILL}:
-        case = replace(CASES[Standing.STACK], trouble=trouble)
+        case = replace(CASES[Assessment.STACK], trouble=trouble)
         text = " ".join((wording.explain(case), wording.outcome_phrase(case), wording.cell([case])[1]))
         assert "stack" not in text.lower(), "only the harness's own trouble is the stack's"
 
 
 def test_a_case_that_is_missing_says_so() -> None:
-    case = replace(CASES[Standing.STACK], trouble=Trouble.MISSING, error="was never started")
+    case = replace(CASES[Assessment.STACK], trouble=Trouble.MISSING, error="was never started")
     assert wording.explain(case) == "locked_retry has no verdict in redis_restart.lost_tail: the case was never started"
     assert wording.outcome_phrase(case) == "unknown: was never started"
     assert wording.below(case) == "The case was never started."
@@ -113,11 +126,11 @@ def test_a_case_that_is_missing_says_so() -> None:
 )
 def test_an_assertion_after_the_verdict(changes: dict[str, object], verdict: str) -> None:
     case = replace(samples.cases()[0], as_expected=False, assertion="assert 1 == 2", **changes)  # type: ignore[arg-type]
-    assert wording.standing(case) is Standing.FAILED
+    assert wording.standing(case) is Assessment.FAILED
     assert wording.explain(case) == (
         f"locked_retry in worker_kill.tree: {verdict} an assertion of the suite failed: assert 1 == 2"
     )
-    assert wording.cell([case]) == (Standing.FAILED, "FAIL assertion")
+    assert wording.cell([case]) == (Assessment.FAILED, "FAIL assertion")
 
 
 def test_an_assertion_after_a_failure_hides_neither() -> None:

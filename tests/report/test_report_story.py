@@ -8,8 +8,9 @@ import pytest
 import report_samples as samples
 from report_samples import MS, attempt, claim, deliver, effect, ns, submit
 
-from harness.contract import PhaseName
-from harness.history import (
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.judge import story
+from taskchaos.harness.record.history import (
     NEVER,
     AttemptOutcome,
     ClaimKind,
@@ -21,9 +22,8 @@ from harness.history import (
     Redrive,
     SubmitOutcome,
 )
-from harness.report import story
-from harness.result import Band, CaseDetail, Story, StoryLine, WindowRow
-from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict
+from taskchaos.harness.record.result import Band, CaseDetail, Story, StoryLine, WindowRow
+from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict
 
 WINDOWS = (WindowRow(0.0, 1.0, 5, 5, 5.0, 3.0, 9.0),)
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import report_samples as samples
 
-from harness import events
-from harness.contract import PhaseName
-from harness.errors import TaskchaosError
-from harness.events import Event, FaultChanged, NotCollected, PhaseEnded, Problem, RunEnded
-from harness.report.paint import Paint
-from harness.report.run import collect
-from harness.report.terminal import Terminal
-from harness.result import CaseResult
-from harness.verdict import Outcome, Rule, RuleResult
+from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.errors import TaskchaosError
+from taskchaos.harness.record import events
+from taskchaos.harness.record.events import Event, FaultChanged, NotCollected, PhaseEnded, Problem, RunEnded
+from taskchaos.harness.record.result import CaseResult
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
+from taskchaos.harness.report.ansi import Paint
+from taskchaos.harness.report.run import collect
+from taskchaos.harness.report.terminal import Terminal
 
 REPORT = Path("chaos-runs/20261123-0231-7/report.html")
 GOOD = tuple(c for c in samples.cases() if c.as_expected)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import report_samples as samples
 
-from harness.report import wording
-from harness.report.wording import Standing
-from harness.verdict import Outcome, Rule, RuleResult, Sample
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Sample
+from taskchaos.harness.report import phrases as wording
+from taskchaos.harness.report.phrases import Assessment
 
 BY_ID = {c.id: c for c in samples.cases()}
 
@@ -17,44 +17,44 @@ BY_ID = {c.id: c for c in samples.cases()}
 @pytest.mark.parametrize(
     ("name", "standing", "sentence"),
     [
-        ("worker_kill.tree.locked_retry", Standing.PASSED, "locked_retry passed worker_kill.tree"),
+        ("worker_kill.tree.locked_retry", Assessment.PASSED, "locked_retry passed worker_kill.tree"),
         (
             "worker_kill.tree.stock_best",
-            Standing.FAILED,
+            Assessment.FAILED,
             "stock_best was expected to pass worker_kill.tree but failed: lost, duplicate",
         ),
         (
             "worker_kill.tree.interview_inside",
-            Standing.CAUGHT,
+            Assessment.CAUGHT,
             "control interview_inside failed worker_kill.tree as it must: lost, stuck",
         ),
         (
             "partition.black_hole.interview_inside",
-            Standing.MISSED,
+            Assessment.MISSED,
             "control interview_inside passed partition.black_hole: the suite cannot see what it is for "
             "(expected fail: lost)",
         ),
         (
             "redis_restart.lost_tail.locked_retry",
-            Standing.STACK,
+            Assessment.STACK,
             "locked_retry has no verdict in redis_restart.lost_tail, the stack failed: "
             "valkey did not answer PING within 20 s after its restart",
         ),
         (
             "redis_restart.everysec.stock_best",
-            Standing.TOLERATED,
+            Assessment.TOLERATED,
             "stock_best failed only what redis_restart.everysec allows it to fail: duplicate",
         ),
     ],
 )
-def test_standing_and_sentence(name: str, standing: Standing, sentence: str) -> None:
+def test_standing_and_sentence(name: str, standing: Assessment, sentence: str) -> None:
     assert wording.standing(BY_ID[name]) is standing
     assert wording.explain(BY_ID[name]) == sentence
 
 
 def test_a_control_that_fails_otherwise_is_missed() -> None:
     control = replace(BY_ID["worker_kill.tree.interview_inside"], as_expected=False, failed_rules=(Rule.STUCK,))
-    assert wording.standing(control) is Standing.MISSED
+    assert wording.standing(control) is Assessment.MISSED
     assert wording.explain(control).endswith("but not lost, which it must fail")
     more = replace(control, failed_rules=(Rule.LOST, Rule.OVERLAP))
     assert wording.explain(more).endswith("more than expected (fail: lost)")
@@ -69,10 +69,10 @@ def test_a_subject_that_fails_what_it_may_not() -> None:
 
 def test_a_cell_shows_the_worst_of_its_scenarios() -> None:
     good, bad = BY_ID["worker_kill.tree.locked_retry"], BY_ID["worker_kill.tree.stock_best"]
-    assert wording.cell([good]) == (Standing.PASSED, "pass")
-    assert wording.cell([good, good]) == (Standing.PASSED, "pass 2/2")
-    assert wording.cell([good, bad]) == (Standing.FAILED, "FAIL lost +1 1/2")
-    assert wording.cell([BY_ID["worker_kill.tree.interview_inside"]]) == (Standing.CAUGHT, "fail lost +1 (expected)")
+    assert wording.cell([good]) == (Assessment.PASSED, "pass")
+    assert wording.cell([good, good]) == (Assessment.PASSED, "pass 2/2")
+    assert wording.cell([good, bad]) == (Assessment.FAILED, "FAIL lost +1 1/2")
+    assert wording.cell([BY_ID["worker_kill.tree.interview_inside"]]) == (Assessment.CAUGHT, "fail lost +1 (expected)")
 
 
 @pytest.mark.parametrize(

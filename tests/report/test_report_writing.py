@@ -12,10 +12,10 @@ import pytest
 import report_samples as samples
 from c_locale import C_LOCALE
 
-from harness.errors import TaskchaosError, UsageError
-from harness.events import Problem
-from harness.report import NotWrittenError, json_file, write_all
-from harness.report.files import replace_text
+from taskchaos.harness.errors import TaskchaosError, UsageError
+from taskchaos.harness.record.events import Problem
+from taskchaos.harness.report import NotWrittenError, json_file, write_all
+from taskchaos.harness.report.atomic_write import replace_text
 
 ROOT = Path(__file__).parents[2]
 VIEWS = ("verdict.json", "junit.xml", "summary.md", "report.html")
@@ -59,7 +59,7 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from harness.report import NotWrittenError, write_all
+from taskchaos.harness.report import NotWrittenError, write_all
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 try:
     write_all(Path(sys.argv[1]))
@@ -82,9 +82,9 @@ def test_a_disk_that_is_full_leaves_the_old_report_whole(tmp_path: Path) -> None
 SHOW = """
 import os, sys
 from pathlib import Path
-from harness import events
-from harness.report import write_all
-from harness.report.terminal import Terminal
+from taskchaos.harness.record import events
+from taskchaos.harness.report import write_all
+from taskchaos.harness.report.terminal import Terminal
 out = Path(sys.argv[1])
 terminal = Terminal(sys.stdout, width=100)
 for event in events.read(out / "events.jsonl"):

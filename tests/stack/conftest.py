@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack.local import LocalStack
-from harness.stack.options import StackOptions
-from harness.workload import LoadModel, Workload
+from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.workload import LoadModel, Workload
 
 
 @pytest.fixture

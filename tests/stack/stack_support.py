@@ -8,11 +8,11 @@ from pathlib import Path
 
 from course import Course
 
-from faults.base import Link
-from faults.nemesis import Change, Nemesis
-from faults.schedule import PlannedFault, Schedule
-from harness.ledger_tail import LedgerTail, ledger_tail
-from harness.stack.local import LocalStack
+from taskchaos.faults.base import Link
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.record.ledger_tail import LedgerTail, ledger_tail
+from taskchaos.harness.stack.local.stack import LocalStack
 
 
 def effects(tail: LedgerTail) -> set[int]:

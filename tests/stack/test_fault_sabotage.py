@@ -14,23 +14,23 @@ from stack_support import add_link, started
 from talking import talking
 from waiting import until
 
-from faults.base import Link
-from faults.nemesis import FaultState
-from faults.schedule import COMMAND_FAULTS, FAULTS, LINK_FAULTS, QUEUE_FAULTS, WORKER_FAULTS, PlannedFault
-from harness.stack.local import LocalStack
-from harness.stack.options import Pool, StackOptions
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.base import Link, On
+from taskchaos.faults.schedule import FAULTS, PlannedFault, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.case.stack_options import Pool, StackOptions
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
 
 PARAMETERS: dict[str, dict[str, int | str]] = {
     "latency": {"round_trip_ms": 20},
-    **{kind: {"command": "INCRBY", "key": "talk", "every": 3} for kind in COMMAND_FAULTS},
+    **{kind: {"command": "INCRBY", "key": "talk", "every": 3} for kind in faults_on(On.COMMAND)},
     "reply_late": {"command": "INCRBY", "delay_ms": 20},
     "request_late": {"command": "INCRBY", "delay_ms": 20},
 }
-ON_LINKS = [*LINK_FAULTS, *COMMAND_FAULTS]
-ON_WORKERS = list(WORKER_FAULTS)
+ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
+ON_WORKERS = faults_on(On.WORKER)
 #: A broken fault may keep the harness waiting for no longer than this, whatever it does.
 NO_LONGER_S = 20.0
 
@@ -125,4 +125,4 @@ def test_faults_of_workers(stack_of: MakeStack, name: str) -> None:
 def test_no_fault_is_left_out() -> None:
     """What is done to containers has its own in tests/docker, what is sent to the queue in test_poison_message.py."""
     needs_containers = {kind for kind in FAULTS if StackOptions().lacks(kind)}
-    assert {*ON_LINKS, *ON_WORKERS, *QUEUE_FAULTS} == FAULTS.keys() - needs_containers
+    assert {*ON_LINKS, *ON_WORKERS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers

@@ -13,15 +13,15 @@ from stack_support import add_link, ran, started
 from talking import talking
 from waiting import until
 
-from faults import nemesis
-from faults.base import Link, PingResult
-from faults.command_api import CommandClient
-from faults.nemesis import FaultState
-from faults.network import Latency, Refused
-from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, PlannedFault
-from harness.stack.local import LocalStack
-from harness.stack.options import StackOptions
-from harness.workload import LoadModel, Workload
+from taskchaos.faults import nemesis
+from taskchaos.faults.base import Link, On, PingResult
+from taskchaos.faults.command_api import CommandClient
+from taskchaos.faults.network import Latency, Refused
+from taskchaos.faults.schedule import PlannedFault, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -70,7 +70,7 @@ def fault(kind: str, link: Link, hold_s: float = 0.4, at_s: float = 0.0, **param
 # --- the traffic of the role ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(LINK_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.LINK))
 def test_what_only_the_harness_meets_proves_nothing(stack: LocalStack, link_of: MakeLink, kind: str) -> None:
     """A subject that talks to another Redis passes no longer: its link carries the harness's PINGs alone."""
     link = link_of()
@@ -82,7 +82,7 @@ def test_what_only_the_harness_meets_proves_nothing(stack: LocalStack, link_of: 
     assert course.said(UNPROVEN).startswith(("PING took", "PING met", "PING was", "connect was refused"))
 
 
-@pytest.mark.parametrize("kind", list(LINK_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.LINK))
 def test_an_idle_connection_is_only_met_by_what_cuts_it(stack: LocalStack, link_of: MakeLink, kind: str) -> None:
     link = link_of()
     with connected(link):
@@ -97,7 +97,7 @@ def test_an_idle_connection_is_only_met_by_what_cuts_it(stack: LocalStack, link_
         )
 
 
-@pytest.mark.parametrize("kind", list(LINK_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.LINK))
 def test_the_traffic_of_the_role_proves_it(stack: LocalStack, link_of: MakeLink, kind: str) -> None:
     link = link_of()
     with talking(link):
@@ -206,7 +206,7 @@ def test_a_fault_that_does_nothing_to_an_unused_link_is_not_excused(
 # --- at a command --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(COMMAND_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.COMMAND))
 def test_a_command_that_never_comes(stack: LocalStack, link_of: MakeLink, kind: str) -> None:
     link = link_of()
     with connected(link):

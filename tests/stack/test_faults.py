@@ -12,15 +12,16 @@ import redis as redis_py
 from talking import talking
 from waiting import until
 
-from faults.base import Evidence, FaultError, PingResult, Undo
-from faults.nemesis import Change, FaultState, Nemesis
-from faults.network import Latency, LinkFault
-from faults.process import KillTree, Pause, Restart
-from faults.schedule import COMMAND_FAULTS, LINK_FAULTS, WORKER_FAULTS, PlannedFault, Schedule
-from harness.stack.local import LocalStack
-from harness.stack.options import StackOptions
-from harness.stack.proc import alive
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.base import Evidence, FaultError, On, PingResult, Undo
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.network import Latency, LinkFault
+from taskchaos.faults.process import KillTree, Pause, Restart
+from taskchaos.faults.schedule import PlannedFault, Schedule, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.stack.procfs import alive
+from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -47,7 +48,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("kind", list(LINK_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.LINK))
 def test_a_link_fault_bites_and_heals(stack: LocalStack, kind: str) -> None:
     planned = PlannedFault(kind, "producer-1", parameters=PARAMETERS.get(kind, {}))
     fault = planned.make(stack.links, stack.workers)
@@ -97,7 +98,7 @@ AT_A_COMMAND: dict[str, tuple[dict[str, int | str], type[Exception] | None, bool
 }
 
 
-@pytest.mark.parametrize("kind", list(COMMAND_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.COMMAND))
 def test_a_command_fault_bites_once_and_heals(stack: LocalStack, kind: str) -> None:
     """The second INCR of a key is hit, and no other command."""
     parameters, met, executed = AT_A_COMMAND[kind]
@@ -130,7 +131,7 @@ def test_a_command_fault_bites_once_and_heals(stack: LocalStack, kind: str) -> N
     assert fault.verify_healed()
 
 
-@pytest.mark.parametrize("kind", list(WORKER_FAULTS))
+@pytest.mark.parametrize("kind", faults_on(On.WORKER))
 def test_a_worker_fault_bites_and_heals(stack: LocalStack, kind: str) -> None:
     worker = stack.workers["worker-2"]
     before = (worker.pid, *worker.children())

@@ -13,17 +13,18 @@ import pytest
 from stack_support import effects, tail_of
 from waiting import until
 
-from faults.base import PingResult
-from faults.toxiproxy import Stream
-from harness.errors import StackError, UsageError
-from harness.history import History
-from harness.history_io import read_ledger
-from harness.ledger import LEDGER
-from harness.stack import redis_server, spawn
-from harness.stack.local import LocalStack
-from harness.stack.options import Pool, WorkerStart
-from harness.stack.proc import alive, children_of
-from harness.stack.redis_server import RedisServer, find_binary
+from taskchaos.faults.base import PingResult
+from taskchaos.faults.toxiproxy import Stream
+from taskchaos.harness.case.stack_options import Pool, WorkerStart
+from taskchaos.harness.errors import StackError, UsageError
+from taskchaos.harness.judge.reader import read_ledger
+from taskchaos.harness.record.history import History
+from taskchaos.harness.record.layout import LEDGER
+from taskchaos.harness.stack import redis_server
+from taskchaos.harness.stack import zygote_client as spawn
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.stack.procfs import alive, children_of
+from taskchaos.harness.stack.redis_server import RedisServer, find_binary
 
 pytestmark = pytest.mark.usefixtures("linux")
 Prefilled = Callable[..., LocalStack]
@@ -211,7 +212,7 @@ def test_a_subject_that_breaks_in_the_worker_is_a_clear_error(tmp_path: Path, pr
     """It imports here and not there: the worker's log says why, and so does the error."""
     path = tmp_path / "breaks.py"
     path.write_text(
-        "import os\nfrom harness.subject import CelerySubject\n"
+        "import os\nfrom taskchaos.harness.subject import CelerySubject\n"
         "if os.environ.get('TASKCHAOS_OWNER'): raise RuntimeError('only in workers')\n"
         "class Breaks(CelerySubject):\n    name = 'breaks'\n"
     )

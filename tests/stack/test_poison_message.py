@@ -9,13 +9,14 @@ import pytest
 from course import Course
 from waiting import until
 
-from faults.base import QUEUE, FaultError
-from faults.message import POISONS, PoisonMessage
-from faults.nemesis import Change, FaultState, Nemesis
-from faults.schedule import PlannedFault, Schedule
-from harness.stack.local import LocalStack
-from harness.stack.options import StackOptions
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.base import QUEUE, FaultError
+from taskchaos.faults.message import POISONS, PoisonMessage
+from taskchaos.faults.nemesis import Change, Nemesis
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from faults.base import Ability, FaultError
-from faults.schedule import COMMAND_FAULTS, CONTAINER_FAULTS, FAULTS, SERVER_FAULTS, PlannedFault, Schedule
-from harness.listing import fault_rows, with_where
-from harness.profile import PROFILES
-from harness.run import RunOptions
-from harness.stack.options import Place, Pool, Proxy, StackOptions, WorkerStart
-from harness.suite import Chaos
-from harness.workload import Workload
+from taskchaos.faults.base import Ability, FaultError, On
+from taskchaos.faults.schedule import FAULTS, PlannedFault, Schedule, faults_on
+from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
+from taskchaos.harness.catalogue import fault_rows, with_where
+from taskchaos.harness.profile import PROFILES
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.workload import Workload
 
 LOCAL = StackOptions()
-COMPOSE = StackOptions(place=Place.COMPOSE)
-REAL = StackOptions(place=Place.COMPOSE, proxy=Proxy.TOXIPROXY)
-IN_CONTAINERS = {*CONTAINER_FAULTS, *SERVER_FAULTS}
+COMPOSE = StackOptions(place=StackKind.COMPOSE)
+REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
+IN_CONTAINERS = {*faults_on(On.CONTAINER), *faults_on(On.SERVER)}
 
 
 def test_what_each_stack_can_do() -> None:
@@ -32,7 +32,7 @@ def test_what_each_stack_can_do() -> None:
 def test_what_each_stack_lacks() -> None:
     assert {kind for kind in FAULTS if LOCAL.lacks(kind)} == IN_CONTAINERS
     assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == set()
-    assert {kind for kind in FAULTS if REAL.lacks(kind)} == set(COMMAND_FAULTS)
+    assert {kind for kind in FAULTS if REAL.lacks(kind)} == set(faults_on(On.COMMAND))
     assert "--proxy embedded" in REAL.lacks("reply_lost")
     assert "--stack compose" in LOCAL.lacks("disconnect")
     assert REAL.lacks("no_such_fault") == "", "whoever makes it says what is wrong"
@@ -72,7 +72,7 @@ def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
         stack="local",
         profile=next(iter(PROFILES)),
         target_tps=None,
-        proxy=Proxy.EMBEDDED,
+        proxy=ProxyKind.EMBEDDED,
         redis_server=None,
         pool=Pool.PREFORK,
         worker_start=WorkerStart.ZYGOTE,

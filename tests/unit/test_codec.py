@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.schedule import PlannedFault, Schedule
-from harness import codec, events
-from harness.case import Case
-from harness.contract import Claim, Contract, PhaseName, Slo
-from harness.history import FinalState
-from harness.result import Expectation
-from harness.run import RunOptions
-from harness.verdict import Rule
-from harness.workload import LoadModel, Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness import codec
+from taskchaos.harness.case.plan import Case
+from taskchaos.harness.contract import Claim, Contract, PhaseName, Slo
+from taskchaos.harness.record import events
+from taskchaos.harness.record.history import FinalState
+from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.record.verdict import Rule
+from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.workload import LoadModel, Workload
 
 CASE = Case(
     suite="worker_kill",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UsageError
-from harness.shard import Shard, Share, deal
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.record.shard import Shard, Share, deal
 
 SHARES = st.lists(
     st.builds(Share, id=st.text(max_size=3), cost_s=st.sampled_from([0.0, 4.0, 7.0, 12.0, 20.0]), alone=st.booleans()),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
-from harness.stack import engine
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.stack.containers import engine
 
 
 class _Answers(BaseHTTPRequestHandler):

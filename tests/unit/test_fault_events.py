@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from faults import base
-from faults.nemesis import Change, FaultState
-from faults.schedule import PlannedFault, Schedule
-from harness import conductor, events
-from harness.history import Hit
+from taskchaos.faults import base
+from taskchaos.faults.nemesis import Change
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.conduct import conductor
+from taskchaos.harness.record import events
+from taskchaos.harness.record.history import Hit
 
 
 def test_a_change_becomes_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from waiting import until
 
-from harness.errors import ExitCode, UsageError
-from harness.guard import Outcome, Say, guarded
+from taskchaos.harness.errors import ExitCode, UsageError
+from taskchaos.harness.run.guard import Outcome, Say, guarded
 
 
 def test_what_the_child_says_is_heard_in_order() -> None:
@@ -91,7 +91,7 @@ def test_a_grandchild_that_keeps_the_pipe_does_not_keep_the_guard() -> None:
 GUARD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from harness.guard import guarded
+from taskchaos.harness.run.guard import guarded
 
 def work(say):
     try:

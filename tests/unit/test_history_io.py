@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from plans import plan
 
-from faults.schedule import PlannedFault, Schedule
-from harness import events
-from harness.contract import PhaseName, Slo
-from harness.history import NEVER, FaultInterval, FinalState, History, Hit, Phase
-from harness.history_io import EVENTS, LEDGER, load, read_events
-from harness.ledger import Ledger
-from harness.stack.options import StackOptions
-from harness.workload import Workload
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.contract import PhaseName, Slo
+from taskchaos.harness.judge.reader import LEDGER, load, read_events
+from taskchaos.harness.record import events
+from taskchaos.harness.record.history import NEVER, FaultInterval, FinalState, History, Hit, Phase
+from taskchaos.harness.record.layout import EVENTS
+from taskchaos.harness.record.ledger import Ledger
+from taskchaos.harness.workload import Workload
 
 
 def _fault(at_ns: int, state: str, **more: object) -> events.FaultChanged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +24,15 @@ ALLOWED = {
 def _imports(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+            yield from ((node.lineno, _room(alias.name)) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.lineno, node.module.split(".")[0]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from ((node.lineno, _room(name)) for name in names)
+
+
+def _room(module: str) -> str:
+    """`harness` of taskchaos.harness.cli; else the top of its name."""
+    return module.removeprefix("taskchaos.").split(".")[0]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -41,21 +48,71 @@ def test_imports_point_down(room: str) -> None:
     assert wrong == []
 
 
-def test_importing_the_pytest_plugin_is_cheap() -> None:
-    """The plugin loads in every pytest of an environment: it may not drag the harness in."""
-    source = (ROOT / "harness" / "pytest_plugin.py").read_text()
-    tree = ast.parse(source)
-    top = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
-    names = {n.module.split(".")[0] if isinstance(n, ast.ImportFrom) and n.module else "" for n in top}
-    assert not names & {"harness", "faults", "celery", "redis"}
+#: The wings of a package, from below: each imports only those before it. Files beside the folders have a place too.
+WINGS = {
+    "locked_retry": (
+        {"backoff", "budget", "clock", "lease", "limits", "log", "options", "text"},
+        {"broker"},
+        {"worker"},
+        {"adapter"},
+        {"producer"},
+        {"operator"},
+        {"__init__", "__main__", "django", "fencing", "task"},
+    ),
+    "taskchaos.harness": (
+        {"__init__", "clock", "codec", "contract", "errors", "files", "profile", "subject_calls", "workload"},
+        {"record"},
+        {"subject"},
+        {"case"},
+        {"checker"},
+        {"judge"},
+        {"stack"},
+        {"conduct"},
+        {"report"},
+        {"run"},
+        {"pytest"},
+        {"cli", "catalogue", "scaffold", "start", "templates"},
+    ),
+    "taskchaos.faults.proxy": (
+        {"errors", "gojson", "lag", "options", "timers"},
+        {"toxics"},
+        {"tcp"},
+        {"redis"},
+        {"collection", "metrics", "proxy"},
+        {"api"},
+        {"__init__", "__main__", "server"},
+    ),
+}
+
+
+@pytest.mark.parametrize("package", WINGS)
+def test_wings_import_those_below(package: str) -> None:
+    floor = {name: number for number, names in enumerate(WINGS[package]) for name in names}
+    folder = ROOT.joinpath(*package.removeprefix("taskchaos.").split("."))
+    wrong = []
+    for path in sorted(folder.rglob("*.py")):
+        here = path.relative_to(folder).with_suffix("").parts[0]
+        assert here in floor, f"{path}: which floor is it on?"
+        for line, name in _modules(path):
+            if name.startswith(f"{package}."):
+                there = name.removeprefix(f"{package}.").split(".")[0]
+                if floor.get(there, floor["__init__"]) > floor[here]:
+                    wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert wrong == []
+
+
+def _modules(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 ROLES = """
 import sys
-import harness.stack.container, harness.ledger_tail
-from harness.stack.zygote import import_celery
+import taskchaos.harness.stack.containers.role, taskchaos.harness.record.ledger_tail
+from taskchaos.harness.stack.zygote import import_celery
 import_celery()
-tops = {name.partition(".")[0] for name in sys.modules}
+tops = {name.removeprefix("taskchaos.").partition(".")[0] for name in sys.modules}
 print(*sorted(tops & {"faults", "requests", "toxiproxy", "docker", "pytest"}))
 """
 
@@ -64,6 +121,18 @@ def test_roles_import_nothing_that_an_image_of_workers_has_not() -> None:
     """A worker's image has Celery and redis-py; and what a zygote imports costs each run its time."""
     done = subprocess.run([sys.executable, "-c", ROLES], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_what_is_installed_is_what_there_is() -> None:
+    """pyproject.toml names each package, because their folders are not where they are installed."""
+    rooms = [room for room in ROOMS if room != "locked_retry"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for room in rooms for path in (ROOT / room).rglob("__init__.py")}
+    assert set(settings["packages"]) == {".".join(("taskchaos", *folder.parts)) for folder in folders}
+    assert settings["package-dir"] == {f"taskchaos.{room}": room for room in rooms}
+    theirs = tomllib.loads((ROOT / "locked_retry" / "pyproject.toml").read_text())["tool"]["setuptools"]
+    wings = {path.parent.name for path in (ROOT / "locked_retry").glob("*/__init__.py")}
+    assert set(theirs["packages"]) == {"locked_retry", *(f"locked_retry.{wing}" for wing in wings)}
 
 
 def test_nothing_uses_stale_names_of_layout() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.result import CaseResult, Expectation, Trouble
-from harness.suite import load_was_late
-from harness.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
+from taskchaos.harness.pytest.chaos import load_was_late
+from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
+from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
 
 def _rule(rule: Rule, outcome: Outcome) -> RuleResult:
@@ -21,7 +21,7 @@ LATE = CaseResult(
     scenario="",
     subject="x",
     seed=1,
-    expected="pass",
+    expected=Expectation(),
     outcome=Outcome.UNKNOWN,
     as_expected=False,
     control=False,

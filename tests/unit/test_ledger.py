@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import alarm
-from harness.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, History, SubmitOutcome
-from harness.history_io import read_ledger
-from harness.ledger import SUFFIX, Ledger
-from harness.stack.container_worker import LIVES, PIDS
+from taskchaos.harness.judge.reader import read_ledger
+from taskchaos.harness.record import alarm
+from taskchaos.harness.record.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, History, SubmitOutcome
+from taskchaos.harness.record.layout import SUFFIX
+from taskchaos.harness.record.ledger import Ledger
+from taskchaos.harness.stack.containers.worker import LIVES, PIDS
 
 
 def read(folder: Path) -> History:

@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import FinalState, Redrive
-from harness.history_io import EVENTS, FINAL
-from harness.ledger import LEDGER
-from harness.manifest import (
-    MANIFEST,
-    DamagedError,
-    run_differences,
-    seal_case,
-    seal_run,
-    unseal_case,
-)
+from taskchaos.harness.record.history import FinalState, Redrive
+from taskchaos.harness.record.layout import EVENTS, FINAL, LEDGER, MANIFEST
+from taskchaos.harness.record.manifest import DamagedError, run_differences, seal_case, seal_run, unseal_case
 
 STATE = FinalState(reads=3, dead=frozenset({4}), results={4: 2}, redrive=Redrive(4, 9, True))
 FILES = {"plan.json": "{}\n", EVENTS: "one\ntwo\n", "undo.jsonl": "x\n", f"{LEDGER}/a.1.ledger": "E 1 2 3 4\n" * 3}

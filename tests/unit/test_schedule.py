@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.base import FaultError
-from faults.schedule import FAULTS, PlannedFault, Schedule
+from taskchaos.faults.base import FaultError
+from taskchaos.faults.schedule import FAULTS, PlannedFault, Schedule
 
 TARGETS = {"kill_tree": ["worker-1", "worker-2"], "refused": ["producer-1"]}
 

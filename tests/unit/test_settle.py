@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import settle
-from harness.clock import now_ns
-from harness.history import NEVER, AttemptOutcome, ClaimKind
-from harness.ledger import Ledger
-from harness.ledger_tail import LedgerTail
-from harness.settle import Settled, Settling
-from harness.stack.proc import alive
-from harness.subject import Pending
+from taskchaos.harness.clock import now_ns
+from taskchaos.harness.conduct import convergence as settle
+from taskchaos.harness.conduct.convergence import Convergence, Settled
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind
+from taskchaos.harness.record.ledger import Ledger
+from taskchaos.harness.record.ledger_tail import LedgerTail
+from taskchaos.harness.stack.procfs import alive
+from taskchaos.harness.subject import Pending
 
 
 class _Broker:
@@ -49,7 +49,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _wait(tail: LedgerTail, broker: _Broker, deadline_s: float = 5.0) -> Settled:
-    return Settling(broker, None, tail, OVERDUE_S).wait(deadline_s, lambda: None)  # type: ignore[arg-type]
+    return Convergence(broker, None, tail, OVERDUE_S).wait(deadline_s, lambda: None)  # type: ignore[arg-type]
 
 
 def test_it_takes_more_than_one_empty_poll(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_results_that_are_asked_for_are_waited_for_but_not_for_ever(
     monkeypatch.setattr(settle, "QUIET_RESULTS_S", 0.6)
     ledger, backend = _acknowledged(tmp_path), _Backend(from_look)
     ledger.effect(1, 1)
-    settling = Settling(_Broker(EMPTY), backend, LedgerTail(tmp_path, alive), OVERDUE_S, keep_results=True)  # type: ignore[arg-type]
+    settling = Convergence(_Broker(EMPTY), backend, LedgerTail(tmp_path, alive), OVERDUE_S, keep_results=True)  # type: ignore[arg-type]
     assert settling.wait(5.0, lambda: None).converged
     assert looks is None or from_look - backend._left == looks
 

@@ -7,8 +7,8 @@ import os
 import pytest
 from waiting import until
 
-from harness.stack.engine import owner_of
-from harness.stack.proc import alive
+from taskchaos.harness.stack.containers.engine import owner_of
+from taskchaos.harness.stack.procfs import alive
 
 pytestmark = pytest.mark.usefixtures("linux")
 

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.standstill import EVERY_S, LARGEST_STEP_S, LONGEST_GAP_S, Clocks, Standstill, StandstillError, disturbance
+from taskchaos.harness.conduct.standstill import (
+    EVERY_S,
+    LARGEST_STEP_S,
+    LONGEST_GAP_S,
+    Clocks,
+    Standstill,
+    StandstillError,
+    disturbance,
+)
 
 
 @pytest.mark.parametrize(

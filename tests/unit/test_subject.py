@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import Contract
-from harness.errors import UsageError
-from harness.result import Expectation
-from harness.subject import CelerySubject, Subject, conformance, dry_run, registered, resolve
-from harness.verdict import Outcome, Rule
+from taskchaos.harness.contract import Contract
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.record.verdict import Outcome, Rule
+from taskchaos.harness.subject import CelerySubject, Subject, conformance, dry_run, registered, resolve
 
 NAMES = [i.name for i in registered()]
 
@@ -37,9 +37,11 @@ def test_every_registered_subject_can_be_used(name: str) -> None:
 
 def test_a_subject_is_found_by_module_and_by_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("from harness.subject import CelerySubject\nclass Mine(CelerySubject):\n    name = 'mine'\n")
+    path.write_text(
+        "from taskchaos.harness.subject import CelerySubject\nclass Mine(CelerySubject):\n    name = 'mine'\n"
+    )
     assert resolve(f"{path}:Mine").name == "mine"
-    assert resolve("suites.subjects.stock:Defaults").name == "stock_defaults"
+    assert resolve("taskchaos.suites.subjects.stock:Defaults").name == "stock_defaults"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,9 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, source: str, message: str) ->
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("spec", ["nosuch", "no.such.module:X", "/no/such/file.py:X", "suites.subjects.stock:Nosuch"])
+@pytest.mark.parametrize(
+    "spec", ["nosuch", "no.such.module:X", "/no/such/file.py:X", "taskchaos.suites.subjects.stock:Nosuch"]
+)
 def test_what_is_not_there_is_said(spec: str) -> None:
     with pytest.raises(UsageError):
         resolve(spec)

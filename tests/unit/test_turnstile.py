@@ -6,14 +6,14 @@ import os
 import threading
 from pathlib import Path
 
-from harness.turnstile import turn
+from taskchaos.harness.conduct.slots import slot
 
 DEADLINE_S = 10.0
 
 
 def _enter(folder: Path, alone: bool, entered: threading.Event, leave: threading.Event) -> threading.Thread:
     def hold() -> None:
-        with turn(folder, alone=alone):
+        with slot(folder, alone=alone):
             entered.set()
             leave.wait(DEADLINE_S)
 
@@ -50,7 +50,7 @@ def test_a_case_can_prepare_beside_others_and_be_alone_for_a_part(tmp_path: Path
     reached, go_on = [threading.Event() for _ in range(3)], [threading.Event() for _ in range(3)]
 
     def prepare_and_measure() -> None:
-        with turn(tmp_path, alone=False) as place:
+        with slot(tmp_path, alone=False) as place:
             reached[0].set()
             go_on[0].wait(DEADLINE_S)
             with place.alone():
@@ -87,7 +87,7 @@ def test_a_killed_process_gives_its_place_back(tmp_path: Path) -> None:
     ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with turn(tmp_path, alone=True):
+        with slot(tmp_path, alone=True):
             os.write(ready_write, b"1")
             threading.Event().wait()
     os.read(ready_read, 1)

@@ -17,7 +17,7 @@ import click
 import pytest
 import yaml
 
-from harness.cli import main, suite_names
+from taskchaos.harness.cli import main, suite_names
 
 ROOT = Path(__file__).parents[2]
 NIGHTLY = ROOT / ".github" / "workflows" / "nightly.yml"

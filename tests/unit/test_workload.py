@@ -9,19 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import UNFENCED, AttemptOutcome, History
-from harness.history_io import read_ledger
-from harness.ledger import Ledger
-from harness.workload import (
-    Body,
-    LoadModel,
-    Operation,
-    PermanentError,
-    TransientError,
-    Workload,
-    operation_number,
-    pardon,
-)
+from taskchaos.harness.judge.reader import read_ledger
+from taskchaos.harness.record.history import UNFENCED, AttemptOutcome, History
+from taskchaos.harness.record.ledger import Ledger
+from taskchaos.harness.stack.body import Body, pardon
+from taskchaos.harness.workload import LoadModel, Operation, PermanentError, TransientError, Workload, operation_number
 
 
 def test_an_open_load_has_even_due_times_and_whole_numbers() -> None:

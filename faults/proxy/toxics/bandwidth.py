@@ -7,7 +7,7 @@ is a line that stands still until the toxic is changed or removed.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .base import TIMER_SLACK_S, Chunk, Host, Outlet, QueueStage, monotonic, register
+from taskchaos.faults.proxy.toxics.base import TIMER_SLACK_S, Chunk, Host, Outlet, QueueStage, monotonic, register
 
 PIECE_MS = 100
 

@@ -7,7 +7,7 @@ The stage is serial, so jitter cannot reorder. The delay counts from the arrival
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .base import TIMER_SLACK_S, Chunk, Host, Outlet, QueueStage, monotonic, register
+from taskchaos.faults.proxy.toxics.base import TIMER_SLACK_S, Chunk, Host, Outlet, QueueStage, monotonic, register
 
 
 @dataclass(frozen=True, slots=True)

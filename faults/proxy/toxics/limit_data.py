@@ -8,7 +8,7 @@ is counted per connection and survives updates; a limit lowered below it closes 
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Chunk, Host, Outlet, Stage, register
+from taskchaos.faults.proxy.toxics.base import Chunk, Host, Outlet, Stage, register
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """noop: passes everything on. What a connection gets on which a toxic's dice did not fall."""
 
-from .base import Stage, register
+from taskchaos.faults.proxy.toxics.base import Stage, register
 
 
 @register("noop", "NoopToxic")

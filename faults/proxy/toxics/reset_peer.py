@@ -7,7 +7,7 @@ added, resets only while the toxic is there, and never makes the API wait for th
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Chunk, Host, Outlet, Stage, monotonic, register
+from taskchaos.faults.proxy.toxics.base import Chunk, Host, Outlet, Stage, monotonic, register
 
 
 @dataclass(frozen=True, slots=True)

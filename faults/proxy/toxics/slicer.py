@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from .base import TIMER_SLACK_S, Chunk, Host, Outlet, QueueStage, monotonic, register
+from taskchaos.faults.proxy.toxics.base import TIMER_SLACK_S, Chunk, Host, Outlet, QueueStage, monotonic, register
 
 
 @dataclass(frozen=True, slots=True)

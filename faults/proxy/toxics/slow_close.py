@@ -1,12 +1,12 @@
 """slow_close: data passes at once, the close waits `delay` ms after its source has closed.
 
-An update starts the wait anew, removal ends it.
+An update starts the wait again, removal ends it.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Chunk, Host, Outlet, Stage, register
+from taskchaos.faults.proxy.toxics.base import Chunk, Host, Outlet, Stage, register
 
 
 @dataclass(frozen=True, slots=True)

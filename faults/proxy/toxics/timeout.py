@@ -6,7 +6,7 @@ Timeout 0 never closes: a black hole. Removal closes, because bytes are missing 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .base import TIMER_SLACK_S, Chunk, Host, Outlet, Stage, monotonic, register
+from taskchaos.faults.proxy.toxics.base import TIMER_SLACK_S, Chunk, Host, Outlet, Stage, monotonic, register
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""Expectations name suites and scenarios; one that names none would silently mean "expected to pass"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.subject import Subject
+
+#: How like a shipped suite's name another has to be to be taken for a misspelt one.
+_LIKENESS = 0.8
+
+
+def check_expectations(subject: Subject, whole: Mapping[str, frozenset[str]], shipped: frozenset[str]) -> None:
+    """Raise UsageError when the subject's expectations have a key that matches no scenario.
+
+    whole: the scenarios of every suite that was collected as a whole. shipped: the suites that come with taskchaos;
+    keys of other suites are left alone unless they are close to the name of one, since they may belong elsewhere.
+    """
+    keys = getattr(subject, "expectations", {})
+    if problem := next(_problems(keys, whole, shipped), ""):
+        raise UsageError(f"subject {subject.name}: expectations {problem}")
+
+
+def _problems(
+    keys: Mapping[str, object], whole: Mapping[str, frozenset[str]], shipped: frozenset[str]
+) -> Iterator[str]:
+    for key in keys:
+        suite, dot, scenario = str(key).partition(".")
+        if suite in whole:
+            if dot and scenario not in whole[suite]:
+                close = get_close_matches(scenario, whole[suite], 1)
+                meant = (
+                    f"; did you mean {suite}.{close[0]}?" if close else f": it has {', '.join(sorted(whole[suite]))}"
+                )
+                yield f"name {key!r}, which is no scenario of {suite}{meant}"
+        elif suite not in shipped and (close := get_close_matches(suite, shipped, 1, _LIKENESS)):
+            yield f"name {key!r}, and there is no suite {suite}; did you mean {close[0]}?"

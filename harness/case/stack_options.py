@@ -1,0 +1,80 @@
+"""What may be chosen about a stack, and what it can do then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from taskchaos.faults.base import Ability
+from taskchaos.faults.schedule import FAULTS
+from taskchaos.harness.subject import Settings
+
+
+class Pool(StrEnum):
+    """Celery pools a worker may run."""
+
+    PREFORK = "prefork"
+    THREADS = "threads"
+    SOLO = "solo"
+
+
+class WorkerStart(StrEnum):
+    """How a worker process comes to be."""
+
+    ZYGOTE = "zygote"
+    COMMAND_LINE = "cli"
+
+
+class StackKind(StrEnum):
+    """Where a stack runs: processes on loopback, or containers."""
+
+    LOCAL = "local"
+    COMPOSE = "compose"
+
+
+class ProxyKind(StrEnum):
+    """Which proxy the links go through: our own, which knows Redis commands, or the real Toxiproxy."""
+
+    EMBEDDED = "embedded"
+    TOXIPROXY = "toxiproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What may be chosen about a stack.
+
+    distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
+    redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
+    """
+
+    place: StackKind = StackKind.LOCAL
+    proxy: ProxyKind = ProxyKind.EMBEDDED
+
+    workers: int = 2
+    producers: int = 1
+    pool: Pool = Pool.PREFORK
+    worker_start: WorkerStart = WorkerStart.ZYGOTE
+    redis_binary: str | None = None
+    settings: Settings = Settings()
+    distance_ms: int = 0
+    redis_disk_mb: int = 0
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What faults may need, and this stack has."""
+        commands = {Ability.COMMANDS} if self.proxy is ProxyKind.EMBEDDED else set()
+        return frozenset(commands | ({Ability.CONTAINERS} if self.place is StackKind.COMPOSE else set()))
+
+    def lacks(self, kind: str) -> str:
+        """Why a fault of this kind does not work on this stack; "" when it does."""
+        return "; ".join(sorted(FAULTS[kind].needs - self.abilities)) if kind in FAULTS else ""
+
+
+def roles(kind: str, count: int) -> tuple[str, ...]:
+    """The names of so many producers or workers."""
+    return tuple(f"{kind}-{n}" for n in range(1, count + 1))
+
+
+def with_settings(options: StackOptions, **changes: object) -> StackOptions:
+    """The options with some of the subject settings changed."""
+    return replace(options, settings=replace(options.settings, **changes))  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""What there is: subjects, suites and faults, for the commands of these names."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from taskchaos.faults.schedule import FAULTS
+from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.subject import registered, resolve
+
+#: The stacks there are, by the names that `taskchaos faults --json` has for them.
+STACKS = {
+    "local": StackOptions(),
+    "compose": StackOptions(place=StackKind.COMPOSE),
+    "compose_toxiproxy": StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY),
+}
+
+
+def subject_rows() -> list[dict[str, Any]]:
+    """Name, where it is, what it claims and what it is; one that cannot be loaded says why."""
+    rows = []
+    for info in registered():
+        try:
+            subject = resolve(info.name)
+        except UsageError as error:
+            rows.append({"subject": info.name, "is": f"cannot be used: {error}", "spec": info.spec, "claims": []})
+            continue
+        doc = (type(subject).__doc__ or "").strip().splitlines()
+        claims = sorted(c.value for c in subject.contract.claims)
+        rows.append({"subject": info.name, "is": doc[0] if doc else "", "spec": info.spec, "claims": claims})
+    return rows
+
+
+def suite_rows(folder: Path) -> list[dict[str, Any]]:
+    """Name, first line of the docstring and scenarios of each suite, read without importing it."""
+    rows = []
+    for path in sorted(folder.glob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        scenarios = [
+            n.name.removeprefix("test_")
+            for n in tree.body
+            if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
+        ]
+        doc = (ast.get_docstring(tree) or "").splitlines()
+        rows.append({"suite": path.stem.removeprefix("test_"), "does": doc[0] if doc else "", "scenarios": scenarios})
+    return rows
+
+
+def fault_rows() -> list[dict[str, Any]]:
+    """Name and summary of each fault, and for each stack True or why it does not work there."""
+    return [
+        {
+            "fault": kind,
+            "does": fault.summary,
+            **{name: options.lacks(kind) or True for name, options in STACKS.items()},
+        }
+        for kind, fault in FAULTS.items()
+    ]
+
+
+def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same for people: of the stacks only those where a fault does not work, once for each reason."""
+    found = []
+    for row in rows:
+        reasons = dict.fromkeys(str(row[name]) for name in STACKS if row[name] is not True)
+        where = f"({'; '.join(reasons)})" if reasons else ""
+        found.append({"fault": row["fault"], "does": row["does"], "where": where})
+    return found

@@ -1,0 +1,1 @@
+"""From a case's folder to its verdict, and the stories of the tasks that it names."""

@@ -1,0 +1,207 @@
+"""The fixture `chaos`: runs and judges the case of a test, and says in pytest what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from taskchaos.faults.schedule import Schedule
+from taskchaos.harness.case.plan import Case
+from taskchaos.harness.case.stack_options import Pool, with_settings
+from taskchaos.harness.conduct.conductor import conduct
+from taskchaos.harness.conduct.slots import slot
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.profile import Profile
+from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, Unexpected
+from taskchaos.harness.pytest.selection import nodeid_of, scenario_of, suite_of
+from taskchaos.harness.record.layout import CASES
+from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
+from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
+from taskchaos.harness.run import folder as run
+from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.subject import Commands, Subject, registered, resolve
+from taskchaos.harness.workload import LoadModel, Workload
+
+#: Stock Celery at its best: what it fails in the same scenario is said beside a user's own failure.
+BASELINE = "stock_best"
+#: Visibility timeout for suites that take no message away from a worker.
+UNDISTURBED_S = 30
+
+
+class Chaos:
+    """Runs the case of one test."""
+
+    def __init__(self, options: RunOptions, item: pytest.Item, spec: str) -> None:
+        self._options = options
+        self._item = item
+        self._spec = spec
+        self._subject = resolve(spec)
+        self.suite = suite_of(item)
+        self.scenario = scenario_of(item)
+        self.called = False
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, for schedules that are drawn."""
+        return self._options.seed
+
+    @property
+    def profile(self) -> Profile:
+        """The scale of the run: how long its phases are, and how much it sends."""
+        return self._options.scale
+
+    @property
+    def commands(self) -> Commands:
+        """The Redis commands that the subject's steps are made of, for command faults."""
+        return self._subject.commands
+
+    @property
+    def pool(self) -> Pool:
+        """The Celery pool that the workers run."""
+        return self._options.pool
+
+    @property
+    def slots(self) -> int:
+        """How many tasks the workers run at the same time, unless the test asks for another stack."""
+        stack = self._options.stack_options
+        return stack.workers * (1 if stack.pool is Pool.SOLO else stack.settings.concurrency)
+
+    @property
+    def target_tps(self) -> float:
+        """The throughput to keep, in tasks per second."""
+        return self._options.target_tps or self._options.scale.target_tps
+
+    def does_not_apply(self, reason: str) -> NoReturn:
+        """Leave this case out: not run, no finding, and said so in every report."""
+        pytest.skip(reason)
+
+    def __call__(
+        self,
+        workload: Workload,
+        schedule: Schedule = Schedule(),  # noqa: B008 (immutable)
+        *,
+        slo: Slo | None = None,
+        visibility_timeout_s: int | None = None,
+        workers: int | None = None,
+        concurrency: int | None = None,
+        distance_ms: int = 0,
+        redis_disk_mb: int = 0,
+        keep_results: bool = False,
+    ) -> CaseResult:
+        """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
+
+        visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
+        default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
+        processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
+        is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
+        keep_results: whether subjects are asked to keep results, and rule `results` is judged.
+        """
+        if self.called:
+            raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
+        for kind in {fault.kind for fault in schedule.faults}:
+            if lacking := self._options.stack_options.lacks(kind):
+                self.does_not_apply(f"{kind} {lacking}")
+        scale = self._options.scale
+        changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
+        changed = {name: value for name, value in changes.items() if value is not None}
+        stack = with_settings(self._options.stack_options, **changed, keep_results=keep_results)
+        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb)
+        subject = self._subject
+        case = Case(
+            suite=self.suite,
+            scenario=self.scenario,
+            subject=self._spec,
+            subject_name=subject.name,
+            seed=self._options.seed,
+            workload=workload,
+            contract=subject.contract,
+            longest_wait_s=float(subject.longest_wait_s),
+            schedule=schedule,
+            slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
+            expectation=subject.expectation(self.suite, self.scenario),
+            baseline=baseline_of(subject, self.suite, self.scenario),
+            stack=stack,
+            drain_deadline_s=scale.drain_deadline_s,
+            nodeid=nodeid_of(self._item),
+        )
+        if self._options.replay:
+            case = planned_before(case, Case.load(Path(self._options.replay)))
+        if (self._options.folder / CASES / case.id).exists():
+            raise RuntimeError(f"{case.id} was run already in this run: what it came to stands")
+        self.called = True
+        result = self._conduct(case, alone=self._item.get_closest_marker("chaos_alone") is not None)
+        late = case.workload.model is LoadModel.OPEN and load_was_late(result)
+        missed = case.expectation.missed(result.outcome, frozenset(result.failed_rules))
+        slept = result.trouble is Trouble.STANDSTILL
+        if late or missed or slept or (result.repairs and not result.as_expected):
+            # The machine was too busy to offer the load or slept, a control's defect met no chance to show, or the
+            # proxy had to be restarted, which nobody planned: no finding about the subject. Once more, alone.
+            folder = self._options.folder / CASES / case.id
+            folder.rename(folder.with_name(f"{case.id}~1"))
+            result = self._conduct(case, alone=True, tries=2)
+        self._item.user_properties.append((OUTCOME, _pytest_outcome(result)))
+        _raise_unless_expected(result)
+        return result
+
+    def _conduct(self, case: Case, *, alone: bool, tries: int = 1) -> CaseResult:
+        """Run the case. Of a drained one only the drain has to be alone: filling queues can go on side by side."""
+        run_log = run.open_run(self._options)
+        in_part = alone and case.workload.model is LoadModel.PREFILL and tries == 1
+        with slot(self._options.folder, alone=alone and not in_part) as place:
+            folder = self._options.folder / CASES / case.id
+            return conduct(case, folder, run_log, tries=tries, place=place if in_part else None)
+
+
+def load_was_late(result: CaseResult) -> bool:
+    """Whether nothing but a late load generator keeps the case from being decided."""
+    unknown = {r.rule for r in result.rules if r.outcome is Outcome.UNKNOWN}
+    late, dropped = result.operations.late_sends, result.operations.dropped_sends
+    allowed = SLO_RULES | {Rule.EVIDENCE} if dropped else SLO_RULES  # what was dropped is missing from the evidence too
+    return result.outcome is Outcome.UNKNOWN and not result.trouble and bool(late or dropped) and unknown <= allowed
+
+
+def baseline_of(subject: Subject, suite: str, scenario: str) -> Expectation:
+    """What stock Celery at its best is known to fail in this scenario; nothing for the subjects that ship."""
+    if BASELINE not in {info.name for info in registered()} or subject.name in run.DEFAULT_SUBJECTS:
+        return Expectation()
+    return resolve(BASELINE).expectation(suite, scenario)
+
+
+def planned_before(case: Case, stored: Case) -> Case:
+    """The stored plan, of the subject that is given now if that is another one."""
+    if case.subject_name == stored.subject_name:
+        return replace(stored, subject=case.subject, nodeid=case.nodeid)
+    return replace(
+        stored,
+        subject=case.subject,
+        subject_name=case.subject_name,
+        contract=case.contract,
+        longest_wait_s=case.longest_wait_s,
+        expectation=case.expectation,
+        baseline=case.baseline,
+        nodeid=case.nodeid,
+    )
+
+
+def _pytest_outcome(result: CaseResult) -> str:
+    if result.trouble:
+        return result.trouble.value
+    if result.outcome is Outcome.UNKNOWN:
+        return "inconclusive"
+    return "control" if result.control and result.as_expected else "verdict"
+
+
+def _raise_unless_expected(result: CaseResult) -> None:
+    if result.as_expected:
+        return
+    if result.trouble:
+        raise NoVerdict(f"{result.id}: {result.error}\nagain: {result.replay}")
+    reasons = [f"{r.rule}: {r.expression}, observed {r.observed}: {r.reason}" for r in result.rules]
+    shown = "\n".join(line for line, r in zip(reasons, result.rules, strict=True) if r.outcome is result.outcome)
+    text = f"{result.id}: expected {result.expected}, found {result.outcome}\n{shown}\nagain: {result.replay}"
+    if result.outcome is Outcome.UNKNOWN:
+        raise Inconclusive(text)
+    raise Unexpected(text)

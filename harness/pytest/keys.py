@@ -1,0 +1,35 @@
+"""What the plugin, the selection and the record of a session share, and no more: other people's sessions import it."""
+
+from __future__ import annotations
+
+import pytest
+
+OUTCOME = "taskchaos_outcome"
+#: The attribute of a report that carries what the controller has to know; plain values, for xdist sends them on.
+NOTE = "taskchaos"
+
+
+def is_case(item: pytest.Item) -> bool:
+    """Whether a test runs a case."""
+    return isinstance(item, pytest.Function) and wants_case(item)
+
+
+def wants_case(test: pytest.Metafunc | pytest.Function) -> bool:
+    """Whether a test function asks for what only a case has."""
+    return {"chaos", "chaos_subject"} <= set(test.fixturenames)
+
+
+class Inconclusive(Exception):
+    """The case could not be decided: evidence is missing."""
+
+
+class Unexpected(AssertionError):
+    """The verdict is not the expected one."""
+
+
+class NoVerdict(Exception):
+    """The case has no verdict: the stack failed, or the subject's own code did."""
+
+
+class NeverCalled(Exception):
+    """The test asked for `chaos` and did not call it: the case that was planned did not run."""

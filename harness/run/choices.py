@@ -1,0 +1,142 @@
+"""What a user chose for a run, from `taskchaos run` or from pytest's command line, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.profile import PROFILES
+from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.run import folder as run
+from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.stack.redis_server import find_binary
+from taskchaos.harness.subject import absolute_spec, name_for
+
+#: The proxy that each stack has unless told otherwise.
+DEFAULT_PROXY = {StackKind.LOCAL: ProxyKind.EMBEDDED, StackKind.COMPOSE: ProxyKind.TOXIPROXY}
+#: More tasks per second than any machine does: a larger target is a typing error.
+HIGHEST_TPS = 1e6
+
+
+def choice(kind: Any, value: str, option: str) -> Any:
+    """A member of an enum from an option's text. Raises UsageError naming the choices."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{option} {value}: choose from {', '.join(m.value for m in kind)}") from None
+
+
+def make_options(
+    *,
+    out: str | None,
+    subjects: Sequence[str],
+    seed: int,
+    stack: str,
+    profile: str,
+    target_tps: float | None,
+    proxy: str | None,
+    redis_server: str | None,
+    pool: str,
+    worker_start: str,
+    parallel: int,
+    replay: str | None,
+    keyword: str | None = None,
+    shard: str | None = None,
+    suites: Sequence[str] = (),
+) -> RunOptions:
+    """The options of a run from what a person gave, checked before anything starts. Raises UsageError."""
+    place = choice(StackKind, stack, "--stack")
+    through = choice(ProxyKind, proxy, "--proxy") if proxy else DEFAULT_PROXY[place]
+    if profile not in PROFILES:
+        raise UsageError(f"--profile {profile}: choose from {', '.join(PROFILES)}")
+    if target_tps is not None and not 0 < target_tps <= HIGHEST_TPS:
+        bound = "above 0" if not math.isfinite(target_tps) or target_tps <= 0 else f"at most {HIGHEST_TPS:,.0f}"
+        raise UsageError(f"--target-tps {target_tps:g}: has to be {bound}")
+    if keyword:
+        check_keyword(keyword)
+    part = Shard.parse(shard) if shard else None
+    check_place(place, through, redis_server)
+    specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
+    check_names(specs)
+    return RunOptions(
+        out=str(run.fresh_folder(out, seed)),
+        subjects=specs or run.DEFAULT_SUBJECTS,
+        seed=seed,
+        stack=stack,
+        profile=profile,
+        target_tps=target_tps,
+        proxy=through,
+        redis_server=os.path.abspath(redis_server) if redis_server else None,
+        pool=choice(Pool, pool, "--pool"),
+        worker_start=choice(WorkerStart, worker_start, "--worker-start"),
+        parallel=parallel,
+        replay=replay,
+        keyword=keyword or None,
+        shard=part,
+        suites=tuple(suites),
+    )
+
+
+def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) -> None:
+    """See that the stack can be started here; build the images that it needs. Raises UsageError."""
+    if place is StackKind.LOCAL:
+        if proxy is ProxyKind.TOXIPROXY:
+            raise UsageError("--proxy toxiproxy: the real one runs in a container; use --stack compose with it")
+        find_binary(redis_server)
+        return
+    if redis_server:
+        raise UsageError("--redis-server is for --stack local; with compose, set CHAOS_REDIS_IMAGE")
+    from taskchaos.harness.stack.containers.images import prepare
+
+    prepare(StackOptions(place=place, proxy=proxy))
+
+
+def options_from(config: pytest.Config) -> RunOptions:
+    """The options of a run from pytest's command line."""
+    get = config.getoption
+    parallel = getattr(config.option, "numprocesses", None)
+    return make_options(
+        out=get("--chaos-out"),
+        subjects=get("--chaos-subject") or (),
+        seed=1 if get("--chaos-seed") is None else get("--chaos-seed"),
+        stack=get("--chaos-stack") or StackKind.LOCAL.value,
+        profile=get("--chaos-profile") or "quick",
+        target_tps=get("--chaos-target-tps"),
+        proxy=get("--chaos-proxy"),
+        redis_server=get("--chaos-redis-server"),
+        pool=get("--chaos-pool") or Pool.PREFORK.value,
+        worker_start=get("--chaos-worker-start") or WorkerStart.ZYGOTE.value,
+        parallel=parallel if isinstance(parallel, int) and parallel > 0 else 1,
+        replay=get("--chaos-replay"),
+        keyword=get("keyword"),
+        shard=get("--chaos-shard"),
+        suites=[os.path.abspath(word) for word in map(str, config.args)],
+    )
+
+
+def check_keyword(keyword: str) -> None:
+    """Raise UsageError unless pytest can read this as the expression of its -k."""
+    try:
+        from _pytest.mark.expression import Expression
+    except ImportError:
+        return  # of another pytest, which will say so itself
+    try:
+        Expression.compile(keyword)
+    except Exception as error:
+        raise UsageError(f"-k {keyword}: {error}") from None
+
+
+def check_names(specs: Sequence[str]) -> None:
+    """Raise UsageError, naming them, when two subjects have one name: their cases would be one case."""
+    names = {spec: name_for(spec) for spec in specs}
+    for name, number in Counter(names.values()).items():
+        if number > 1:
+            twins = " and ".join(spec for spec in specs if names[spec] == name)
+            raise UsageError(f"--subject: {twins} are both called {name!r}: give each a name of its own")

@@ -1,0 +1,1 @@
+"""A stack of containers, made by the compose file."""

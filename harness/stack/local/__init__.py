@@ -1,0 +1,1 @@
+"""A stack of processes on this machine."""

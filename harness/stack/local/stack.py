@@ -1,0 +1,99 @@
+"""The local stack: processes on loopback. Redis, the proxy, producers and workers of one case; no root, no Docker."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from redis import Redis
+
+from taskchaos.faults.base import Link
+from taskchaos.faults.toxiproxy import ToxiproxyError
+from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.errors import StackError
+from taskchaos.harness.record.result import ServerInfo
+from taskchaos.harness.stack.base import Stack, set_distance
+from taskchaos.harness.stack.local.proxy_server import ProxyServer
+from taskchaos.harness.stack.local.worker import LocalWorker
+from taskchaos.harness.stack.procfs import alive
+from taskchaos.harness.stack.redis_server import RedisServer, find_binary
+from taskchaos.harness.workload import Workload
+
+#: How often the proxy is asked whether it is there, and how long it may take.
+PROXY_EVERY_S = 0.5
+PROXY_ANSWER_S = 2.0
+
+
+class LocalStack(Stack):
+    """Everything one case runs on, as processes of this machine."""
+
+    workers: dict[str, LocalWorker]
+
+    def __init__(
+        self, folder: Path, subject_spec: str, workload: Workload, options: StackOptions, *, name: str = ""
+    ) -> None:
+        super().__init__(folder, subject_spec, workload, options, name=name)
+        self.workers = {}
+        self._redis: RedisServer | None = None
+        self._proxy: ProxyServer | None = None
+        self._proxy_seen_s = 0.0
+
+    @property
+    def inspector(self) -> Redis:
+        return self.redis.client
+
+    @property
+    def redis(self) -> RedisServer:
+        """The server, past the proxy: for final reads only."""
+        assert self._redis is not None, "the stack is not started"
+        return self._redis
+
+    @property
+    def direct_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis.port}/0"
+
+    @property
+    def server(self) -> ServerInfo:
+        return self.redis.info
+
+    def _start(self) -> None:
+        self._proxy = ProxyServer(self.logs / "proxy.log")
+        self._redis = RedisServer(
+            find_binary(self._options.redis_binary), self.folder / "redis", self.logs / "redis.log"
+        )
+        self._proxy.connect()
+        api = self._proxy.client
+        for name in self.link_names():
+            state = api.create(name, f"127.0.0.1:{self.redis.port}")
+            self.links[name] = Link(name, state.host, state.port, api)
+        set_distance(api, [name for name in self.links if name.startswith("worker")], self._options.distance_ms)
+        for role in self.roles("worker"):
+            config = self.config(role, self.links[role].url(), self.links[f"{role}-results"].url())
+            self.workers[role] = LocalWorker(config, self.worker_kind, self.logs / f"{role}.log", self._zygote)
+
+    def alive(self, pid: int) -> bool:
+        return alive(pid)
+
+    def check(self) -> None:
+        for server in (self._redis, self._proxy):
+            if server is not None and (status := server.process.exit_status()) is not None:
+                raise StackError(f"{server.process.name} ended with status {status}: {server.process.tail(3)}")
+
+    def audit(self, *, full_on_purpose: bool) -> None:
+        super().audit(full_on_purpose=full_on_purpose)
+        if self._proxy is None or time.monotonic() - self._proxy_seen_s < PROXY_EVERY_S:
+            return
+        began_s = time.monotonic()
+        try:
+            self._proxy.client.version()
+        except ToxiproxyError as error:
+            raise StackError(f"the proxy does not answer although nothing was done to it: {error}") from error
+        if (took_s := time.monotonic() - began_s) > PROXY_ANSWER_S:
+            raise StackError(f"the proxy took {took_s:.1f} s to answer, and held up what went through it")
+        self._proxy_seen_s = time.monotonic()
+
+    def _stop_servers(self) -> None:
+        if self._proxy is not None:
+            self._proxy.stop()
+        if self._redis is not None:
+            self._redis.stop()

@@ -1,0 +1,232 @@
+"""The load generator: one producer process that sends operations when they are due, and waits for nobody.
+
+Publisher threads share one schedule. A publish that hangs in a partition holds up its thread, not the schedule;
+what is begun late shows in the ledger (begun minus due), what is not begun within `GIVE_UP_S` is dropped, on record.
+So a slow broker cannot turn the open load into a closed one unnoticed. When every operation was begun or dropped, and
+every submit has answered, the producer says so in the ledger: a part without that was not sent as planned.
+
+How far a load with faults goes is said while it runs: it goes on at its rate until they are healed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import FileIO
+from math import ceil, inf
+from pathlib import Path
+
+from kombu.exceptions import EncodeError
+
+from taskchaos.harness import codec
+from taskchaos.harness.clock import NS_PER_S, now_ns
+from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, refuse
+from taskchaos.harness.subject import Refused
+from taskchaos.harness.subject_calls import describe, where
+from taskchaos.harness.workload import LoadModel, Operation, Workload
+
+THREADS = 8
+GIVE_UP_S = 5.0
+#: Certain to have sent nothing: the message could not even be built, or the subject says so.
+CERTAIN_REFUSALS = (EncodeError, Refused)
+PLAN = "load.json"
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a producer is told of its load, a line each.
+
+    begin_ns: when it begins (CLOCK_MONOTONIC). operations: how many there are, of all producers, as far as is known;
+    last: there will be no more. end: stop, whatever is left.
+    """
+
+    begin_ns: int | None = None
+    operations: int | None = None
+    last: bool = True
+    end: bool = False
+
+    def line(self) -> bytes:
+        """For the pipe."""
+        return json.dumps(codec.encode(self)).encode() + b"\n"
+
+
+def plan_path(config: RoleConfig) -> Path:
+    """Where the workload of a case is written down for its producers."""
+    return Path(config.folder) / PLAN
+
+
+def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
+    """Be a producer: say ready, wait to be told when the load begins (decimal ns), send everything, end.
+
+    Told anything more, or left alone by the harness, it ends where it stands, and writes down which submits hang.
+    """
+    config = RoleConfig.load(config_path)
+    workload, producers = _read_plan(config)
+    runtime = build(config, refuse(ready_fd))
+    number = int(config.role.rpartition("-")[2]) - 1
+    more = ceil(workload.rate_tps * workload.overtime_s) + 1 if workload.model is LoadModel.OPEN else 0
+    publishers = Publishers(runtime, workload.due(number, producers, more))
+    publishers.limit(workload.operations, last=True)
+    publishers.prepare()
+    os.write(ready_fd, b"1")
+    os.close(ready_fd)
+    with os.fdopen(told_fd, "rb", buffering=0) as pipe:
+        if not _follow(publishers, pipe):
+            os._exit(0)  # the harness went away, or the case ended before its load
+        while publishers.running():
+            if select.select([pipe], [], [], _POLL_S)[0] and not _follow(publishers, pipe):
+                publishers.give_up()
+                break
+        else:
+            publishers.finish()
+    sys.stderr.flush()
+    os._exit(1 if publishers.broken else 0)  # a publisher that still hangs must not hold up the end
+
+
+def _follow(publishers: Publishers, pipe: FileIO) -> bool:
+    """Do as the next line says; False when it says that this is the end, as the end of the pipe does."""
+    line = pipe.readline()
+    told = codec.decode(Told, json.loads(line)) if line else Told(end=True)
+    if told.operations is not None:
+        publishers.limit(told.operations, last=told.last)
+    if told.begin_ns is not None:
+        publishers.begin(told.begin_ns)
+    return not told.end
+
+
+def _read_plan(config: RoleConfig) -> tuple[Workload, int]:
+    data = json.loads(plan_path(config).read_bytes())
+    return codec.decode(Workload, data["workload"]), int(data["producers"])
+
+
+@dataclass(slots=True)
+class Publishers:
+    """The threads that send a schedule: operations with their due times, in ns after the load has begun.
+
+    broken: a thread died, which no subject can cause.
+    """
+
+    runtime: Runtime
+    due: Iterator[tuple[Operation, int]]
+    begin_ns: int = 0
+    taken: int = 0
+    broken: bool = False
+    _taking: threading.Condition = field(default_factory=threading.Condition)
+    _operations: float = inf
+    _last: bool = True
+    _begun: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _in_hand: dict[int, tuple[int, int]] = field(default_factory=dict)  # thread -> operation, since when
+
+    def prepare(self) -> None:
+        """Have everything that a first send makes, so that the load begins on time. Raises what a connection raises.
+
+        That takes some 15 ms of CPU time in each thread; where all of them needed it at their first sends, those and
+        all behind them were late.
+        """
+        self._make_ready()
+        prepared = threading.Barrier(THREADS + 1)
+        self._threads = [
+            threading.Thread(target=self._publish, args=(prepared,), name=f"publisher-{n}", daemon=True)
+            for n in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+        prepared.wait()
+
+    def _make_ready(self) -> None:
+        """A connection that has declared the queue, and this thread's result backend (Celery has one for each)."""
+        app = self.runtime.app
+        with app.producer_or_acquire() as producer:
+            app.amqp.queues["celery"](producer.channel).declare()
+        _ = app.backend
+
+    def limit(self, operations: int, *, last: bool) -> None:
+        """Send only those below this number; unless it is the last word, wait there for another."""
+        with self._taking:
+            self._operations, self._last = operations, last
+            self._taking.notify_all()
+
+    def begin(self, begin_ns: int) -> None:
+        """Begin to send."""
+        self.begin_ns = begin_ns
+        self._begun.set()
+
+    def running(self) -> bool:
+        """Whether there is something left to send, or a submit that has not answered."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def join(self) -> None:
+        """Wait until everything was begun or dropped, and has answered."""
+        for thread in self._threads:
+            thread.join()
+
+    def finish(self) -> None:
+        """Everything was begun or dropped, and has answered: say so."""
+        if not self.broken:
+            self.runtime.ledger.finished(self.taken)
+
+    def give_up(self) -> None:
+        """Write down where the submits stand that have not answered."""
+        for thread, (op, since_ns) in list(self._in_hand.items()):
+            took_s = (now_ns() - since_ns) / NS_PER_S
+            stands = where(self.runtime.subject, thread)
+            self.runtime.ledger.unknown(op, f"submit() had not returned after {took_s:.1f} s{stands}")
+
+    def _publish(self, prepared: threading.Barrier) -> None:
+        with contextlib.suppress(Exception):  # the first one is there; without another, its sends find out
+            self._make_ready()
+        prepared.wait()
+        self._begun.wait()
+        try:
+            while (item := self._next()) is not None:
+                operation, after_ns = item
+                self._send_when_due(operation, self.begin_ns + after_ns, open_load=after_ns > 0)
+        except BaseException:
+            self.broken = True
+            traceback.print_exc()
+
+    def _next(self) -> tuple[Operation, int] | None:
+        with self._taking:
+            item = next(self.due, None)
+            while item is not None and item[0].number >= self._operations:
+                if self._last:
+                    return None
+                self._taking.wait()
+            self.taken += item is not None
+            return item
+
+    def _send_when_due(self, operation: Operation, due_ns: int, *, open_load: bool) -> None:
+        wait_ns = due_ns - now_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns / NS_PER_S)
+        elif open_load and -wait_ns > GIVE_UP_S * NS_PER_S:
+            self.runtime.ledger.dropped(operation.number, due_ns)
+            return
+        me = threading.get_ident()
+        self._in_hand[me] = operation.number, now_ns()
+        submit(self.runtime, operation, due_ns)
+        del self._in_hand[me]
+
+
+def submit(runtime: Runtime, operation: Operation, due_ns: int) -> None:
+    """Submit one operation and write down what the subject's `submit` told. Whatever it raises, the load goes on."""
+    ledger = runtime.ledger
+    ledger.submit(operation.number, due_ns)
+    try:
+        runtime.subject.submit(runtime.task, operation)
+    except CERTAIN_REFUSALS as error:
+        ledger.refused(operation.number, describe(error))
+    except BaseException as error:
+        ledger.unknown(operation.number, describe(error))
+    else:
+        ledger.acknowledged(operation.number)

@@ -1,0 +1,195 @@
+"""Results that outlive an outage of their backend: how a task ended never depends on whether that can be stored.
+
+In a task's own process storing is repeated for a while; then the loss of the result is reported, and the task has ended
+as it did. The loop of the worker waits for no backend: what it has to store, a thread stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery import Task, states
+from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
+from kombu.exceptions import EncodeError
+
+from locked_retry.broker.connection import refused_for_good
+from locked_retry.lease import LeaseLost
+from locked_retry.log import Event, say
+from locked_retry.options import Options
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+#: Results that wait for the thread; more are lost, and reported.
+MOST_WAITING = 10_000
+#: How long a worker that ends waits for the results that it still has to store.
+LAST_S = 5.0
+#: What will be so the next time, too, or says that time is up. A database's own errors are not known here, and pass.
+PERMANENT = (TypeError, ValueError, LookupError, AttributeError, BackendStoreError, SoftTimeLimitExceeded, LeaseLost)
+
+_in_worker = False
+_writer: Writer | None = None
+
+
+def begin(**_: object) -> None:
+    """A receiver of `worker_init`: from now on tasks have their results stored by what is here."""
+    global _in_worker
+    _in_worker = True
+
+
+def begin_in_pool(**_: object) -> None:
+    """A receiver of `worker_process_init`: the thread of the main process is not there."""
+    global _writer
+    _writer = None
+
+
+def end(**_: object) -> None:
+    """A receiver of `worker_shutdown`: what waits is stored, or reported."""
+    global _writer
+    if _writer is not None:
+        _writer.close()
+        _writer = None
+
+
+def passes(error: Exception) -> bool:
+    """Whether storing may work later."""
+    return not isinstance(error, PERMANENT) and not refused_for_good(error)
+
+
+def keep_trying(store: Callable[[], Any], wait_s: float, about: str, over: Callable[[], bool] = lambda: False) -> Any:
+    """What `store` returns, tried for so long; None when it was given up, which is reported.
+
+    Raises EncodeError, which is about the value and not about where it goes.
+    """
+    end_s, pause_s = time.monotonic() + wait_s, 0.0
+    while True:
+        try:
+            if pause_s:
+                time.sleep(pause_s)  # in here, because a time limit of the task may be over meanwhile
+            return store()
+        except (EncodeError, MemoryError):
+            raise
+        except Exception as error:
+            if time.monotonic() >= end_s or not passes(error) or over():
+                say(Event.RESULT_LOST, quiet=not wait_s, result=about, error=error)
+                return None
+        pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
+
+
+class Writer:
+    """Stores what the loop of a worker must not wait for, in the order in which it came."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[Callable[[], Any], float, str] | None] = queue.Queue(MOST_WAITING)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="locked_retry-results", daemon=True)
+        self._thread.start()
+
+    def put(self, store: Callable[[], Any], wait_s: float, about: str) -> None:
+        """Have it stored, tried for so long."""
+        try:
+            self._waiting.put_nowait((store, wait_s, about))
+        except queue.Full:
+            say(Event.RESULT_LOST, result=about, error=f"{MOST_WAITING} results wait for their backend already")
+
+    def _run(self) -> None:
+        while (one := self._waiting.get()) is not None:
+            store, wait_s, about = one
+            try:
+                keep_trying(store, wait_s, about, self._over.is_set)
+            except Exception as error:
+                say(Event.RESULT_LOST, result=about, error=error)
+
+    def close(self) -> None:
+        """Wait a little for what is left; what then is not stored is tried once more, and reported."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=LAST_S)
+        self._thread.join(LAST_S)
+        self._over.set()
+        self._thread.join(LAST_S)
+
+
+def later(store: Callable[[], Any], app: Any, about: str) -> None:
+    """Have something stored beside the loop, tried for as long as the application wishes."""
+    _writing().put(store, _wait_s(app), about)
+
+
+def _wait_s(app: Any) -> float:
+    return Options.read(app.conf.broker_transport_options or {}).result_wait_s
+
+
+def _writing() -> Writer:
+    global _writer
+    if _writer is None:
+        _writer = Writer()
+    return _writer
+
+
+class Results:
+    """A result backend whose outage is not the task's. Everything but the marks of a task's end is the backend's own.
+
+    find: the backend of the thread that asks. running: whether the caller is the execution of a task, and may wait.
+    """
+
+    __slots__ = ("_find", "_running", "_wait_s")
+
+    def __init__(self, find: Callable[[], Any], running: Callable[[], bool], wait_s: float) -> None:
+        self._find, self._running, self._wait_s = find, running, wait_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._find(), name)
+
+    def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, **more: Any) -> Any:
+        def store() -> Any:
+            return getattr(self._find(), name)(task_id, *args, **more)
+
+        about = f"{name} {task_id}"
+        if self._running():
+            return keep_trying(store, wait_s, about)
+        return _writing().put(store, wait_s, about)
+
+    def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:
+        """The backend's."""
+        return self._mark("mark_as_done", task_id, *args, wait_s=self._wait_s, **more)
+
+    def mark_as_failure(self, task_id: str, *args: Any, **more: Any) -> Any:
+        """The backend's."""
+        return self._mark("mark_as_failure", task_id, *args, wait_s=self._wait_s, **more)
+
+    def mark_as_revoked(self, task_id: str, *args: Any, **more: Any) -> Any:
+        """The backend's."""
+        return self._mark("mark_as_revoked", task_id, *args, wait_s=self._wait_s, **more)
+
+    def mark_as_retry(self, task_id: str, *args: Any, **more: Any) -> Any:
+        """The backend's, tried once: the next attempt says more."""
+        return self._mark("mark_as_retry", task_id, *args, wait_s=0.0, **more)
+
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **more: Any) -> Any:
+        """The backend's; that a task has started is tried once."""
+        if state != states.STARTED:
+            return self._find().store_result(task_id, result, state, *args, **more)
+        return self._mark("store_result", task_id, result, state, *args, wait_s=0.0, **more)
+
+
+#: The attribute of a task that holds its Results.
+_KEPT = "_locked_retry_results"
+
+
+def backend_of(task: Any) -> Any:
+    """The result backend itself."""
+    return Task.backend.fget(task)
+
+
+def results_of(task: Any) -> Any:
+    """The result backend of a task; in a worker, one that survives outages."""
+    if not _in_worker:
+        return backend_of(task)
+    kept = vars(task).get(_KEPT)
+    if kept is None:
+        kept = Results(partial(backend_of, task), lambda: task.request_stack.top is not None, _wait_s(task.app))
+        vars(task)[_KEPT] = kept
+    return kept

@@ -1,0 +1,1 @@
+"""For people: the command line, dead letters, what waits, and figures."""

@@ -1,0 +1,1 @@
+"""Many messages in one call, and large tasks in shards."""
