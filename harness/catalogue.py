@@ -8,8 +8,9 @@ from typing import Any
 
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
+from taskchaos.harness.case.subject_loading import resolve
+from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.subject import registered, resolve
 
 #: The stacks there are, by the names that `taskchaos faults --json` has for them.
 STACKS = {

@@ -282,8 +282,8 @@ def check_subject(subject: str) -> int:
     """
 
     def check(say: Callable[..., None]) -> None:
+        from taskchaos.harness.case.subject_loading import absolute_spec, dry_run, resolve
         from taskchaos.harness.conduct.trial import problems_of
-        from taskchaos.harness.subject import absolute_spec, dry_run, resolve
 
         def expired(text: str) -> None:
             say(problems=[text])

@@ -20,19 +20,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from taskchaos.harness.checker import exclusion, execution, kept, loss, throughput
-from taskchaos.harness.checker import preconditions as conditions
-from taskchaos.harness.checker import reports as statements
+from taskchaos.harness.checker import exclusion, execution, kept, loss, preconditions, reports, throughput
 from taskchaos.harness.checker.columns import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
 from taskchaos.harness.checker.evidence import Evidence, gather
 from taskchaos.harness.checker.faults import doubtful, label
 from taskchaos.harness.checker.rates import Paces
-from taskchaos.harness.checker.windows import Window, series
+from taskchaos.harness.checker.windows import series
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.record.history import History
 from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput, Verdict, merge
 
-__all__ = ["Window", "check", "series"]
+__all__ = ["check", "series"]
 
 _TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
     Rule.LOST: loss.lost,
@@ -43,16 +41,16 @@ _TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
     Rule.FENCE: exclusion.fence,
     Rule.UNEXPECTED: execution.unexpected,
     Rule.RESURRECTED: execution.resurrected,
-    Rule.FALSE_SUCCESS: statements.false_success,
-    Rule.FALSE_FAILURE: statements.false_failure,
-    Rule.ZOMBIE: statements.zombie,
+    Rule.FALSE_SUCCESS: reports.false_success,
+    Rule.FALSE_FAILURE: reports.false_failure,
+    Rule.ZOMBIE: reports.zombie,
     Rule.RESULTS: kept.results,
-    Rule.LEAK: conditions.leak,
+    Rule.LEAK: preconditions.leak,
     Rule.RETRIES: execution.retries,
-    Rule.EVIDENCE: conditions.evidence_complete,
-    Rule.FAULTS: conditions.faults,
-    Rule.CONVERGED: conditions.converged,
-    Rule.WORKERS: conditions.workers,
+    Rule.EVIDENCE: preconditions.evidence_complete,
+    Rule.FAULTS: preconditions.faults,
+    Rule.CONVERGED: preconditions.converged,
+    Rule.WORKERS: preconditions.workers,
 }
 _FIGURE_RULES: dict[Rule, Callable[[Evidence, Paces], RuleResult]] = {
     Rule.THROUGHPUT: throughput.throughput,

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from math import ceil
 
 from taskchaos.harness.checker.columns import first_effects, split_plan
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
 from taskchaos.harness.record.history import NEVER, History
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One stretch of the case, in seconds since the start of its first phase.
-
-    effects: operations that took effect here for the first time. submits: submits that were begun here.
-    p50_ms, p99_ms: from the time an operation was due to its first effect, over `effects`; None when there is none.
-    """
-
-    begun_s: float
-    ended_s: float
-    effects: int
-    submits: int
-    effects_per_s: float
-    p50_ms: float | None
-    p99_ms: float | None
+from taskchaos.harness.record.result import Window
 
 
 def series(history: History, window_s: float) -> tuple[Window, ...]:

@@ -14,7 +14,7 @@ from taskchaos.harness.record import events
 from taskchaos.harness.record.history import FaultInterval, History
 from taskchaos.harness.record.layout import EVENTS, replay_command
 from taskchaos.harness.record.manifest import DamagedError, unseal_case
-from taskchaos.harness.record.result import CaseResult, FaultSummary, Trouble, WindowRow
+from taskchaos.harness.record.result import CaseResult, FaultSummary, Trouble
 from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
 VERDICT = "verdict.json"
@@ -50,8 +50,8 @@ def judge(case: Case, folder: Path, wall_s: float, *, tries: int = 1) -> CaseRes
         repairs=history.repairs,
         baseline=baseline_note(case, failed),
     )
-    rows = tuple(_row(w) for w in checker.series(history, WINDOW_S))
-    _write(folder / DETAIL, story.detail(history, verdict, rows))
+    windows = checker.series(history, WINDOW_S)
+    _write(folder / DETAIL, story.detail(history, verdict, windows))
     _write(folder / VERDICT, result)
     return result
 
@@ -137,18 +137,6 @@ def wall_of_folder(folder: Path) -> float:
         return 0.0
     times = [e.at_ns for e in events.read(path) if not isinstance(e, events.CaseJudged)]
     return (max(times) - min(times)) / 1e9 if times else 0.0
-
-
-def _row(window: checker.Window) -> WindowRow:
-    return WindowRow(
-        begun_s=window.begun_s,
-        ended_s=window.ended_s,
-        effects=window.effects,
-        submits=window.submits,
-        effects_per_s=window.effects_per_s,
-        p50_ms=window.p50_ms,
-        p99_ms=window.p99_ms,
-    )
 
 
 def _write(path: Path, value: object) -> None:

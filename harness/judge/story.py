@@ -21,7 +21,7 @@ from taskchaos.harness.record.history import (
     History,
     SubmitOutcome,
 )
-from taskchaos.harness.record.result import Band, CaseDetail, Story, StoryLine, WindowRow
+from taskchaos.harness.record.result import Band, CaseDetail, Story, StoryLine, Window
 from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, Rule, Verdict
 
 MAX_STORIES = 200
@@ -50,7 +50,7 @@ _ENDS: Mapping[int, str] = {
 _Line = tuple[int, int, str, str]
 
 
-def detail(history: History, verdict: Verdict, windows: tuple[WindowRow, ...]) -> CaseDetail:
+def detail(history: History, verdict: Verdict, windows: tuple[Window, ...]) -> CaseDetail:
     """What the report draws of one case."""
     start = _start(history)
     end = _end(history, start)

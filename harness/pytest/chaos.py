@@ -11,6 +11,8 @@ import pytest
 from taskchaos.faults.schedule import Schedule
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.stack_options import Pool, with_settings
+from taskchaos.harness.case.subject_loading import resolve
+from taskchaos.harness.case.subject_names import shipped
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Slo
@@ -22,7 +24,7 @@ from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
-from taskchaos.harness.subject import Commands, Subject, registered, resolve
+from taskchaos.harness.subject import Commands, Subject
 from taskchaos.harness.workload import LoadModel, Workload
 
 #: Stock Celery at its best: what it fails in the same scenario is said beside a user's own failure.
@@ -165,7 +167,8 @@ def load_was_late(result: CaseResult) -> bool:
 
 def baseline_of(subject: Subject, suite: str, scenario: str) -> Expectation:
     """What stock Celery at its best is known to fail in this scenario; nothing for the subjects that ship."""
-    if BASELINE not in {info.name for info in registered()} or subject.name in run.DEFAULT_SUBJECTS:
+    ours = {info.name for info in shipped()}
+    if BASELINE not in ours or subject.name in ours:
         return Expectation()
     return resolve(BASELINE).expectation(suite, scenario)
 

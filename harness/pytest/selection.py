@@ -11,6 +11,7 @@ import pytest
 
 from taskchaos.harness.case.expectations import check_expectations
 from taskchaos.harness.case.plan import case_id
+from taskchaos.harness.case.subject_loading import name_for, resolve
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import Depth
 from taskchaos.harness.pytest.keys import is_case
@@ -18,7 +19,6 @@ from taskchaos.harness.record import events
 from taskchaos.harness.record.shard import Share, deal
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
-from taskchaos.harness.subject import name_for, resolve
 
 
 def subject_parameters(options: RunOptions) -> list[Any]:

@@ -243,8 +243,12 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowRow:
-    """Effects, submits and latency (due time to first effect) in one window of the case."""
+class Window:
+    """One stretch of the case, in seconds since the start of its first phase.
+
+    effects: operations that took effect here for the first time. submits: submits that were begun here.
+    p50_ms, p99_ms: from the time an operation was due to its first effect, over `effects`; None when there is none.
+    """
 
     begun_s: float
     ended_s: float
@@ -270,5 +274,5 @@ class CaseDetail:
 
     phases: tuple[Band, ...] = ()
     faults: tuple[Band, ...] = ()
-    windows: tuple[WindowRow, ...] = ()
+    windows: tuple[Window, ...] = ()
     stories: tuple[Story, ...] = field(default=())

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from taskchaos.harness.record.result import Band, CaseDetail, WindowRow
+from taskchaos.harness.record.result import Band, CaseDetail, Window
 from taskchaos.harness.record.verdict import Throughput
 from taskchaos.harness.report import svg
 from taskchaos.harness.report.phrases import figure, one_line, rate
@@ -117,7 +117,7 @@ def figures(detail: CaseDetail) -> str:
     return json.dumps({"span": span(detail), "rows": rows}, separators=(",", ":")) if rows else ""
 
 
-def _shown(detail: CaseDetail) -> list[WindowRow]:
+def _shown(detail: CaseDetail) -> list[Window]:
     return thin(detail.windows, MAX_POINTS)
 
 
@@ -159,7 +159,7 @@ def merged(faults: Sequence[Band]) -> tuple[Band, ...]:
     )[:MAX_FAULT_BANDS]
 
 
-def thin(rows: Sequence[WindowRow], limit: int) -> list[WindowRow]:
+def thin(rows: Sequence[Window], limit: int) -> list[Window]:
     """At most `limit` rows: neighbours are merged, rates weighted by time, p99 by its worst, p50 by the effects."""
     size = -(-len(rows) // limit) if rows else 1
     if size <= 1:
@@ -167,21 +167,21 @@ def thin(rows: Sequence[WindowRow], limit: int) -> list[WindowRow]:
     return [_merge(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 
-def _merge(rows: Sequence[WindowRow]) -> WindowRow:
+def _merge(rows: Sequence[Window]) -> Window:
     effects, submits = sum(r.effects for r in rows), sum(r.submits for r in rows)
     begun, ended = rows[0].begun_s, rows[-1].ended_s
     weighed = [(r.p50_ms, max(r.effects, 1)) for r in rows if r.p50_ms is not None]
     weight = sum(w for _, w in weighed)
     p50 = sum(v * w for v, w in weighed) / weight if weight else None
     p99 = max((r.p99_ms for r in rows if r.p99_ms is not None), default=None)
-    return WindowRow(begun, ended, effects, submits, effects / max(ended - begun, 1e-9), p50, p99)
+    return Window(begun, ended, effects, submits, effects / max(ended - begun, 1e-9), p50, p99)
 
 
-def _per_s(count: int, row: WindowRow) -> float:
+def _per_s(count: int, row: Window) -> float:
     return count / max(row.ended_s - row.begun_s, 1e-9)
 
 
-def _steps(rows: Sequence[WindowRow], values: Sequence[float | None]) -> list[tuple[float, float | None]]:
+def _steps(rows: Sequence[Window], values: Sequence[float | None]) -> list[tuple[float, float | None]]:
     """Flat over each window; the line breaks where a window is missing or has no value."""
     points: list[tuple[float, float | None]] = []
     previous = None

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
+from taskchaos.harness.case.subject_loading import absolute_spec, name_for
+from taskchaos.harness.case.subject_names import shipped
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import PROFILES
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.stack.redis_server import find_binary
-from taskchaos.harness.subject import absolute_spec, name_for
 
 #: The proxy that each stack has unless told otherwise.
 DEFAULT_PROXY = {StackKind.LOCAL: ProxyKind.EMBEDDED, StackKind.COMPOSE: ProxyKind.TOXIPROXY}
@@ -67,7 +68,7 @@ def make_options(
     check_names(specs)
     return RunOptions(
         out=str(run.fresh_folder(out, seed)),
-        subjects=specs or run.DEFAULT_SUBJECTS,
+        subjects=specs or tuple(info.name for info in shipped()),
         seed=seed,
         stack=stack,
         profile=profile,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from taskchaos.harness import codec
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
+from taskchaos.harness.case.subject_names import shipped
 from taskchaos.harness.clock import now_ns
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.files import read_file
@@ -22,23 +23,13 @@ from taskchaos.harness.record import events
 from taskchaos.harness.record.layout import CASES, EVENTS, HOME, LATEST, MANIFEST, PLAN, RUNS, STOP, TEMPORARY, at_home
 from taskchaos.harness.record.shard import Shard
 
-DEFAULT_SUBJECTS = (
-    "locked_retry",
-    "stock_best",
-    "stock_acks_late",
-    "stock_defaults",
-    "interview_inside",
-    "interview_before",
-    "interview_sleep",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """What a person chose. Every process of the run (controller and test workers) has the same."""
 
     out: str
-    subjects: tuple[str, ...] = DEFAULT_SUBJECTS
+    subjects: tuple[str, ...] = field(default_factory=lambda: tuple(info.name for info in shipped()))
     seed: int = 1
     stack: str = "local"
     profile: str = "quick"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from taskchaos.harness.case.plan import Case
+from taskchaos.harness.case.subject_loading import absolute_spec, resolve
 from taskchaos.harness.clock import now_ns
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.judge.judge import damaged, judge, wall_of_folder
@@ -20,7 +21,6 @@ from taskchaos.harness.report import NotWrittenError, write_all
 from taskchaos.harness.report.terminal import Terminal
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
-from taskchaos.harness.subject import absolute_spec, resolve
 
 
 def judge_again(folder: Path, *, verbose: bool) -> int:

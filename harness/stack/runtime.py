@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from celery import Celery, signals
 
 from taskchaos.harness import codec
+from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.record.history import ClaimKind
 from taskchaos.harness.record.layout import LEDGER, MARKS
 from taskchaos.harness.record.ledger import Ledger
 from taskchaos.harness.stack.body import Body
-from taskchaos.harness.subject import Settings, Subject, resolve
+from taskchaos.harness.subject import Settings, Subject
 from taskchaos.harness.subject_calls import SubjectFault, call
 from taskchaos.harness.workload import operation_number
 

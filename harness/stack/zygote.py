@@ -24,11 +24,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.stack import memory, sockets
 from taskchaos.harness.stack.child_process import die_with_parent
 from taskchaos.harness.stack.procfs import alive, children_of, kill_group, send
 from taskchaos.harness.stack.runtime import refuse
-from taskchaos.harness.subject import registered
 from taskchaos.harness.subject_calls import SubjectFault
 
 MESSAGE_BYTES = 65536

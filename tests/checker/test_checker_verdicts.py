@@ -6,9 +6,10 @@ import checker_series
 import pytest
 from checker_histories import ALL, HistoryBuilder, load
 
-from taskchaos.harness.checker import Window, check, series
+from taskchaos.harness.checker import check, series
 from taskchaos.harness.contract import Claim, Contract, PhaseName
 from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, History, SubmitOutcome
+from taskchaos.harness.record.result import Window
 from taskchaos.harness.record.verdict import (
     MAX_SAMPLES,
     OperationCounts,

@@ -48,7 +48,7 @@ from taskchaos.harness.record.result import (
     RunResult,
     ServerInfo,
     Trouble,
-    WindowRow,
+    Window,
 )
 from taskchaos.harness.record.verdict import (
     OperationCounts,
@@ -307,7 +307,7 @@ def by_standing() -> dict[Assessment, CaseResult]:
     return {standing(c): c for c in known}
 
 
-def windows(result: CaseResult, *, step_s: float = 0.25) -> tuple[WindowRow, ...]:
+def windows(result: CaseResult, *, step_s: float = 0.25) -> tuple[Window, ...]:
     """Windows that follow the case's throughput: a dip under the fault, a burst after it."""
     rng = random.Random(result.id)
     speed = result.throughput
@@ -321,7 +321,7 @@ def windows(result: CaseResult, *, step_s: float = 0.25) -> tuple[WindowRow, ...
         slow = 1.0 if at < 4 or at > 12.5 else rng.uniform(20, 60)
         p50, p99 = (rng.uniform(6, 9) * slow, rng.uniform(18, 30) * slow) if effects else (None, None)
         submits = round((speed.target_tps or base) * step_s) if at < 15 else 0
-        rows.append(WindowRow(at, at + step_s, effects, submits, effects / step_s, p50, p99))
+        rows.append(Window(at, at + step_s, effects, submits, effects / step_s, p50, p99))
     return tuple(rows)
 
 

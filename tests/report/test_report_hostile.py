@@ -29,7 +29,7 @@ from taskchaos.harness.record.result import (
     Story,
     StoryLine,
     Trouble,
-    WindowRow,
+    Window,
 )
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.report import html, json_file, junit, markdown, write_all
@@ -85,7 +85,7 @@ def full_result() -> RunResult:
 DETAIL = CaseDetail(
     phases=(Band("x", 0.0, 9.0),),
     faults=(Band("x", 1.0, 2.0),),
-    windows=(WindowRow(0.0, 1.0, 3, 3, 3.0, 1.0, 2.0), WindowRow(1.0, 2.0, 3, 3, 3.0, 1.0, 2.0)),
+    windows=(Window(0.0, 1.0, 3, 3, 3.0, 1.0, 2.0), Window(1.0, 2.0, 3, 3, 3.0, 1.0, 2.0)),
     stories=(Story(507, (Rule.LOST,), (StoryLine(0.0, "x", "x"),)),),
 )
 
@@ -166,8 +166,8 @@ def test_odd_figures_are_drawn_or_left_out(figure: float) -> None:
         rules=tuple(replace(r, observed=figure) for r in case.rules),
     )
     result = replace(collect(samples.judged(odd)), cases=(odd,), wall_s=figure)
-    rows = tuple(WindowRow(figure, figure, 3, 3, figure, figure, figure) for _ in range(3))
-    mixed = (*samples.windows(case), WindowRow(0.0, 1.0, 3, 3, figure, figure, figure), *rows)
+    rows = tuple(Window(figure, figure, 3, 3, figure, figure, figure) for _ in range(3))
+    mixed = (*samples.windows(case), Window(0.0, 1.0, 3, 3, figure, figure, figure), *rows)
     for windows in (rows, mixed):
         bands = (Band("x", figure, 1.0), Band("y", 1.0, figure))
         page = html.render(result, {odd.id: CaseDetail(phases=bands, faults=bands, windows=windows)})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import report_samples as samples
 
-from taskchaos.harness.record.result import Band, CaseDetail, RunResult, Story, StoryLine, WindowRow
+from taskchaos.harness.record.result import Band, CaseDetail, RunResult, Story, StoryLine, Window
 from taskchaos.harness.record.verdict import Rule, RuleResult, Sample
 from taskchaos.harness.report import charts, html, svg
 from taskchaos.harness.report.atomic_write import replace_text
@@ -121,7 +121,7 @@ def test_hostile_names_and_notes_are_escaped(result: RunResult) -> None:
     detail = CaseDetail(
         phases=(Band(EVIL, 0.0, 9.0),),
         faults=(Band(EVIL, 1.0, 2.0),),
-        windows=(WindowRow(0.0, 1.0, 3, 3, 3.0, 1.0, 2.0), WindowRow(1.0, 2.0, 3, 3, 3.0, 1.0, 2.0)),
+        windows=(Window(0.0, 1.0, 3, 3, 3.0, 1.0, 2.0), Window(1.0, 2.0, 3, 3, 3.0, 1.0, 2.0)),
         stories=(Story(1, (Rule.LOST,), (StoryLine(0.0, EVIL, EVIL),)),),
     )
     run = replace(result, run=EVIL, stack=EVIL, versions={EVIL: EVIL}, cases=(case,))
@@ -160,7 +160,7 @@ def test_a_large_run_stays_small_enough_to_mail(result: RunResult, tmp_path: Pat
 
 
 def test_thinning_keeps_totals_and_the_worst_latency() -> None:
-    rows = [WindowRow(i, i + 1.0, i, 2, float(i), float(i), float(i * 2)) for i in range(10)]
+    rows = [Window(i, i + 1.0, i, 2, float(i), float(i), float(i * 2)) for i in range(10)]
     thin = charts.thin(rows, 4)
     assert [(r.begun_s, r.ended_s, r.effects, r.submits, r.effects_per_s, r.p99_ms) for r in thin] == [
         (0, 3.0, 3, 6, 1.0, 4.0),
@@ -182,7 +182,7 @@ def test_ticks_are_round_and_cover_the_values(low: float, high: float, ticks: li
 
 
 def test_a_chart_of_nothing_but_zeros_is_drawn() -> None:
-    rows = tuple(WindowRow(float(i), i + 1.0, 0, 0, 0.0, None, None) for i in range(3))
+    rows = tuple(Window(float(i), i + 1.0, 0, 0, 0.0, None, None) for i in range(3))
     case = samples.cases()[0]
     assert "svg" in charts.throughput(CaseDetail(windows=rows), case.throughput, "x")
     assert charts.latency(CaseDetail(windows=rows), "x") == ""

@@ -22,10 +22,10 @@ from taskchaos.harness.record.history import (
     Redrive,
     SubmitOutcome,
 )
-from taskchaos.harness.record.result import Band, CaseDetail, Story, StoryLine, WindowRow
+from taskchaos.harness.record.result import Band, CaseDetail, Story, StoryLine, Window
 from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Sample, Throughput, Verdict
 
-WINDOWS = (WindowRow(0.0, 1.0, 5, 5, 5.0, 3.0, 9.0),)
+WINDOWS = (Window(0.0, 1.0, 5, 5, 5.0, 3.0, 9.0),)
 
 
 def verdict(*rules: RuleResult) -> Verdict:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from taskchaos.harness.case.subject_loading import conformance, dry_run, resolve
+from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Outcome, Rule
-from taskchaos.harness.subject import CelerySubject, Subject, conformance, dry_run, registered, resolve
+from taskchaos.harness.subject import CelerySubject, Subject
 
 NAMES = [i.name for i in registered()]
 

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.subject import registered
 
 #: Where the folder with a subject's code is mounted; on the module path there.
 MOUNT = Path("/subject")

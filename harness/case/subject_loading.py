@@ -1,0 +1,141 @@
+"""How a subject is named, found, loaded and checked before it is used."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, _state
+
+from taskchaos.harness.case.subject_names import registered
+from taskchaos.harness.contract import Contract
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.subject import Commands, Settings, Subject
+from taskchaos.harness.subject_calls import SubjectFault, call, describe
+
+#: No claimed wait may be as long: a year.
+FOREVER_S = 365 * 86400.0
+
+
+def resolve(spec: str) -> Subject:
+    """The subject a name, `package.module:Name` or `file.py:Name` stands for, instantiated.
+
+    Raises UsageError, in one line that says what to do, if it cannot be found, imported, made or used.
+    """
+    target = {i.name: i.spec for i in registered()}.get(spec, spec)
+    place, _, attribute = target.rpartition(":")
+    if not place:
+        names = ", ".join(i.name for i in registered())
+        raise UsageError(f"no subject {spec!r}: use package.module:Name, file.py:Name, or one of {names}")
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place, spec)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise UsageError(f"subject {spec!r}: {place} has no {attribute!r}")
+    try:
+        subject = found() if isinstance(found, type) else found
+    except Exception as error:
+        raise UsageError(f"subject {spec!r}: {attribute}() raised {describe(error)}") from error
+    problems = conformance(subject)
+    if problems:
+        raise UsageError(f"subject {spec!r}: " + "; ".join(problems))
+    return subject  # type: ignore[no-any-return]
+
+
+@cache
+def name_for(spec: str) -> str:
+    """The name of the subject that a spec stands for. Found out once: a collection asks for each of its tests."""
+    return resolve(spec).name
+
+
+def absolute_spec(spec: str) -> str:
+    """The spec with a file path made absolute, so that a process with another working directory finds it."""
+    place, _, attribute = spec.rpartition(":")
+    return f"{Path(place).resolve()}:{attribute}" if place.endswith(".py") else spec
+
+
+def _import_module(name: str, spec: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"subject {spec!r}: importing {name} raised {describe(error)}") from error
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"subject file {path} does not exist")
+    name = f"taskchaos_subject_{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert module_spec is not None and module_spec.loader is not None, "a .py path always has a loader"
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"subject file {path}: importing it raised {describe(error)}") from error
+    return module
+
+
+def conformance(subject: Any) -> tuple[str, ...]:
+    """What is wrong with an object as a subject; empty when it can be used. Starts nothing."""
+    problems: list[str] = []
+    verbs = ("install", "register", "submit", "pending", "dead_letters", "leftovers", "expectation")
+    missing = [v for v in verbs if not callable(getattr(subject, v, None))]
+    if missing:
+        problems.append(
+            f"lacks {', '.join(m + '()' for m in missing)} (taskchaos.harness.subject.CelerySubject has it)"
+        )
+    if not isinstance(getattr(subject, "name", None), str):
+        problems.append("lacks a `name` (text)")
+    if not isinstance(getattr(subject, "contract", None), Contract):
+        problems.append("lacks a `contract` (taskchaos.harness.contract.Contract)")
+    elif not subject.contract.claims:
+        problems.append("claims nothing, so nothing it does could fail: claim Claim.NO_LOSS at least")
+    longest_wait_s = getattr(subject, "longest_wait_s", None)
+    if not isinstance(longest_wait_s, (int, float)):
+        problems.append("lacks `longest_wait_s` (seconds)")
+    elif not 0 <= longest_wait_s < FOREVER_S:
+        problems.append(f"`longest_wait_s` is {longest_wait_s}: it has to be a number of seconds from 0 on")
+    if not isinstance(getattr(subject, "commands", None), Commands):
+        problems.append("lacks `commands` (taskchaos.harness.subject.Commands)")
+    return tuple(problems)
+
+
+def dry_run(subject: Subject, expired: Callable[[str], object] | None = None) -> tuple[str, ...]:
+    """Install and register the subject on an application that connects to nothing; what goes wrong, in words.
+
+    expired: called from another thread when its code does not return.
+    """
+    shared = set(_state._on_app_finalizers)
+    app = Celery(
+        "taskchaos-check", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False
+    )
+    try:
+        return _registration_problems(subject, app, expired)
+    finally:
+        # Celery hands tasks of one application to every later one; a check must leave nothing behind.
+        _state._on_app_finalizers.intersection_update(shared)
+
+
+def _registration_problems(subject: Subject, app: Celery, expired: Callable[[str], object] | None) -> tuple[str, ...]:
+    def register() -> Any:
+        task = subject.register(app, lambda payload, fence=None: payload["op"])
+        app.finalize()
+        return task
+
+    try:
+        call(subject, "install", lambda: subject.install(app, Settings()), expired=expired)
+        task = call(subject, "register", register, expired=expired)
+    except SubjectFault as fault:
+        return (str(fault),)
+    if not callable(getattr(task, "apply_async", None)):
+        return ("register() has to return a Celery task (it has no apply_async)",)
+    if getattr(task, "name", None) not in app.tasks:
+        return ("register() returned a task that the application does not know",)
+    return ()
