@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -14,8 +14,20 @@ from redis.exceptions import NoScriptError
 
 from locked_retry.broker.herd import Place, Role
 
-#: The files of a script that are not lib.lua and its own.
-PARTS = {"turn": ("lib", "herd", "turn", "claim"), "restore": ("restore",), "fenced": ("fenced",)}
+#: What is put in front of a script, of scripts/includes/. Those that are not here have keys of their own.
+INCLUDES: Mapping[str, tuple[str, ...]] = {
+    "turn": ("lib", "jobs", "moves", "locks", "leases", "herd"),
+    "renew": ("lib", "leases"),
+    "submit": ("lib",),
+    "job": ("lib", "jobs"),
+    "shard": ("lib", "jobs"),
+    "release": ("lib", "jobs", "moves"),
+    "requeue": ("lib", "jobs", "moves"),
+    "purge": ("lib",),
+    "audit": ("lib", "jobs", "moves", "locks"),
+}
+#: What is put behind it: its second half.
+CONTINUED: Mapping[str, tuple[str, ...]] = {"turn": ("claim",)}
 
 
 class SettlementKind(StrEnum):
@@ -187,9 +199,13 @@ class Script:
     @classmethod
     @cache
     def load(cls, name: str) -> Script:
-        """The script of this name, with what it shares with others in front."""
+        """The script of this name, with its includes. Its first line names it, to whoever reads a log or a journal."""
         folder = Path(__file__).parent / "scripts"
-        text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in PARTS.get(name, ("lib", name)))
+        before, behind = (
+            [folder / "includes" / f"{part}.lua" for part in parts.get(name, ())] for parts in (INCLUDES, CONTINUED)
+        )
+        files = [*before, folder / f"{name}.lua", *behind]
+        text = f"-- {name}.lua\n" + "".join(file.read_text("utf-8") for file in files)
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
 
 

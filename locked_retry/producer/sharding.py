@@ -1,7 +1,7 @@
 """Large jobs: any iterable split into shards, one task each, and one task more when all of them have ended.
 
 How far the splitter has come is kept in Redis in the same script that publishes (scripts/shard.lua), and how a shard
-ended in the same script that settles it (`mark` in scripts/lib.lua). So a splitter that crashed goes on where it was,
+ended in the same script that settles it (`mark` in scripts/includes/jobs.lua). So a splitter that crashed goes on where it was,
 two at the same time do the work of one, every shard counts once, and the join is published with the last mark.
 """
 

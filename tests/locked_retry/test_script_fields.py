@@ -12,12 +12,12 @@ import locked_retry
 
 SCRIPTS = {
     path.name: path.read_text("utf-8")
-    for path in (Path(locked_retry.__file__).parent / "broker" / "scripts").glob("*.lua")
+    for path in (Path(locked_retry.__file__).parent / "broker" / "scripts").rglob("*.lua")
 }
 #: By the word that lib.lua's header begins with: how the scripts name such a key, and where they call it `key`.
 KINDS = {
     "state row": ("row_key(", ("turn.lua", "claim.lua")),
-    "job": ("job_key(", ("lib.lua", "job.lua", "shard.lua")),
+    "job": ("job_key(", ("jobs.lua", "job.lua", "shard.lua")),
     "lock": ("lock_key(", ()),
 }
 #: Written, and not read by any script, with the reason.

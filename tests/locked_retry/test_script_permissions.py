@@ -21,7 +21,7 @@ import locked_retry
 from locked_retry.operator.dead_letters import Tools
 
 SCRIPTS = Path(locked_retry.__file__).parent / "broker" / "scripts"
-SOURCES = "".join(path.read_text("utf-8") for path in SCRIPTS.glob("*.lua"))
+SOURCES = "".join(path.read_text("utf-8") for path in SCRIPTS.rglob("*.lua"))
 COMMANDS = sorted(set(re.findall(r"\b(?:p?call|on_ours|enqueue|look)\('([A-Z]+)'", SOURCES)) - {"TIME"})
 #: Families of keys that begin like others of the world.
 FAMILIES = ("lr:t:", "lr:done:", "lr:lock:", "lr:wait:", "lr:sub:", "lr:w:", "lr:watch:", "lr:bell:", "lr:asleep:")

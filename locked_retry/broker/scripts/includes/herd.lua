@@ -1,4 +1,4 @@
--- herd.lua: between lib.lua and turn.lua. Who listens for messages, and who looks when something is due: one, not all.
+-- herd.lua: in front of turn.lua. Who listens for messages, and who looks when something is due: one, not all.
 --
 -- The workers that wait for the same queue lists are a herd (herd.py). Its keys, by its name:
 --   watch:<herd>   string  token of the worker that listens; '-' when the one that has slept longest was called to

@@ -1,4 +1,4 @@
--- lib.lua: put in front of every other script of this folder. What they all share: key names, clock, locks, dead letters.
+-- lib.lua: in front of every script that has its KEYS. What they all share: key names, clock, counters, how rows are read.
 --
 -- KEYS  1 lease   zset  row -> lease end, ms          2 delay  zset  row -> due, ms
 --       3 dead    zset  row -> time of death, ms      4 fence  string, highest fencing token given out
@@ -53,9 +53,7 @@ end
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
 local now_ms = math.floor(now_us / 1000)
-local BROKEN_PAUSE_MS = 30000
 local LONGEST_MS = 1e14 -- what Redis certainly takes for a time to live, and a score that keeps its milliseconds
-local MOST_SHARDS = 2147483647 -- of a job: two bits each are the longest string that Redis has
 local MAX_RETURNS = 20 -- unstarted and given back this often, it is more likely to be the cause than a bystander
 
 -- The states of a row: in its queue, held by a worker, waiting for its time, waiting for its lock, a dead letter.
@@ -114,116 +112,4 @@ end
 local function as_ttl(ms)
   ms = tonumber(ms)
   if ms and ms >= 1 then return int(math.min(ms, LONGEST_MS)) end
-end
-
-local OPEN, DONE, FELL = 0, 1, 2
-local function job_key(job) return P .. 'job:' .. job end
-
--- All shards of the job have ended: its join goes into its queue, with the numbers in it, and the job's keys get a TTL.
-local function join_when_ended(job)
-  local key = job_key(job)
-  local total, done, dead, on, joined, keep = unpack(
-    on_ours('HMGET', key, 'total', 'done', 'dead', 'on', 'joined', 'keep'), 1, 6)
-  local shards, done_shards, dead_shards = tonumber(total), tonumber(done) or 0, tonumber(dead) or 0
-  local keep_ms = as_ttl(keep)
-  if not shards or not keep_ms or joined then return end
-  if done_shards + dead_shards < shards or (on == 'success' and dead_shards ~= 0) then return end
-  local join, list, expires = unpack(redis.call('HMGET', key, 'join', 'list', 'expires'), 1, 3)
-  if join and join ~= '' then
-    local message = string.gsub(join, '\1(%a+)\1', { total = total, done = int(done_shards), dead = int(dead_shards) })
-    if type(redis.pcall('LPUSH', list, message)) == 'table' then return end -- no list any more: `shard` again joins
-    local expires_ms = as_ttl(expires)
-    if expires_ms then redis.call('PEXPIRE', list, expires_ms) end
-  end
-  redis.call('HSET', key, 'joined', int(now_ms))
-  redis.call('PEXPIRE', key, keep_ms)
-  redis.call('PEXPIRE', P .. 'marks:' .. job, keep_ms)
-end
-
--- A shard ('<job>/<number>') has ended, or is open again. Once done it stays done. Of a job that is gone: nothing.
-local function mark(shard, as)
-  local job, digits = string.match(shard, '^(.*)/(%d+)$')
-  local number = tonumber(digits)
-  local published = number and tonumber(on_ours('HGET', job_key(job), 'pub')) or 0
-  if not number or number < 1 or number > math.min(published, MOST_SHARDS) then return end
-  local marks, place = P .. 'marks:' .. job, '#' .. int(number)
-  local was = on_ours('BITFIELD', marks, 'GET', 'u2', place)[1]
-  if was == DONE then return end
-  if not add(job_key(job), 'done', 0) then redis.call('HINCRBY', job_key(job), 'done', 0) end -- refused before it is marked
-  redis.call('BITFIELD', marks, 'SET', 'u2', place, as)
-  if was == FELL then add(job_key(job), 'dead', -1) end
-  if as ~= OPEN then add(job_key(job), as == DONE and 'done' or 'dead', 1) end
-  join_when_ended(job)
-end
-
-local function mark_row(row, as)
-  local shard = on_ours('HGET', row_key(row), 'jb')
-  if shard then mark(shard, as) end
-end
-
-local function bury(row, reason)
-  redis.call('ZADD', DEAD, int(now_ms), row)
-  redis.call('HSET', row_key(row), 'st', BURIED, 'err', reason, 'at', int(now_ms), 'w', '')
-  mark_row(row, FELL)
-  count('dead')
-end
-
--- Into a queue, by RPUSH (to be consumed next) or LPUSH; whether it is there. A queue that is no list is tried again later.
-local broken_lists = {}
-local function enqueue(push, row, list, message)
-  if not list or not message then
-    bury(row, 'somebody has been at its row')
-    return false
-  end
-  redis.call('HSET', row_key(row), 'st', QUEUED)
-  if type(redis.pcall(push, list, message)) ~= 'table' then return true end
-  redis.call('ZADD', DELAY, int(now_ms + BROKEN_PAUSE_MS), row)
-  redis.call('HSET', row_key(row), 'st', DELAYED)
-  broken_lists[list] = true
-  count('broken')
-  return false
-end
-
--- Whether someone else holds the lock. A holder without a running row is none (Redis lost it, or it was repaired).
-local function held_by_other(name, row)
-  local owner = on_ours('HGET', lock_key(name), 'o')
-  if not owner or owner == row then return false end
-  local state, lock = read_row(owner, 'st', 'lk')
-  return state == RUNNING and lock == name
-end
-
--- The lock is free: the message that has waited longest goes to the front of its queue, if that has one.
-local MOST_STRAYS = 200 -- of one call: rows in a wait list that do not wait, because somebody has moved them by hand
-local strays = 0
-local function free_lock(name, row)
-  if not name or name == '' or held_by_other(name, row) then return end
-  redis.call('DEL', lock_key(name))
-  repeat
-    local waiter = on_ours('LINDEX', wait_key(name), 0)
-    if not waiter then return end
-    local state, lock, list, message = read_row(waiter, 'st', 'lk', 'q', 'msg')
-    local woken = state == PARKED and lock == name and enqueue('RPUSH', waiter, list, message)
-    redis.call('LPOP', wait_key(name))
-    if woken then
-      redis.call('HSET', lock_key(name), 'n', waiter)
-      return
-    end
-    strays = strays + 1
-  until strays >= MOST_STRAYS
-end
-
--- The lease is extended if this worker still holds it; whether it does.
-local function renew(worker, row, fence, ms, started, max_crashes)
-  local state, held_fence, holder = read_row(row, 'st', 'f', 'w')
-  if state ~= RUNNING or held_fence ~= fence or holder ~= worker then return false end
-  redis.call('ZADD', LEASE, int(now_ms + ms), row)
-  if started == '1' then redis.call('HSET', row_key(row), 's', '1', 'mc', max_crashes) end
-  return true
-end
-
--- To the end of the queue that is consumed next, as kombu puts back what it restores; whether it is there.
-local function to_front(row, list, message)
-  redis.call('HSET', row_key(row), 'w', '')
-  redis.call('HDEL', row_key(row), 's')
-  return enqueue('RPUSH', row, list, message)
 end
