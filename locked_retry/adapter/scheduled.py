@@ -12,7 +12,7 @@ from redis import Redis
 from locked_retry.adapter.bury import request_of
 from locked_retry.adapter.eta import due_at
 from locked_retry.broker.rows import headline
-from locked_retry.broker.turns import text_of, wire
+from locked_retry.broker.turns import RowState, text_of, wire
 
 #: Each worker lists the next ones of the queues that it serves, so that a reply stays small.
 MOST = 100
@@ -47,7 +47,9 @@ def _delayed(channel: Any, consumer: Any) -> list[dict[str, Any]]:
     for row, _ in rows:
         pipe.hmget(wire(keys.row(text_of(row))), "st", "q")
     places = pipe.execute()
-    ours = [one for one, (state, queue) in zip(rows, places, strict=True) if state == b"d" and queue in served][:MOST]
+    ours = [
+        one for one, (state, queue) in zip(rows, places, strict=True) if state == RowState.DELAYED and queue in served
+    ][:MOST]
     for row, _ in ours:
         pipe.hmget(wire(keys.row(text_of(row))), "msg", "err")
     found = zip(ours, pipe.execute(), strict=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from locked_retry.broker.turns import Keys, text_of, wire
+from locked_retry.broker.turns import Keys, RowState, text_of, wire
 
 #: Rows per script call: Redis serves nobody else meanwhile.
 CHUNK = 100
@@ -75,9 +75,9 @@ class Audit:
             if isinstance(values, ResponseError):
                 continue  # the script has seen that it is no row
             state, queue, message, lock, fence = values
-            if state == b"q":
+            if state == RowState.QUEUED:
                 self._seek(queue or b"", message or b"", row, fence)
-            elif state == b"p":
+            elif state == RowState.PARKED:
                 self._seek(self.keys.wait("").encode() + (lock or b""), _bytes(row), row, fence)
 
     def _seek(self, name: bytes, value: bytes, row: str, fence: bytes | None) -> None:

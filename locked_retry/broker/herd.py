@@ -3,8 +3,8 @@
 Those that consume the same queue lists, and look at them as often, are a herd. One of them, the watch, is told by Redis
 when a list changes (wakeup.py); the others are asleep: they block on the herd's bell, a list on which the watch puts
 a call when it has claimed something. The call wakes the one that has slept longest, which is the watch from then on.
-Who is the watch is decided in Redis, by the turns (scripts/includes/herd.lua): each says what its worker knows, and is told what
-it is.
+Who is the watch is decided in Redis, by the turns (scripts/includes/herd.lua): each says what its worker knows, and is
+told what it is.
 
 A call or a watch that is lost (a killed worker, a cut connection) costs time, not messages: whoever has called looks
 soon whether there is a watch, and all that sleep do now and then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,16 @@ INCLUDES: Mapping[str, tuple[str, ...]] = {
 }
 #: What is put behind it: its second half.
 CONTINUED: Mapping[str, tuple[str, ...]] = {"turn": ("claim",)}
+
+
+class RowState(bytes, Enum):
+    """`st` of a state row, as scripts/includes/lib.lua writes it."""
+
+    QUEUED = b"q"
+    RUNNING = b"r"
+    DELAYED = b"d"
+    PARKED = b"p"
+    BURIED = b"x"
 
 
 class SettlementKind(StrEnum):

@@ -12,7 +12,7 @@ from celery import Celery
 
 from locked_retry.broker.audit import Audit, Finding, chunks
 from locked_retry.broker.rows import CANCELLED, generation, headline, number_in, rows_by_time
-from locked_retry.broker.turns import Keys, Script, call, text_of, wire
+from locked_retry.broker.turns import Keys, RowState, Script, call, text_of, wire
 from locked_retry.operator.application import connect
 from locked_retry.text import message_text
 
@@ -75,7 +75,7 @@ class Tools:
             for row in chunk:
                 pipe.hgetall(wire(self.keys.row(row)))
             for row, found in zip(chunk, pipe.execute(), strict=True):
-                if found.get(b"st") == b"x":
+                if found.get(b"st") == RowState.BURIED:
                     yield _letter(row, found)
 
     def requeue(self, rows: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from locked_retry.broker.audit import chunks
 from locked_retry.broker.rows import CANCELLED, generation, headline, number_in, rows_by_time
-from locked_retry.broker.turns import text_of, wire
+from locked_retry.broker.turns import RowState, text_of, wire
 from locked_retry.operator.dead_letters import Tools
 from locked_retry.text import message_text
 
@@ -67,7 +67,7 @@ def _read(tools: Tools, rows: Sequence[str]) -> Iterator[Delayed]:
         pipe.zscore(f"{tools.keys.prefix}delay", wire(row))
     found = pipe.execute()
     for row, values, due_ms in zip(rows, found[::2], found[1::2], strict=True):
-        if values[0] == b"d" and due_ms is not None:
+        if values[0] == RowState.DELAYED and due_ms is not None:
             message, queue, reason, attempts = (text_of(value or b"") for value in values[1:])
             yield Delayed(row, *headline(message), int(due_ms), number_in(attempts), queue, reason, message)
 

@@ -1,8 +1,8 @@
 """Large jobs: any iterable split into shards, one task each, and one task more when all of them have ended.
 
 How far the splitter has come is kept in Redis in the same script that publishes (scripts/shard.lua), and how a shard
-ended in the same script that settles it (`mark` in scripts/includes/jobs.lua). So a splitter that crashed goes on where it was,
-two at the same time do the work of one, every shard counts once, and the join is published with the last mark.
+ended in the same script that settles it (`mark` in scripts/includes/jobs.lua). So a splitter that crashed goes on where
+it was, two at the same time do the work of one, every shard counts once, and the join is published with the last mark.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ class Job:
         """How far it is now, in one round trip. Raises UnknownJob."""
         if self._eager is not None:
             return self._eager
-        names = ("pub", "done", "dead", "total", "joined")
-        published, done, dead, total, joined = self._ask(lambda redis, keys: redis.hmget(keys.job(self.job_id), names))
+        published, done, dead, total, joined = self._ask(
+            lambda redis, keys: redis.hmget(keys.job(self.job_id), "pub", "done", "dead", "total", "joined")
+        )
         if published is None:
             raise UnknownJob(f"no job {self.job_id!r}: it was never begun, or ended longer than keep_s ago")
         return Progress(int(published), int(done), int(dead), None if total is None else int(total), joined is not None)

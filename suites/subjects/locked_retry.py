@@ -10,6 +10,7 @@ from redis import Redis
 
 import locked_retry
 from locked_retry import Exponential, LockedTask
+from locked_retry.broker.turns import RowState
 from locked_retry.operator.dead_letters import Tools
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
@@ -65,13 +66,13 @@ class LockedRetry(CelerySubject):
     def pending(self, redis: Redis) -> Pending:
         """Rows that are queued, running, delayed or parked, and messages in the queues."""
         queued = celery_pending(cast(Redis, _WithoutOwnLists(redis)))
-        rows = [operation_number(name) for name, state in _rows(redis) if state != b"x"]
+        rows = [operation_number(name) for name, state in _rows(redis) if state != RowState.BURIED]
         named = frozenset(n for n in rows if n is not None)
         return Pending(queued.operations | named, queued.opaque + rows.count(None))
 
     def dead_letters(self, redis: Redis) -> frozenset[int]:
         """Rows in the index of dead letters whose message is kept."""
-        found = {operation_number(name) for name, state in _rows(redis) if state == b"x"}
+        found = {operation_number(name) for name, state in _rows(redis) if state == RowState.BURIED}
         return frozenset(n for n in found if n is not None)
 
     def redrive(self, app: Celery, operation: int) -> None:
@@ -83,7 +84,7 @@ class LockedRetry(CelerySubject):
 
     def leftovers(self, redis: Redis) -> tuple[str, ...]:
         """Locks, waiters and index entries that outlived their rows."""
-        dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == b"x"}
+        dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == RowState.BURIED}
         return tuple(k for k in super().leftovers(redis) if not k.startswith(OF_TASKS + OF_HERDS) and k not in dead)
 
 

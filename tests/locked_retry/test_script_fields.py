@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,10 @@ from pathlib import Path
 import pytest
 
 import locked_retry
+from locked_retry.broker.turns import RowState
 
-SCRIPTS = {
-    path.name: path.read_text("utf-8")
-    for path in (Path(locked_retry.__file__).parent / "broker" / "scripts").rglob("*.lua")
-}
+PACKAGE = Path(locked_retry.__file__).parent
+SCRIPTS = {path.name: path.read_text("utf-8") for path in (PACKAGE / "broker" / "scripts").rglob("*.lua")}
 #: By the word that lib.lua's header begins with: how the scripts name such a key, and where they call it `key`.
 KINDS = {
     "state row": ("row_key(", ("turn.lua", "claim.lua")),
@@ -85,6 +85,32 @@ def documented(kind: str) -> set[str]:
     while "(" in text:
         text = re.sub(r"\([^()]*\)", "", text)
     return set(re.findall(r"\w+", re.sub(r"\band\b", "", text.partition(".")[0])))
+
+
+def read_in_python(kind: str) -> set[str]:
+    """The fields that redis-py is asked for, of keys that `Keys` names as the scripts do."""
+    found: set[str] = set()
+    key_of = KINDS[kind][0].replace("_key(", "")
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("hget", "hmget"):
+                key, *fields = (ast.unparse(argument) for argument in node.args)
+                if f"keys.{key_of}(" in key:
+                    found |= names(*fields)
+    return found
+
+
+def test_states_are_those_of_the_scripts() -> None:
+    line = re.search(r"local (QUEUED.*?) = (.*)\n", SCRIPTS["lib.lua"])
+    assert line is not None
+    states = dict(zip(line[1].split(", "), re.findall(r"'(\w)'", line[2]), strict=True))
+    assert states == {state.name: state.value.decode() for state in RowState}
+
+
+@pytest.mark.parametrize(("kind", "one_of_them"), [("state row", "err"), ("job", "joined")])
+def test_python_reads_what_scripts_write(kind: str, one_of_them: str) -> None:
+    assert one_of_them in read_in_python(kind)
+    assert read_in_python(kind) <= written(kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
