@@ -13,7 +13,7 @@ from itertools import count
 from typing import ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, On, PingResult, Undo
-from taskchaos.faults.command_api import CommandClient, Firing, RuleState
+from taskchaos.faults.command_api import CommandClient, FiringReport, RuleState
 from taskchaos.faults.network import silenced
 from taskchaos.faults.toxiproxy import NotFound, ToxiproxyError
 from taskchaos.faults.watch import Watch
@@ -110,7 +110,7 @@ class CommandFault(Fault):
             return None
         return self._state
 
-    def _firings(self) -> list[Firing]:
+    def _firings(self) -> list[FiringReport]:
         """On connections of the role: a rule without a command fires on the harness's own PINGs as well."""
         return [f for f in self._state.firings if f.client not in self.link.probes] if self._state else []
 

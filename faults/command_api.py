@@ -26,7 +26,7 @@ from taskchaos.faults.toxiproxy import (
 
 
 @dataclass(frozen=True, slots=True)
-class Firing:
+class FiringReport:
     """One time that a rule acted: on the command with this index in the journal. `time_ns` is CLOCK_MONOTONIC.
 
     client: the address of its connection, "host:port". captured: what the rule's `capture` found in it and its reply.
@@ -49,7 +49,7 @@ class RuleState:
     seen: int
     fired: int
     held: int
-    firings: tuple[Firing, ...] = ()
+    firings: tuple[FiringReport, ...] = ()
     members: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -207,8 +207,8 @@ def _rule(answer: object) -> RuleState:
         raise ToxiproxyError(f"the server's rule is none: {answer!r:.200}") from error
 
 
-def _firing(members: Mapping[str, Any]) -> Firing:
-    return Firing(
+def _firing(members: Mapping[str, Any]) -> FiringReport:
+    return FiringReport(
         members["index"],
         members["connection"],
         _plain(members["client"]),

@@ -180,7 +180,7 @@ def _delay_ms(state: ProxyState) -> int:
 
 
 @dataclass
-class Refused(LinkFault):
+class RefusedLink(LinkFault):
     """The link's port refuses connections and the live ones are closed: an outage that fails fast."""
 
     kind: ClassVar[str] = "refused"

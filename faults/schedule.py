@@ -10,7 +10,7 @@ from taskchaos.faults.base import Contained, Fault, FaultError, Link, On, Server
 from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from taskchaos.faults.container import Disconnect, DiskFull, OutOfMemory
 from taskchaos.faults.message import PoisonMessage, Queue
-from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, Refused, Reset
+from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, RefusedLink, Reset
 from taskchaos.faults.process import KillChild, KillParent, KillTree, Pause, Restart
 
 #: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
@@ -18,7 +18,7 @@ FAULTS: Mapping[str, type[Fault]] = {
     fault.kind: fault
     for fault in (
         Latency,
-        Refused,
+        RefusedLink,
         BlackHole,
         BlackHoleRequests,
         BlackHoleReplies,

@@ -29,7 +29,7 @@ KEEP_FENCE_S = 7 * 86400.0
 KEEP_EFFECT_S = 7 * 86400.0
 
 
-class Outcome(StrEnum):
+class FencedOutcome(StrEnum):
     """What became of an effect."""
 
     APPLIED = "applied"
@@ -41,12 +41,12 @@ class Outcome(StrEnum):
 class Applied:
     """True if the effect is in place. `replies`: the commands', as Redis gives them to a script."""
 
-    outcome: Outcome
+    outcome: FencedOutcome
     highest: int
     replies: tuple[Any, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.outcome is not Outcome.REFUSED
+        return self.outcome is not FencedOutcome.REFUSED
 
 
 def apply(
@@ -77,7 +77,7 @@ def apply(
         words += [len(command), *command]
     arguments = [2, f"{resource}:fence", f"{resource}:effect:{effect}", *words]
     outcome, highest, replies = call(redis, Script.load("fenced"), arguments)
-    return Applied(Outcome(_text(outcome)), int(highest), tuple(replies))
+    return Applied(FencedOutcome(_text(outcome)), int(highest), tuple(replies))
 
 
 def fenced_set(redis: Any, key: str, value: Word, fence: int, *, keep_fence_s: float = KEEP_FENCE_S) -> bool:

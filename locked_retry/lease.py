@@ -32,7 +32,7 @@ class LeaseLost(Ignore):  # type: ignore[misc]
     """The task was not begun, or is ended, because its lease is over. It is offered again."""
 
 
-class Board:
+class LeaseBoard:
     """That memory. One writer (the main process), any number of readers."""
 
     def __init__(self) -> None:
@@ -90,13 +90,13 @@ class Board:
 
 
 #: The board of this worker; replaced when a worker begins, before it has pool processes.
-board = Board()
+board = LeaseBoard()
 
 
 def new_board(**_: object) -> None:
     """A board of this worker's own (several workers may be forked from one process)."""
     global board
-    board = Board()
+    board = LeaseBoard()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from taskchaos.faults.proxy.errors import ApiError, ListenError, listen_failed, proxy_exists, proxy_not_found
-from taskchaos.faults.proxy.metrics import Traffic
+from taskchaos.faults.proxy.metrics import TrafficCounts
 from taskchaos.faults.proxy.proxy import Proxy
 from taskchaos.faults.proxy.redis.server_state import ServerState
 from taskchaos.faults.proxy.tcp.address import Address, resolve
@@ -38,7 +38,7 @@ class Collection:
         self.server_state = server_state or ServerState()
         self._dice = dice
         self._dial_timeout_s = dial_timeout_s
-        self.traffic = Traffic()
+        self.traffic = TrafficCounts()
         self._proxies: dict[str, Proxy] = {}
 
     def all(self) -> list[Proxy]:

@@ -31,7 +31,7 @@ class Labels(NamedTuple):
 
 
 @dataclass(slots=True)
-class Traffic:
+class TrafficCounts:
     """Bytes received and sent, for each direction of each proxy. What a proxy has moved stays after its deletion."""
 
     _ended: dict[Labels, tuple[int, int]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def _add(totals: dict[Labels, tuple[int, int]], connection: Connection, names: t
 class Metrics:
     """Which of them are served, as the flags say: those of the process with `lag` only."""
 
-    traffic: Traffic
+    traffic: TrafficCounts
     proxies: bool
     lag: LoopLag | None
 

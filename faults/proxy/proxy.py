@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from taskchaos.faults.proxy.errors import ListenError, proxy_not_found
-from taskchaos.faults.proxy.metrics import Traffic
+from taskchaos.faults.proxy.metrics import TrafficCounts
 from taskchaos.faults.proxy.redis.inspector import Inspector
 from taskchaos.faults.proxy.redis.server_state import ServerState
 from taskchaos.faults.proxy.tcp.address import Address, port_number, resolve, split
@@ -37,7 +37,7 @@ class Proxy:
         *,
         dial_timeout_s: float,
         server_state: ServerState,
-        traffic: Traffic,
+        traffic: TrafficCounts,
     ) -> None:
         self.name = name
         self.inspector = Inspector(name, server_state)

@@ -22,7 +22,7 @@ from functools import partial
 
 from taskchaos.harness.checker import exclusion, execution, kept, loss, preconditions, reports, throughput
 from taskchaos.harness.checker.columns import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
-from taskchaos.harness.checker.evidence import Evidence, gather
+from taskchaos.harness.checker.evidence import CaseEvidence, gather
 from taskchaos.harness.checker.faults import doubtful, label
 from taskchaos.harness.checker.rates import Paces
 from taskchaos.harness.checker.windows import series
@@ -32,7 +32,7 @@ from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, Rul
 
 __all__ = ["check", "series"]
 
-_TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
+_TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.LOST: loss.lost,
     Rule.DEAD_LETTER: loss.dead_letter,
     Rule.STUCK: loss.stuck,
@@ -52,7 +52,7 @@ _TASK_RULES: dict[Rule, Callable[[Evidence], RuleResult]] = {
     Rule.CONVERGED: preconditions.converged,
     Rule.WORKERS: preconditions.workers,
 }
-_FIGURE_RULES: dict[Rule, Callable[[Evidence, Paces], RuleResult]] = {
+_FIGURE_RULES: dict[Rule, Callable[[CaseEvidence, Paces], RuleResult]] = {
     Rule.THROUGHPUT: throughput.throughput,
     Rule.RECOVERY: throughput.recovery,
 }
@@ -89,7 +89,7 @@ def _safe(rule: Rule, judge: Callable[[], RuleResult]) -> RuleResult:
         return _broken(rule, error)
 
 
-def _doubted(rule: Rule, evidence: Evidence) -> RuleResult:
+def _doubted(rule: Rule, evidence: CaseEvidence) -> RuleResult:
     """A failure that would be none if a fault without evidence had bitten is unknown: that fault may explain it."""
     result = _safe(rule, partial(_TASK_RULES[rule], evidence))
     suspects = [label(fault) for fault in evidence.history.faults if doubtful(fault)]
@@ -102,7 +102,7 @@ def _doubted(rule: Rule, evidence: Evidence) -> RuleResult:
     return replace(result, outcome=Outcome.UNKNOWN, reason=reason)
 
 
-def _figures(evidence: Evidence) -> tuple[dict[Rule, RuleResult], Throughput]:
+def _figures(evidence: CaseEvidence) -> tuple[dict[Rule, RuleResult], Throughput]:
     """The rules about figures, and the figures; what cannot be measured at all is told by these rules."""
     try:
         paces = Paces(evidence)
@@ -113,7 +113,7 @@ def _figures(evidence: Evidence) -> tuple[dict[Rule, RuleResult], Throughput]:
     return results, figures
 
 
-def _counts(evidence: Evidence) -> OperationCounts:
+def _counts(evidence: CaseEvidence) -> OperationCounts:
     tally = evidence.tally
     return OperationCounts(
         submitted=tally.count(lambda flags: flags & SUBMITTED),

@@ -37,7 +37,7 @@ class LateEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CaseEvidence:
     """All that a rule may look at.
 
     history: only rows of operations inside the plan, without a redrive. outside: the operations of the other rows.
@@ -96,27 +96,27 @@ class Evidence:
             if happened(stop) and attempts.pid[row] in stop.stopped_pids
         )
 
-    def believing(self) -> Evidence:
+    def believing(self) -> CaseEvidence:
         """The same, if every fault that was injected had bitten and held."""
         faults = tuple(replace(f, proven=True, held=True) if doubtful(f) else f for f in self.history.faults)
         history = replace(self.history, faults=faults)
         return replace(self, history=history, bites=bites(history))
 
 
-def attempts_of_retried(evidence: Evidence) -> Iterator[tuple[int, list[int]]]:
+def attempts_of_retried(evidence: CaseEvidence) -> Iterator[tuple[int, list[int]]]:
     """Operations with several attempts, each with its rows in order of begin."""
     for op, rows in groupby(evidence.tally.retried, key=evidence.history.attempts.op.__getitem__):
         yield op, list(rows)
 
 
-def gather(history: History, contract: Contract) -> Evidence:
+def gather(history: History, contract: Contract) -> CaseEvidence:
     """The evidence in a history."""
     inside, outside = split_plan(history)
     counted = tally(inside)
     letters = sort_letters(inside, contract, counted)
     killed_at = kills(inside.faults)
     given_up = _given_up(inside, counted, letters, killed_at)
-    return Evidence(
+    return CaseEvidence(
         history=inside,
         contract=contract,
         outside=outside,

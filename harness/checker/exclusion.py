@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import compress, islice
 
-from taskchaos.harness.checker.evidence import Evidence, attempts_of_retried
+from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
 from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.contract import Claim
@@ -12,7 +12,7 @@ from taskchaos.harness.record.history import UNFENCED, AttemptOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
-def overlap(evidence: Evidence) -> RuleResult:
+def overlap(evidence: CaseEvidence) -> RuleResult:
     """No two attempts of one operation at the same time; of a fenced subject, except those that were overtaken."""
     notes: dict[int, str] = {}
     overtaken = 0
@@ -29,7 +29,7 @@ def overlap(evidence: Evidence) -> RuleResult:
     return if_claimed(evidence.contract, Claim.EXCLUSIVE, with_samples(result, notes, notes.__getitem__))
 
 
-def _first_overlap(evidence: Evidence, rows: list[int]) -> tuple[str, bool]:
+def _first_overlap(evidence: CaseEvidence, rows: list[int]) -> tuple[str, bool]:
     """What to say about the first two attempts that intersect, empty when none do; and whether some were excused."""
     attempts, excused = evidence.history.attempts, False
     ends = {row: evidence.attempt_end(row) for row in rows}
@@ -45,7 +45,7 @@ def _first_overlap(evidence: Evidence, rows: list[int]) -> tuple[str, bool]:
     return "", excused
 
 
-def _told(evidence: Evidence, row: int, holder: int) -> str:
+def _told(evidence: CaseEvidence, row: int, holder: int) -> str:
     attempts = evidence.history.attempts
     what = f"{evidence.role(attempts.role[row])} began while {evidence.role(attempts.role[holder])}"
     if attempts.outcome[holder] == AttemptOutcome.OPEN and not evidence.was_killed(holder):
@@ -53,7 +53,7 @@ def _told(evidence: Evidence, row: int, holder: int) -> str:
     return f"{what} still had {(evidence.attempt_end(holder) - attempts.begun_ns[row]) / NS_PER_MS:.1f} ms to run"
 
 
-def _refusable(evidence: Evidence, one: int, other: int) -> bool:
+def _refusable(evidence: CaseEvidence, one: int, other: int) -> bool:
     """Whether a resource can tell the two apart, and the one with the lower fence could not know that it was over."""
     if not evidence.contract.has(Claim.FENCED):
         return False
@@ -62,7 +62,7 @@ def _refusable(evidence: Evidence, one: int, other: int) -> bool:
     return UNFENCED < fence[lower] < fence[higher] and evidence.overtaken(lower, higher)
 
 
-def fence(evidence: Evidence) -> RuleResult:
+def fence(evidence: CaseEvidence) -> RuleResult:
     """Every attempt carries a fence, and within an operation a later attempt a higher one than all before it.
 
     Lower only when its process was stopped before it began, for longer than the lease: a resource refuses it.
@@ -81,7 +81,7 @@ def fence(evidence: Evidence) -> RuleResult:
     return if_claimed(evidence.contract, Claim.FENCED, with_samples(result, notes, notes.__getitem__))
 
 
-def _not_below(evidence: Evidence, rows: list[int]) -> str | None:
+def _not_below(evidence: CaseEvidence, rows: list[int]) -> str | None:
     """What to say about the first attempt whose fence is not above that of an earlier one; None when all rise."""
     fences = evidence.history.attempts.fence
     highest = UNFENCED

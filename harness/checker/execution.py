@@ -17,7 +17,7 @@ from taskchaos.harness.checker.columns import (
     ops_in,
     rows_in,
 )
-from taskchaos.harness.checker.evidence import Evidence, attempts_of_retried
+from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import FOREVER, ended_ns, happened
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, with_samples
 from taskchaos.harness.clock import NS_PER_MS
@@ -26,7 +26,7 @@ from taskchaos.harness.record.history import AttemptOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
-def duplicate(evidence: Evidence) -> RuleResult:
+def duplicate(evidence: CaseEvidence) -> RuleResult:
     """Effectively once: no second effect. At least once: none that no fault explains.
 
     Second effects of operations that should have none at all, and zombies, are reported by those rules.
@@ -42,7 +42,7 @@ def duplicate(evidence: Evidence) -> RuleResult:
     return _duplicates(evidence, left, "unexplained duplicates = 0", reason)
 
 
-def _duplicates(evidence: Evidence, ops: list[int], expression: str, told: str) -> RuleResult:
+def _duplicates(evidence: CaseEvidence, ops: list[int], expression: str, told: str) -> RuleResult:
     outcome = Outcome.FAIL if ops else Outcome.PASS
     reason = f"{counted(len(ops), 'operation')} {told}"
 
@@ -53,7 +53,7 @@ def _duplicates(evidence: Evidence, ops: list[int], expression: str, told: str) 
     return with_samples(RuleResult(Rule.DUPLICATE, outcome, expression, len(ops), reason), ops, note)
 
 
-def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
+def _explained(evidence: CaseEvidence, ops: list[int]) -> set[int]:
     """Duplicates that at-least-once delivery allows.
 
     A fault of the submitting producer must have been in force during a submit (it may have sent twice), or one of a
@@ -74,7 +74,7 @@ def _explained(evidence: Evidence, ops: list[int]) -> set[int]:
     return explained.union(_held_up(evidence, wanted))
 
 
-def _sightings(evidence: Evidence, wanted: bytearray) -> dict[int, tuple[int, set[str]]]:
+def _sightings(evidence: CaseEvidence, wanted: bytearray) -> dict[int, tuple[int, set[str]]]:
     """By operation, when it was first seen at a worker, and the workers that had it.
 
     Without a record of its delivery it may have been there at any time since its first submit.
@@ -97,7 +97,7 @@ def _sightings(evidence: Evidence, wanted: bytearray) -> dict[int, tuple[int, se
     return {op: (seen[op], roles[op]) for op in seen}
 
 
-def _held_up(evidence: Evidence, wanted: bytearray) -> Iterator[int]:
+def _held_up(evidence: CaseEvidence, wanted: bytearray) -> Iterator[int]:
     """Operations whose delivery a fault of the receiving worker may have held up on the way from Redis.
 
     TCP sends again what a cut has swallowed, doubling its pauses: after at most as long again as the cut has lasted.
@@ -118,7 +118,7 @@ def _held_up(evidence: Evidence, wanted: bytearray) -> Iterator[int]:
                 yield op
 
 
-def unexpected(evidence: Evidence) -> RuleResult:
+def unexpected(evidence: CaseEvidence) -> RuleResult:
     """Nothing may run that was never submitted."""
     inside = ops_in(evidence.tally.mask(lambda flags: flags & (EFFECT | TRIED) and not flags & SUBMITTED))
     outside = (evidence.outside.effects | evidence.outside.attempts) - evidence.outside.submits
@@ -137,7 +137,7 @@ def unexpected(evidence: Evidence) -> RuleResult:
     return with_samples(result, [*inside, *outside], note)
 
 
-def resurrected(evidence: Evidence) -> RuleResult:
+def resurrected(evidence: CaseEvidence) -> RuleResult:
     """A submit that was refused for certain must not take effect."""
     ops = ops_in(evidence.tally.mask(lambda flags: flags & EFFECT and flags & SUBMITTED == REFUSED))
     outcome = Outcome.FAIL if ops else Outcome.PASS
@@ -146,7 +146,7 @@ def resurrected(evidence: Evidence) -> RuleResult:
     return with_samples(result, ops, lambda op: "its submit was refused, yet it took effect")
 
 
-def retries(evidence: Evidence) -> RuleResult:
+def retries(evidence: CaseEvidence) -> RuleResult:
     """Attempts per operation stay within the contract; those that ended their own process, within its crashes.
 
     What a fault of its own worker or of a server met, or ended with its process, is not held against an operation.
@@ -171,7 +171,7 @@ def retries(evidence: Evidence) -> RuleResult:
     return if_claimed(evidence.contract, Claim.RETRIES_BOUNDED, result)
 
 
-def _counts(evidence: Evidence, row: int) -> bool:
+def _counts(evidence: CaseEvidence, row: int) -> bool:
     if evidence.was_killed(row):
         return False
     attempts = evidence.history.attempts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskchaos.harness.checker.columns import ACKED, EFFECT, ops_in
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.loss import doubts_about
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
 from taskchaos.harness.contract import Claim
@@ -12,7 +12,7 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 _EXPRESSION = "results missing = 0"
 
 
-def results(evidence: Evidence) -> RuleResult:
+def results(evidence: CaseEvidence) -> RuleResult:
     """No acknowledged operation that took effect may be without a final result, where the case has results kept.
 
     What is still on the broker may be given one later. One that says failure is a `false_failure`.
@@ -22,7 +22,7 @@ def results(evidence: Evidence) -> RuleResult:
     return if_claimed(evidence.contract, Claim.RESULTS, _missing(evidence))
 
 
-def _missing(evidence: Evidence) -> RuleResult:
+def _missing(evidence: CaseEvidence) -> RuleResult:
     final = evidence.history.final
     done = ops_in(evidence.tally.mask(lambda flags: flags & ACKED and flags & EFFECT))
     ops = [op for op in done if op not in final.results and op not in final.pending]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import compress
 
 from taskchaos.harness.checker.columns import ACKED, both, mask_of, ops_in, rows_in
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, with_samples
 from taskchaos.harness.clock import seconds
 from taskchaos.harness.contract import Claim
@@ -21,14 +21,14 @@ from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, Rule, RuleRes
 FEWEST_READS = 2
 
 
-def lost(evidence: Evidence) -> RuleResult:
+def lost(evidence: CaseEvidence) -> RuleResult:
     """No acknowledged operation may be without effect, dead letter and message."""
     missing = [op for op in ops_in(evidence.tally.missing()) if _unaccounted(evidence, op)]
     result = _some_missing(evidence, missing) if missing else _none_missing(evidence)
     return if_claimed(evidence.contract, Claim.NO_LOSS, result)
 
 
-def _unaccounted(evidence: Evidence, op: int) -> bool:
+def _unaccounted(evidence: CaseEvidence, op: int) -> bool:
     """Whether no other rule and nothing in the final state answers for an operation without effect."""
     letters = evidence.letters
     given_up = op in letters.due or op in letters.all
@@ -39,7 +39,7 @@ def _result(outcome: Outcome, observed: int, reason: str) -> RuleResult:
     return RuleResult(Rule.LOST, outcome, "lost = 0", observed, reason)
 
 
-def _none_missing(evidence: Evidence) -> RuleResult:
+def _none_missing(evidence: CaseEvidence) -> RuleResult:
     final = evidence.history.final
     if not evidence.tally.count(lambda flags: flags & ACKED):
         return _result(Outcome.UNKNOWN, 0, "no submit was acknowledged, so nothing could be lost: check the stack")
@@ -71,7 +71,7 @@ def _bound(faults: int) -> str:
     return f"nothing is missing; 95 % bound: at most {bound:.1f} % per fault ({counted(faults, 'fault')})"
 
 
-def _some_missing(evidence: Evidence, missing: list[int]) -> RuleResult:
+def _some_missing(evidence: CaseEvidence, missing: list[int]) -> RuleResult:
     history = evidence.history
     running = still_running(evidence)
     gone = [op for op in missing if op not in running]
@@ -90,7 +90,7 @@ def _room(history: History) -> int:
     return history.final.opaque_pending + history.torn_records
 
 
-def _why_unknown(evidence: Evidence, missing: int, gone: int) -> str:
+def _why_unknown(evidence: CaseEvidence, missing: int, gone: int) -> str:
     """Why it cannot be said that operations are lost; empty when it can. gone: those missing that do not run."""
     history = evidence.history
     several = counted(missing, "operation")
@@ -107,7 +107,7 @@ def _why_unknown(evidence: Evidence, missing: int, gone: int) -> str:
     return ""
 
 
-def still_running(evidence: Evidence) -> set[int]:
+def still_running(evidence: CaseEvidence) -> set[int]:
     """Operations that may still run. In a converged world nothing runs, whatever the ledger lacks."""
     if evidence.history.final.converged:
         return set()
@@ -115,7 +115,7 @@ def still_running(evidence: Evidence) -> set[int]:
     return {ops[row] for row in evidence.tally.open_attempts if not evidence.was_killed(row)}
 
 
-def _breakout(evidence: Evidence, gone: list[int]) -> str:
+def _breakout(evidence: CaseEvidence, gone: list[int]) -> str:
     """How many were submitted before all survivors (prefix), after all (postfix), or between (middle: proof)."""
     submits, planned = evidence.history.submits, evidence.history.planned
     lost_mask = mask_of(gone, planned)
@@ -133,7 +133,7 @@ def _breakout(evidence: Evidence, gone: list[int]) -> str:
     return f"{prefix} prefix, {len(gone) - prefix - postfix} middle, {postfix} postfix"
 
 
-def _last_seen(evidence: Evidence, ops: list[int]) -> Callable[[int], str]:
+def _last_seen(evidence: CaseEvidence, ops: list[int]) -> Callable[[int], str]:
     """Notes on what was last seen of each of a few operations."""
     history = evidence.history
     wanted = mask_of(ops, history.planned)
@@ -165,7 +165,7 @@ def _last_seen(evidence: Evidence, ops: list[int]) -> Callable[[int], str]:
     return note
 
 
-def _attempt_note(evidence: Evidence, row: int) -> str:
+def _attempt_note(evidence: CaseEvidence, row: int) -> str:
     attempts = evidence.history.attempts
     where = f"attempt at {evidence.role(attempts.role[row])}"
     outcome = AttemptOutcome(attempts.outcome[row])
@@ -174,7 +174,7 @@ def _attempt_note(evidence: Evidence, row: int) -> str:
     return f"{where} open when its process was killed" if evidence.was_killed(row) else f"{where} never ended"
 
 
-def dead_letter(evidence: Evidence) -> RuleResult:
+def dead_letter(evidence: CaseEvidence) -> RuleResult:
     """A dead letter is due, or it is a loss; and what is needed to run its task again is in it."""
     undue, failed = evidence.letters.undue, _not_run_again(evidence.history.final.redrive)
     outcome, reason = _undue(evidence, len(undue)) if undue else _none_undue(evidence)
@@ -188,7 +188,7 @@ def dead_letter(evidence: Evidence) -> RuleResult:
     return if_claimed(evidence.contract, Claim.NO_LOSS, result)
 
 
-def _undue(evidence: Evidence, number: int) -> tuple[Outcome, str]:
+def _undue(evidence: CaseEvidence, number: int) -> tuple[Outcome, str]:
     torn = evidence.history.torn_records
     reason = f"{counted(number, 'dead letter')} that neither the plan nor the contract explains"
     if not evidence.workers_recorded:
@@ -198,7 +198,7 @@ def _undue(evidence: Evidence, number: int) -> tuple[Outcome, str]:
     return Outcome.FAIL, reason
 
 
-def _none_undue(evidence: Evidence) -> tuple[Outcome, str]:
+def _none_undue(evidence: CaseEvidence) -> tuple[Outcome, str]:
     final, number = evidence.history.final, len(evidence.letters.all)
     if final.reads == 0:
         return Outcome.UNKNOWN, "the dead letters were not read"
@@ -215,7 +215,7 @@ def _not_run_again(redrive: Redrive | None) -> dict[int, str]:
     return {redrive.op: f"could not be run again: {redrive.error or 'it took no effect'}"}
 
 
-def stuck(evidence: Evidence) -> RuleResult:
+def stuck(evidence: CaseEvidence) -> RuleResult:
     """No acknowledged operation may stay on the broker for good, or come to workers again and again without end."""
     final = evidence.history.final
     held = [op for op in sorted(final.pending) if 0 <= op < evidence.history.planned]
@@ -241,7 +241,7 @@ def _at_rest(final: FinalState, held: list[int]) -> tuple[Outcome, str]:
     return Outcome.UNKNOWN, f"still pending: {counted(len(held), 'operation')}; drain for longer"
 
 
-def _livelock(evidence: Evidence) -> RuleResult:
+def _livelock(evidence: CaseEvidence) -> RuleResult:
     final, stalled, torn = evidence.history.final, evidence.stalled, evidence.history.torn_records
     still_s = seconds(final.read_at_ns - final.stalled_since_ns)
     again = sum(1 for times in stalled.values() if times)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from taskchaos.harness.checker.columns import ACKED, DROPPED, LATE_NS, SUBMITTED, ops_in, rows_in
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.faults import bites, ended_ns, happened, of_server
 from taskchaos.harness.checker.results import counted
 from taskchaos.harness.clock import NS_PER_S
@@ -57,7 +57,7 @@ class Unmet:
         return f"{self.whys[op]} ({self.errors[op]})" if op in self.errors else self.whys[op]
 
 
-def unmet(evidence: Evidence) -> Unmet:
+def unmet(evidence: CaseEvidence) -> Unmet:
     """The operations of the plan that were not acknowledged."""
     whys: dict[int, str] = {}
     excused = set[int]()
@@ -69,7 +69,7 @@ def unmet(evidence: Evidence) -> Unmet:
     return Unmet(whys, len(excused - whys.keys()), evidence.history.submit_errors)
 
 
-def _not_acknowledged(evidence: Evidence) -> Iterator[tuple[int, str, bool]]:
+def _not_acknowledged(evidence: CaseEvidence) -> Iterator[tuple[int, str, bool]]:
     """Each with what became of it, and whether a fault explains that."""
     history, flags = evidence.history, evidence.tally
     reach = bites(history, _reach)
@@ -130,7 +130,7 @@ def _first_due(due: list[tuple[int, int]], at_ns: int, planned: int) -> int:
     return last_op - (last_ns - at_ns) * (last_op - first_op) // (last_ns - first_ns)
 
 
-def unfinished(evidence: Evidence) -> list[str]:
+def unfinished(evidence: CaseEvidence) -> list[str]:
     """The producers that did not go through their part of the plan, though no fault was done to them or a server."""
     history = evidence.history
     faults = [fault for fault in history.faults if happened(fault)]
@@ -138,7 +138,7 @@ def unfinished(evidence: Evidence) -> list[str]:
     return [role for role in left if not any(_concerns(fault, role) for fault in faults)]
 
 
-def cut_short(evidence: Evidence) -> list[str]:
+def cut_short(evidence: CaseEvidence) -> list[str]:
     """What the producers say that they went through, if that is not the plan."""
     history, number = evidence.history, evidence.history.gone_through
     if number is None or number == history.planned or not history.finished.issuperset(history.producers):
@@ -146,6 +146,6 @@ def cut_short(evidence: Evidence) -> list[str]:
     return [f"the producers went through {counted(number, 'operation')}, the plan has {history.planned}"]
 
 
-def twice(evidence: Evidence) -> list[int]:
+def twice(evidence: CaseEvidence) -> list[int]:
     """Operations that were dropped and sent as well: the record contradicts itself."""
     return ops_in(evidence.tally.mask(lambda flags: flags & DROPPED and flags & SUBMITTED))

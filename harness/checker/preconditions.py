@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from taskchaos.harness.checker.columns import ACKED, SUBMITTED
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.faults import gap_of, idle, label
 from taskchaos.harness.checker.loss import FEWEST_READS, still_running
 from taskchaos.harness.checker.offered import cut_short, twice, unfinished, unmet
@@ -14,7 +14,7 @@ from taskchaos.harness.record.history import AttemptOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
-def leak(evidence: Evidence) -> RuleResult:
+def leak(evidence: CaseEvidence) -> RuleResult:
     """After convergence no key of the subject may be left."""
     final, number = evidence.history.final, len(evidence.history.final.leaks)
     outcome, observed = Outcome.UNKNOWN, number or None
@@ -30,7 +30,7 @@ def leak(evidence: Evidence) -> RuleResult:
     return with_texts(RuleResult(Rule.LEAK, outcome, "keys left = 0", observed, reason), final.leaks)
 
 
-def evidence_complete(evidence: Evidence) -> RuleResult:
+def evidence_complete(evidence: CaseEvidence) -> RuleResult:
     """There must be something to judge, the plan must have been carried out, and the records must be whole."""
     tally, left = evidence.tally, unmet(evidence)
     submitted = tally.count(lambda flags: flags & SUBMITTED)
@@ -56,7 +56,7 @@ def evidence_complete(evidence: Evidence) -> RuleResult:
     return with_samples(result, left.whys, left.note)
 
 
-def _tame(evidence: Evidence) -> int:
+def _tame(evidence: CaseEvidence) -> int:
     """How many acknowledged operations the plan calls poison, although they never ended a process."""
     attempts = evidence.history.attempts
     crashed = {op for op, end in zip(attempts.op, attempts.outcome, strict=True) if end == AttemptOutcome.CRASHED}
@@ -64,7 +64,7 @@ def _tame(evidence: Evidence) -> int:
     return sum(1 for op in evidence.history.poison - crashed if 0 <= op < planned and flags[op] & ACKED)
 
 
-def _torn(evidence: Evidence) -> list[str]:
+def _torn(evidence: CaseEvidence) -> list[str]:
     """What is missing from the records, or contradicts the plan."""
     history, outside = evidence.history, evidence.outside
     gaps = []
@@ -81,7 +81,7 @@ def _torn(evidence: Evidence) -> list[str]:
     return gaps
 
 
-def faults(evidence: Evidence) -> RuleResult:
+def faults(evidence: CaseEvidence) -> RuleResult:
     """Every planned fault was injected, bit and held while operations were in flight, and its heal was verified.
 
     One on a link that nothing uses can do neither, and is not counted; but some fault must have bitten.
@@ -105,7 +105,7 @@ def faults(evidence: Evidence) -> RuleResult:
     return result
 
 
-def converged(evidence: Evidence) -> RuleResult:
+def converged(evidence: CaseEvidence) -> RuleResult:
     """The case came to rest. Without that, absence proves nothing."""
     final = evidence.history.final
     if final.converged:
@@ -118,7 +118,7 @@ def converged(evidence: Evidence) -> RuleResult:
     return with_samples(result, left, left.__getitem__)
 
 
-def workers(evidence: Evidence) -> RuleResult:
+def workers(evidence: CaseEvidence) -> RuleResult:
     """Workers end only through faults."""
     deaths = evidence.history.deaths
     outcome = Outcome.FAIL if deaths else Outcome.PASS

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.faults import FOREVER, idle
 from taskchaos.harness.clock import NS_PER_MS, seconds
 from taskchaos.harness.contract import PhaseName
@@ -67,7 +67,7 @@ class Recovery:
 class Paces:
     """All rates of a case, measured once."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: CaseEvidence) -> None:
         self._evidence = evidence
         history = evidence.history
         self._times = evidence.tally.effect_times

@@ -14,7 +14,7 @@ from taskchaos.harness.checker.columns import (
     rows_in,
     select,
 )
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.results import counted, unless_torn, with_samples
 from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.record.history import NEVER, ClaimKind
@@ -23,7 +23,7 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 _SILENT = "the subject says nothing about results"
 
 
-def false_success(evidence: Evidence) -> RuleResult:
+def false_success(evidence: CaseEvidence) -> RuleResult:
     """Success may be claimed only for what took effect."""
     expression = "false successes = 0"
     if not evidence.tally.spoke:
@@ -44,7 +44,7 @@ def false_success(evidence: Evidence) -> RuleResult:
     return with_samples(result, ops, lambda op: "success claimed, no effect recorded")
 
 
-def false_failure(evidence: Evidence) -> RuleResult:
+def false_failure(evidence: CaseEvidence) -> RuleResult:
     """The last word on an operation that took effect must not be failure; a dead letter is such a word.
 
     Zombies are reported as such.
@@ -65,7 +65,7 @@ def false_failure(evidence: Evidence) -> RuleResult:
     )
 
 
-def _last_word_failure(evidence: Evidence, suspects: list[int]) -> list[int]:
+def _last_word_failure(evidence: CaseEvidence, suspects: list[int]) -> list[int]:
     """Those without a success after (or with) their last failure. The final result is later than every claim."""
     history, said = evidence.history, evidence.tally.said
     claims, results = history.claims, history.final.results
@@ -85,7 +85,7 @@ def _last_word_failure(evidence: Evidence, suspects: list[int]) -> list[int]:
     ]
 
 
-def zombie(evidence: Evidence) -> RuleResult:
+def zombie(evidence: CaseEvidence) -> RuleResult:
     """No effect after the subject's final word on its operation."""
     expression = "zombie effects = 0"
     if not evidence.tally.spoke:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taskchaos.harness.checker.columns import DROPPED, SUBMITTED
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.rates import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn
 from taskchaos.harness.clock import seconds
@@ -21,7 +21,7 @@ KEPT_UP_SHARE = 0.95
 HOPELESS_SHARE = 0.5
 
 
-def figures(evidence: Evidence, paces: Paces) -> Throughput:
+def figures(evidence: CaseEvidence, paces: Paces) -> Throughput:
     """Everything that could be measured, judged or not."""
     return Throughput(
         baseline_tps=_rounded(paces.tps(PhaseName.BASELINE)),
@@ -36,7 +36,7 @@ def _rounded(figure: float | None) -> float | None:
     return None if figure is None else round(figure, 3)
 
 
-def throughput(evidence: Evidence, paces: Paces) -> RuleResult:
+def throughput(evidence: CaseEvidence, paces: Paces) -> RuleResult:
     """Every judged phase reaches the target, or what was offered when that is less."""
     slo = evidence.history.slo
     if slo.target_tps is None:
@@ -94,7 +94,7 @@ def _judge(pace: Pace, target_tps: float, drained: bool, torn: int) -> _Judged:
     return _Judged(phase, Outcome.PASS if kept else Outcome.FAIL, reason, tps)
 
 
-def _hopeless(evidence: Evidence, part: _Judged, target_tps: float) -> bool:
+def _hopeless(evidence: CaseEvidence, part: _Judged, target_tps: float) -> bool:
     """Whether the rate is so far below what was really sent in the phase that being late is no excuse.
 
     A busy machine slows the load and the subject alike, but not the one to less than half of the other.
@@ -107,7 +107,7 @@ def _hopeless(evidence: Evidence, part: _Judged, target_tps: float) -> bool:
     return part.tps < HOPELESS_SHARE * min(target_tps, sent_tps)
 
 
-def _load_trouble(evidence: Evidence, phases: list[Phase]) -> str:
+def _load_trouble(evidence: CaseEvidence, phases: list[Phase]) -> str:
     """What kept the load generator from offering the rate in these phases; empty when it did.
 
     When those that no producer began were due is not known: they may have been due here.
@@ -128,7 +128,7 @@ def _within(at_ns: int, phases: list[Phase]) -> bool:
     return any(phase.begun_ns <= at_ns < phase.ended_ns for phase in phases)
 
 
-def recovery(evidence: Evidence, paces: Paces) -> RuleResult:
+def recovery(evidence: CaseEvidence, paces: Paces) -> RuleResult:
     """The rate is back at 95 % of the baseline within the limit after the last heal."""
     history, found = evidence.history, paces.recovery
     limit_s = history.slo.recovery_limit_s
@@ -158,6 +158,6 @@ def _not_back(found: Recovery, limit_s: float) -> tuple[Outcome, str]:
     return Outcome.FAIL, seen
 
 
-def _late_after_heal(evidence: Evidence, paces: Paces) -> str:
+def _late_after_heal(evidence: CaseEvidence, paces: Paces) -> str:
     healed = [phase for phase in evidence.history.phases if phase.name is PhaseName.HEALED]
     return "" if paces.drained else _load_trouble(evidence, healed)

@@ -25,7 +25,7 @@ from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError, UsageError
 from taskchaos.harness.judge import judge
 from taskchaos.harness.record import alarm, events
-from taskchaos.harness.record.history import FinalState, Hit, Redrive
+from taskchaos.harness.record.history import FinalState, OperationHit, Redrive
 from taskchaos.harness.record.layout import EVENTS, LEDGER, MARKS, STOP, UNDO
 from taskchaos.harness.record.ledger_tail import LedgerTail, ledger_tail
 from taskchaos.harness.record.manifest import seal_case
@@ -226,7 +226,7 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: 
                     evidence=change.evidence.seen,
                     killed_pids=change.evidence.killed_pids,
                     stopped_pids=change.evidence.stopped_pids,
-                    hits=tuple(Hit(hit.op, hit.at_ns, hit.what) for hit in change.evidence.hits),
+                    hits=tuple(OperationHit(hit.op, hit.at_ns, hit.what) for hit in change.evidence.hits),
                 )
             )
         except StackError as error:

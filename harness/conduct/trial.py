@@ -13,7 +13,7 @@ from taskchaos.harness.clock import now_ns
 from taskchaos.harness.conduct.convergence import Reader
 from taskchaos.harness.errors import SubjectError
 from taskchaos.harness.record.layout import LEDGER, SUFFIX
-from taskchaos.harness.record.ledger import Kind, parse
+from taskchaos.harness.record.ledger import RecordKind, parse
 from taskchaos.harness.record.ledger_tail import ledger_tail
 from taskchaos.harness.stack.child_process import log_tail
 from taskchaos.harness.stack.local.stack import LocalStack
@@ -66,6 +66,6 @@ def _not_sent(folder: Path) -> str:
     for path in (folder / LEDGER).glob(f"producer*{SUFFIX}"):
         for line in path.read_bytes().splitlines():
             record = parse(line)
-            if record is not None and record.kind in (Kind.REFUSED, Kind.UNKNOWN):
+            if record is not None and record.kind in (RecordKind.REFUSED, RecordKind.UNKNOWN):
                 return record.text.decode("utf-8", "replace")
     return ""

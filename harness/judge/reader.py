@@ -30,13 +30,13 @@ from taskchaos.harness.record.history import (
     SubmitOutcome,
 )
 from taskchaos.harness.record.layout import EVENTS, LEDGER, SUFFIX
-from taskchaos.harness.record.ledger import BOUND, Kind, Record, parse
+from taskchaos.harness.record.ledger import BOUND, Record, RecordKind, parse
 from taskchaos.harness.workload import Workload
 
 _SUBMIT_OUTCOMES = {
-    Kind.ACKNOWLEDGED: SubmitOutcome.ACKNOWLEDGED,
-    Kind.REFUSED: SubmitOutcome.REFUSED,
-    Kind.UNKNOWN: SubmitOutcome.UNKNOWN,
+    RecordKind.ACKNOWLEDGED: SubmitOutcome.ACKNOWLEDGED,
+    RecordKind.REFUSED: SubmitOutcome.REFUSED,
+    RecordKind.UNKNOWN: SubmitOutcome.UNKNOWN,
 }
 _ENDS = frozenset(AttemptOutcome) - {AttemptOutcome.OPEN}
 _CLAIMS = frozenset(ClaimKind)
@@ -160,20 +160,20 @@ class _Reader:
         return True  # of use to a running case only
 
 
-_TAKE: Mapping[Kind, Callable[[_Reader, Record], bool]] = {
-    Kind.SUBMIT: _Reader._submit,
-    Kind.DROPPED: _Reader._dropped,
-    Kind.FINISHED: _Reader._finished,
-    Kind.ACKNOWLEDGED: _Reader._answer,
-    Kind.REFUSED: _Reader._answer,
-    Kind.UNKNOWN: _Reader._answer,
-    Kind.DELIVERY: _Reader._delivery,
-    Kind.BEGIN: _Reader._begin,
-    Kind.EFFECT: _Reader._effect,
-    Kind.END: _Reader._end,
-    Kind.CLAIM: _Reader._claim,
-    Kind.HELD: _Reader._holding,
-    Kind.RELEASED: _Reader._holding,
+_TAKE: Mapping[RecordKind, Callable[[_Reader, Record], bool]] = {
+    RecordKind.SUBMIT: _Reader._submit,
+    RecordKind.DROPPED: _Reader._dropped,
+    RecordKind.FINISHED: _Reader._finished,
+    RecordKind.ACKNOWLEDGED: _Reader._answer,
+    RecordKind.REFUSED: _Reader._answer,
+    RecordKind.UNKNOWN: _Reader._answer,
+    RecordKind.DELIVERY: _Reader._delivery,
+    RecordKind.BEGIN: _Reader._begin,
+    RecordKind.EFFECT: _Reader._effect,
+    RecordKind.END: _Reader._end,
+    RecordKind.CLAIM: _Reader._claim,
+    RecordKind.HELD: _Reader._holding,
+    RecordKind.RELEASED: _Reader._holding,
 }
 
 

@@ -21,11 +21,11 @@ from taskchaos.harness.report import NotWrittenError, write_all
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
-from taskchaos.harness.run.guard import Outcome, Say, guarded
-from taskchaos.harness.run.watch import Watch
+from taskchaos.harness.run.guard import ChildEnd, Say, guarded
+from taskchaos.harness.run.watch import RunWatch
 
 if TYPE_CHECKING:
-    from taskchaos.harness.pytest.record import Record
+    from taskchaos.harness.pytest.record import SessionRecord
 
 #: pytest's exit code for a command line that it cannot use, and for a selection that is empty.
 _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
@@ -42,7 +42,7 @@ class Asked:
 
 def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
     """Run what is asked for and return the run's exit code. `ask` runs in the child: it loads the subjects' code."""
-    watches: list[Watch] = []
+    watches: list[RunWatch] = []
     # The guard has the user's signals while the child runs, and gives them back to this: the reports are still to come.
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -50,7 +50,7 @@ def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
 
     def heard(message: dict[str, Any]) -> None:
         if "folder" in message:
-            watches.append(Watch(Path(message["folder"]) / EVENTS, verbose=verbose))
+            watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbose=verbose))
             watches[-1].start()
 
     outcome = guarded(partial(_work, ask), heard)
@@ -105,14 +105,14 @@ class _Given:
         config.stash[pytest_plugin._options_key] = self._options
 
     @property
-    def record(self) -> Record | None:
+    def record(self) -> SessionRecord | None:
         """What the plugin wrote of the run, and could not write down."""
         from taskchaos.harness.pytest import plugin as pytest_plugin
 
         return self._config.stash.get(pytest_plugin._record_key, None) if self._config else None
 
 
-def _never_began(outcome: Outcome) -> TaskchaosError:
+def _never_began(outcome: ChildEnd) -> TaskchaosError:
     """Why there is not even a run folder."""
     if outcome.interrupted:
         return _Ended("interrupted", ExitCode.INTERRUPTED)
@@ -129,7 +129,7 @@ class _Ended(TaskchaosError):
         self.exit_code = code
 
 
-def _conclude(folder: Path, outcome: Outcome, watch: Watch) -> int:
+def _conclude(folder: Path, outcome: ChildEnd, watch: RunWatch) -> int:
     """Close the record if the child could not, write the reports, print the summary, return the exit code."""
     troubles = list(outcome.said.get("troubles", ()))
     try:
@@ -160,7 +160,7 @@ def _conclude(folder: Path, outcome: Outcome, watch: Watch) -> int:
     return int(result.exit_code)
 
 
-def _close(folder: Path, outcome: Outcome) -> None:
+def _close(folder: Path, outcome: ChildEnd) -> None:
     """End the record of a run whose process ended before it could."""
     if "trace" in outcome.said:
         with contextlib.suppress(OSError):

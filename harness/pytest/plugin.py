@@ -13,12 +13,12 @@ from taskchaos.harness.pytest.keys import NOTE, OUTCOME, is_case, wants_case
 
 if TYPE_CHECKING:
     from taskchaos.harness.pytest.chaos import Chaos
-    from taskchaos.harness.pytest.record import Record
+    from taskchaos.harness.pytest.record import SessionRecord
     from taskchaos.harness.run.folder import RunOptions
 
 _WORKER_INPUT = "taskchaos"
 _options_key = pytest.StashKey["RunOptions"]()
-_record_key = pytest.StashKey["Record"]()
+_record_key = pytest.StashKey["SessionRecord"]()
 _chaos_key = pytest.StashKey["Chaos"]()
 
 
@@ -166,14 +166,14 @@ def pytest_runtest_makereport(
     return report
 
 
-def _record(config: pytest.Config) -> Record | None:
+def _record(config: pytest.Config) -> SessionRecord | None:
     """On the controller of a run of ours: where to put down what only pytest knows."""
     if hasattr(config, "workerinput") or _options_key not in config.stash:
         return None
     if _record_key not in config.stash:
-        from taskchaos.harness.pytest.record import Record
+        from taskchaos.harness.pytest.record import SessionRecord
 
-        config.stash[_record_key] = Record(config.stash[_options_key])
+        config.stash[_record_key] = SessionRecord(config.stash[_options_key])
     return config.stash[_record_key]
 
 

@@ -71,7 +71,7 @@ def _reason(error: BaseException) -> str:
 
 
 @dataclass(slots=True)
-class Record:
+class SessionRecord:
     """The controller's end: writes events, closes the run, and knows whether the user ended it.
 
     troubles: what could not be written down; then no verdict can be believed. closed: whether the run's end is written.

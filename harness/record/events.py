@@ -19,7 +19,7 @@ from taskchaos.harness.clock import now_ns
 from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.errors import StackError
 from taskchaos.harness.files import open_file
-from taskchaos.harness.record.history import Hit
+from taskchaos.harness.record.history import OperationHit
 from taskchaos.harness.record.result import CaseResult, Expectation, Missing, ServerInfo
 from taskchaos.harness.record.shard import Shard
 
@@ -130,7 +130,7 @@ class FaultChanged(Event):
     evidence: str = ""
     killed_pids: tuple[int, ...] = ()
     stopped_pids: tuple[int, ...] = ()
-    hits: tuple[Hit, ...] = ()
+    hits: tuple[OperationHit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,7 @@ class Reports:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class OperationHit:
     """A fault met this operation itself: `what` is the command that carried it."""
 
     op: int
@@ -150,7 +150,7 @@ class FaultInterval:
     stopped_pids: frozenset[int] = frozenset()
     held: bool = True
     unused: bool = False
-    hits: tuple[Hit, ...] = ()
+    hits: tuple[OperationHit, ...] = ()
     seen_ns: int = NEVER  # when it was last seen in force
 
     @property

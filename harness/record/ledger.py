@@ -4,7 +4,7 @@ One append-only file per process. A record is one line written by one `write(2)`
 survives SIGKILL of the writer from the moment the call returns (the page cache is the kernel's, not the process's)
 and lines of forked children never interleave. Nothing here knows Redis, Celery or the proxy.
 
-Line: `<kind> <t_ns> <op> <a> <b> [text]\n`; kinds are those of `Kind`, numbers are decimal.
+Line: `<kind> <t_ns> <op> <a> <b> [text]\n`; kinds are those of `RecordKind`, numbers are decimal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BOUND = 1 << 63
 TOKEN_BITS = 24
 
 
-class Kind(StrEnum):
+class RecordKind(StrEnum):
     """The record kinds and what `a` and `b` hold."""
 
     SUBMIT = "S"  # a = due_ns
@@ -45,13 +45,13 @@ class Kind(StrEnum):
     RELEASED = "R"  # a = pid
 
 
-_KINDS = {kind.value.encode(): kind for kind in Kind}
+_KINDS = {kind.value.encode(): kind for kind in RecordKind}
 
 
 class Record(NamedTuple):
-    """One line of a ledger. What `a`, `b` and `text` hold depends on the kind: see `Kind`."""
+    """One line of a ledger. What `a`, `b` and `text` hold depends on the kind: see `RecordKind`."""
 
-    kind: Kind
+    kind: RecordKind
     at_ns: int
     op: int
     a: int
@@ -106,7 +106,7 @@ class Ledger:
                 self._alarm(str(error.strerror))
             self._pid = pid
 
-    def _write(self, kind: Kind, op: int, a: int = 0, b: int = 0, text: str = "") -> None:
+    def _write(self, kind: RecordKind, op: int, a: int = 0, b: int = 0, text: str = "") -> None:
         if self._pid != os.getpid():
             self._open()
         if self._fd < 0:
@@ -129,56 +129,56 @@ class Ledger:
 
     def submit(self, op: int, due_ns: int) -> None:
         """The load is about to send `op`, which was due at `due_ns`."""
-        self._write(Kind.SUBMIT, op, due_ns)
+        self._write(RecordKind.SUBMIT, op, due_ns)
 
     def dropped(self, op: int, due_ns: int) -> None:
         """`op` was due at `due_ns`, and it is too late to begin it."""
-        self._write(Kind.DROPPED, op, due_ns)
+        self._write(RecordKind.DROPPED, op, due_ns)
 
     def finished(self, operations: int) -> None:
         """This producer has gone through all of its operations, so many."""
-        self._write(Kind.FINISHED, operations)
+        self._write(RecordKind.FINISHED, operations)
 
     def acknowledged(self, op: int) -> None:
         """The submit returned without an error."""
-        self._write(Kind.ACKNOWLEDGED, op)
+        self._write(RecordKind.ACKNOWLEDGED, op)
 
     def refused(self, op: int, why: str) -> None:
         """The submit failed in a way that is certain not to have sent anything."""
-        self._write(Kind.REFUSED, op, text=why)
+        self._write(RecordKind.REFUSED, op, text=why)
 
     def unknown(self, op: int, why: str) -> None:
         """The submit raised: it may have been sent or not."""
-        self._write(Kind.UNKNOWN, op, text=why)
+        self._write(RecordKind.UNKNOWN, op, text=why)
 
     def delivery(self, op: int) -> None:
         """`op` arrived at this worker."""
-        self._write(Kind.DELIVERY, op)
+        self._write(RecordKind.DELIVERY, op)
 
     def begin(self, op: int, fence: int | None = None) -> int:
         """An execution of the body begins, under this fencing token. Returns its own token for `effect` and `end`."""
         if self._pid != os.getpid():
             self._open()
         token = next(self._tokens)
-        self._write(Kind.BEGIN, op, token, self._pid_base + self._pid, "" if fence is None else str(fence))
+        self._write(RecordKind.BEGIN, op, token, self._pid_base + self._pid, "" if fence is None else str(fence))
         return token
 
     def effect(self, op: int, token: int) -> None:
         """The body changes the outside world."""
-        self._write(Kind.EFFECT, op, token)
+        self._write(RecordKind.EFFECT, op, token)
 
     def end(self, op: int, token: int, outcome: AttemptOutcome) -> None:
         """The execution ended."""
-        self._write(Kind.END, op, token, outcome)
+        self._write(RecordKind.END, op, token, outcome)
 
     def claim(self, op: int, kind: ClaimKind, why: str = "") -> None:
         """The subject says what became of `op`."""
-        self._write(Kind.CLAIM, op, kind, text=why)
+        self._write(RecordKind.CLAIM, op, kind, text=why)
 
     def held(self, op: int) -> None:
         """A worker process took the task and may be busy with it, outside the body too."""
-        self._write(Kind.HELD, op, self._pid_base + os.getpid())
+        self._write(RecordKind.HELD, op, self._pid_base + os.getpid())
 
     def released(self, op: int) -> None:
         """The worker process is done with the task."""
-        self._write(Kind.RELEASED, op, self._pid_base + os.getpid())
+        self._write(RecordKind.RELEASED, op, self._pid_base + os.getpid())

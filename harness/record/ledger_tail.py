@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taskchaos.harness.record.history import AttemptOutcome, ClaimKind
 from taskchaos.harness.record.layout import LEDGER, SUFFIX
-from taskchaos.harness.record.ledger import Kind, Record, parse
+from taskchaos.harness.record.ledger import Record, RecordKind, parse
 
 #: Attempts with these ends are bounded in number by the plan: each brings its operation further.
 _STEPS = (AttemptOutcome.OK, AttemptOutcome.TRANSIENT)
@@ -68,29 +68,29 @@ class LedgerTail:
         """Take a record; whether its operation got further by it."""
         op = record.op
         match record.kind:
-            case Kind.EFFECT:
+            case RecordKind.EFFECT:
                 first = op not in self.effects
                 self.effects.add(op)
                 self.effect_count += 1
                 self.last_effect_ns[op] = record.at_ns
                 return first
-            case Kind.SUBMIT:
+            case RecordKind.SUBMIT:
                 self.submits += 1
                 return True
-            case Kind.ACKNOWLEDGED:
+            case RecordKind.ACKNOWLEDGED:
                 self.acknowledged.add(op)
                 return True
-            case Kind.CLAIM if record.a == ClaimKind.FAILURE:
+            case RecordKind.CLAIM if record.a == ClaimKind.FAILURE:
                 first = op not in self.failed
                 self.failed.add(op)
                 return first
-            case Kind.END if record.b == AttemptOutcome.CRASHED:
+            case RecordKind.END if record.b == AttemptOutcome.CRASHED:
                 self._crashes[op] += 1
                 return self._crashes[op] <= self.most_crashes
-            case Kind.END:
+            case RecordKind.END:
                 return record.b in _STEPS and op not in self.effects
-            case Kind.HELD | Kind.RELEASED:
-                change = 1 if record.kind is Kind.HELD else -1
+            case RecordKind.HELD | RecordKind.RELEASED:
+                change = 1 if record.kind is RecordKind.HELD else -1
                 self._held[record.a, op] = self._held.get((record.a, op), 0) + change
         return False
 

@@ -32,7 +32,7 @@ class DamagedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SealedFile:
     """One file, by its path below the folder. records: how many lines; crc: CRC-32 of its bytes."""
 
     name: str
@@ -45,7 +45,7 @@ class Entry:
 class Manifest:
     """The files of a folder that are evidence."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[SealedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def inside(folder: Path, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def _entry(folder: Path, name: str, most: int | None = None) -> Entry:
+def _entry(folder: Path, name: str, most: int | None = None) -> SealedFile:
     """A file as it is, or its first `most` bytes."""
     size = records = crc = 0
     with open_file(folder / name) as file:
@@ -74,7 +74,7 @@ def _entry(folder: Path, name: str, most: int | None = None) -> Entry:
             size += len(data)
             records += data.count(b"\n")
             crc = zlib.crc32(data, crc)
-    return Entry(name, size, records, crc)
+    return SealedFile(name, size, records, crc)
 
 
 def differences(folder: Path, manifest: Manifest, found: Iterable[str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ Say = Callable[..., None]
 
 
 @dataclass(slots=True)
-class Outcome:
+class ChildEnd:
     """How the child ended. said: its messages, later ones over earlier ones; status: its return code."""
 
     said: dict[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Outcome:
         return f"ended with status {self.status}"
 
 
-def guarded(work: Callable[[Say], None], heard: Callable[[dict[str, Any]], None] = lambda message: None) -> Outcome:
+def guarded(work: Callable[[Say], None], heard: Callable[[dict[str, Any]], None] = lambda message: None) -> ChildEnd:
     """Run `work` in a child process until it ends; `heard` is given each message as it comes.
 
     What `work` raises becomes the messages `error` (one line) and `code` (an ExitCode); its own last message is its own
@@ -54,7 +54,7 @@ def guarded(work: Callable[[Say], None], heard: Callable[[dict[str, Any]], None]
     read_fd, write_fd = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    outcome = Outcome()
+    outcome = ChildEnd()
     with _signals_noted(outcome) as pass_on:
         child = os.fork()
         if child == 0:
@@ -100,7 +100,7 @@ def _be_child(work: Callable[[Say], None], fd: int) -> None:
 
 
 @contextlib.contextmanager
-def _signals_noted(outcome: Outcome) -> Iterator[list[int]]:
+def _signals_noted(outcome: ChildEnd) -> Iterator[list[int]]:
     """While this lasts, the user's signals go to the child that is put into the list: first politely, then for good."""
     child: list[int] = []
 

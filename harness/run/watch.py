@@ -14,7 +14,7 @@ from taskchaos.harness.report.terminal import Terminal
 _POLL_S = 0.1
 
 
-class Watch:
+class RunWatch:
     """Follows an event file in a thread and shows it on the terminal."""
 
     def __init__(self, stream: Path, *, verbose: bool) -> None:

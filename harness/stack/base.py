@@ -24,7 +24,7 @@ from taskchaos.harness.record import alarm
 from taskchaos.harness.record.layout import LEDGER, MARKS
 from taskchaos.harness.record.result import ServerInfo
 from taskchaos.harness.stack.forked_worker import ForkedWorker
-from taskchaos.harness.stack.inspection import Inspector
+from taskchaos.harness.stack.inspection import BrokerInspector
 from taskchaos.harness.stack.message_queue import MessageQueue
 from taskchaos.harness.stack.producer import PLAN, Told
 from taskchaos.harness.stack.runtime import RoleConfig
@@ -66,7 +66,7 @@ class Stack(ABC):
         self.servers: dict[str, Server] = {}
         self._producers: dict[str, Spawned] = {}
         self._inspecting: Spawned | None = None
-        self.reader: Inspector
+        self.reader: BrokerInspector
 
     def __enter__(self) -> Self:
         try:
@@ -201,7 +201,7 @@ class Stack(ABC):
         self._inspecting = eyes
         for process in (*self._producers.values(), eyes):
             process.wait_ready()
-        self.reader = Inspector(eyes, self._name)
+        self.reader = BrokerInspector(eyes, self._name)
 
     def start_workers(self) -> None:
         """Start every worker and wait until all consume. Raises StackError."""

@@ -137,7 +137,7 @@ class Answering(Protocol):
     def end(self) -> None: ...
 
 
-class Inspector:
+class BrokerInspector:
     """Asks an inspector's process; a `settle.Reader`.
 
     Everything raises SubjectError when the subject's code fails, and redis-py's ConnectionError when Redis is away.

@@ -34,7 +34,7 @@ from locked_retry.adapter.lease_guard import LeaseGuard
 from locked_retry.adapter.poller import Poller
 from locked_retry.adapter.queue_order import QueueOrder
 from locked_retry.adapter.watchdog import Watchdog
-from locked_retry.broker.connection import FAILURES, Line, readable
+from locked_retry.broker.connection import FAILURES, Connection, readable
 from locked_retry.broker.turns import Claim, DeadLettered, Keys, Script, SettlementKind, call
 from locked_retry.log import Event, say
 from locked_retry.options import Options
@@ -305,9 +305,9 @@ class ChannelMixin:
     # --- failing and closing
 
     @cached_property
-    def subscription(self: Any) -> Line:
+    def subscription(self: Any) -> Connection:
         """How that to the broadcasts has failed; its connection is kombu's."""
-        return Line(longest_pause_s=1.0)
+        return Connection(longest_pause_s=1.0)
 
     def _receive(self: Any) -> Any:
         """Broadcasts are best effort: a broken subscription is made again instead of taking the consumer down.

@@ -51,7 +51,7 @@ def readable(connection: Any) -> bool:
 
 
 @dataclass(eq=False, slots=True)
-class Line:
+class Connection:
     """A connection as kombu's poller knows it (`client.connection`), and its failures since it last answered."""
 
     longest_pause_s: float

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from redis.exceptions import NoScriptError
 
 from locked_retry import clock
-from locked_retry.broker.connection import FAILURES, Line, refused_for_good, reply_from
+from locked_retry.broker.connection import FAILURES, Connection, refused_for_good, reply_from
 from locked_retry.broker.herd import Role
 from locked_retry.broker.turns import Answer, Claim, Keys, Script, SettlementKind, Turn, read_answer, turn_arguments
 from locked_retry.log import Event, say
@@ -59,7 +59,7 @@ class Engine:
     keys: Keys
     options: Options
     order: Order
-    line: Line = field(default_factory=lambda: Line(longest_pause_s=1.0))
+    line: Connection = field(default_factory=lambda: Connection(longest_pause_s=1.0))
     in_flight: bool = False
     blocking: bool = False  # tasks may run in the thread of the loop
     _queues: tuple[str, ...] = ()

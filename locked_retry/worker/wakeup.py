@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Any
 
 from locked_retry import clock
-from locked_retry.broker.connection import FAILURES, Line, reply_from
+from locked_retry.broker.connection import FAILURES, Connection, reply_from
 from locked_retry.broker.herd import Role, watch_ms
 from locked_retry.broker.turns import Keys
 from locked_retry.log import Event, say
@@ -52,7 +52,7 @@ class Wakeup:
     session: Session
     options: Options
     keys: Keys
-    line: Line = field(default_factory=lambda: Line(longest_pause_s=30.0))
+    line: Connection = field(default_factory=lambda: Connection(longest_pause_s=30.0))
     silent: frozenset[str] = frozenset()  # lists that are there, and nothing can be claimed: no lists, or paused
     _asked: Asked = Asked.NOTHING
     _asked_at_s: float = 0.0

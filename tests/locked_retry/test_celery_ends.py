@@ -17,7 +17,7 @@ from table_support import row, stat
 from waiting import until
 
 from locked_retry.adapter.poller import Poller
-from locked_retry.broker.connection import Line
+from locked_retry.broker.connection import Connection
 
 
 def test_a_lost_process_may_be_a_failure(fleet: Fleet) -> None:
@@ -108,7 +108,7 @@ def test_a_worker_that_ends_by_an_error_sends_its_last_turn_without_a_poller() -
     poller = Poller()
     poller.poller.close()
     with socket.socket() as sock:
-        line = Line(1.0, SimpleNamespace(_sock=sock))
+        line = Connection(1.0, SimpleNamespace(_sock=sock))
         poller.watch_line(object(), line, "TURN")
 
 

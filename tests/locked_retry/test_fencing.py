@@ -16,7 +16,7 @@ from waiting import until
 from worker_support import APP, surroundings
 
 from locked_retry import fencing
-from locked_retry.fencing import Outcome
+from locked_retry.fencing import FencedOutcome
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/run-locked-retry-in-production.md"
 
@@ -39,10 +39,10 @@ def test_fences_are_as_large_as_microseconds(redis: Redis) -> None:
 
 def test_commands_run_together_or_not_at_all(redis: Redis) -> None:
     done = fencing.apply(redis, "order:1", 9, ("HSET", "order:1", "state", "paid"), ("RPUSH", "paid", "order:1"))
-    assert (done.outcome, done.highest, done.replies) == (Outcome.APPLIED, 9, (1, 1))
+    assert (done.outcome, done.highest, done.replies) == (FencedOutcome.APPLIED, 9, (1, 1))
     before = (redis.hgetall("order:1"), redis.lrange("paid", 0, -1))
     refused = fencing.apply(redis, "order:1", 8, ("HSET", "order:1", "state", "new"), ("RPUSH", "paid", "order:1"))
-    assert (bool(refused), refused.outcome, refused.highest) == (False, Outcome.REFUSED, 9)
+    assert (bool(refused), refused.outcome, refused.highest) == (False, FencedOutcome.REFUSED, 9)
     assert (redis.hgetall("order:1"), redis.lrange("paid", 0, -1)) == before
 
 
@@ -52,14 +52,14 @@ def test_without_commands_it_only_asks_and_shuts_out_the_older(redis: Redis) -> 
 
 
 def test_a_named_effect_happens_once_whoever_comes_again(redis: Redis) -> None:
-    def add(fence: int, effect: str) -> Outcome:
+    def add(fence: int, effect: str) -> FencedOutcome:
         return fencing.apply(redis, "account", fence, ("INCRBY", "balance", 10), effect=effect).outcome
 
-    assert add(5, "task-a") is Outcome.APPLIED
-    assert add(5, "task-a") is Outcome.REPEATED  # a lost reply
-    assert add(6, "task-a") is Outcome.REPEATED  # the next execution of the same task
-    assert add(5, "task-b") is Outcome.REFUSED  # 6 has been here
-    assert add(6, "task-b") is Outcome.APPLIED
+    assert add(5, "task-a") is FencedOutcome.APPLIED
+    assert add(5, "task-a") is FencedOutcome.REPEATED  # a lost reply
+    assert add(6, "task-a") is FencedOutcome.REPEATED  # the next execution of the same task
+    assert add(5, "task-b") is FencedOutcome.REFUSED  # 6 has been here
+    assert add(6, "task-b") is FencedOutcome.APPLIED
     assert redis.get("balance") == b"20"
     assert fencing.apply(redis, "account", 6, effect="task-a")
 
@@ -84,7 +84,7 @@ def test_what_cannot_work_is_refused(redis: Redis) -> None:
         fencing.apply(redis, "k", 1, ())
     with pytest.raises(ResponseError):
         fencing.apply(redis, "k", 1, ("NO-SUCH-COMMAND",), effect="e")
-    assert fencing.apply(redis, "k", 1, ("SET", "x", 1), effect="e").outcome is Outcome.APPLIED
+    assert fencing.apply(redis, "k", 1, ("SET", "x", 1), effect="e").outcome is FencedOutcome.APPLIED
 
 
 MORE = """

@@ -7,13 +7,13 @@ import os
 import pytest
 
 from locked_retry import lease
-from locked_retry.lease import Board, Lease
+from locked_retry.lease import Lease, LeaseBoard
 
 FIRST = 1_764_172_800_000_000  # a fence is a time in microseconds
 
 
 def test_a_fence_is_struck_off_alone() -> None:
-    board = Board()
+    board = LeaseBoard()
     board.revoke(str(FIRST))
     assert board.revoked(FIRST) and not board.revoked(FIRST + 1) and not board.revoked(FIRST - 1)
 
@@ -21,7 +21,7 @@ def test_a_fence_is_struck_off_alone() -> None:
 @pytest.mark.parametrize("count", [501, 5_000, 40_000])
 def test_no_number_of_them_makes_it_forget_one(count: int) -> None:
     """The oldest were forgotten at 500: they were the next to run, and ran twice, each with a valid lease."""
-    board = Board()
+    board = LeaseBoard()
     fences = range(FIRST, FIRST + 3 * count, 3)
     for fence in fences:
         board.revoke(str(fence))
@@ -31,7 +31,7 @@ def test_no_number_of_them_makes_it_forget_one(count: int) -> None:
 
 def test_when_it_is_full_it_errs_on_the_safe_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_SLOTS", 64)
-    board = Board()
+    board = LeaseBoard()
     for fence in range(FIRST, FIRST + 1000):
         board.revoke(str(fence))
     assert all(board.revoked(fence) for fence in range(FIRST, FIRST + 1000))
@@ -39,7 +39,7 @@ def test_when_it_is_full_it_errs_on_the_safe_side(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_pool_process_sees_what_is_struck_off_after_it_was_forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "board", Board())
+    monkeypatch.setattr(lease, "board", LeaseBoard())
     reader, writer = os.pipe()
     go_reader, go_writer = os.pipe()
     lease.board.renewed(1e12)

@@ -17,7 +17,7 @@ from taskchaos.harness.record.history import (
     FaultInterval,
     FinalState,
     History,
-    Hit,
+    OperationHit,
     Phase,
     Redrive,
     SubmitOutcome,
@@ -146,7 +146,10 @@ def test_effects_are_numbered_in_the_order_of_time() -> None:
 
 def test_a_fault_that_hit_the_operation_itself_is_a_line_of_its_story() -> None:
     table = new_history()
-    hits = (Hit(1, ns(2.5), "BRPOP, reply lost (reset)"), Hit(2, ns(2.6), "BRPOP, reply lost (reset)"))
+    hits = (
+        OperationHit(1, ns(2.5), "BRPOP, reply lost (reset)"),
+        OperationHit(2, ns(2.6), "BRPOP, reply lost (reset)"),
+    )
     table.faults = (FaultInterval("reply_lost", "worker-1", ns(2.4), ns(3.0), True, True, "2 hits", hits=hits),)
     submit(table, 1, 1.0, 1.001)
     detail = story.detail(table, verdict(failing(Rule.LOST, 1)), ())

@@ -16,7 +16,7 @@ from waiting import until
 from taskchaos.faults import nemesis
 from taskchaos.faults.base import Link, On, PingResult
 from taskchaos.faults.command_api import CommandClient
-from taskchaos.faults.network import Latency, Refused
+from taskchaos.faults.network import Latency, RefusedLink
 from taskchaos.faults.schedule import PlannedFault, faults_on
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import StackOptions
@@ -197,7 +197,7 @@ def test_a_link_that_was_used_before_is_not_unused(stack: LocalStack, link_of: M
 def test_a_fault_that_does_nothing_to_an_unused_link_is_not_excused(
     stack: LocalStack, link_of: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Refused, "_apply", lambda self: None)
+    monkeypatch.setattr(RefusedLink, "_apply", lambda self: None)
     link = link_of("-results")
     course = ran(stack, fault("refused", link), links=[link])
     assert course.states() == [INJECTED, UNPROVEN, VANISHED, HEALED]

@@ -14,7 +14,7 @@ from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.conduct import conductor
 from taskchaos.harness.record import events
-from taskchaos.harness.record.history import Hit
+from taskchaos.harness.record.history import OperationHit
 
 
 def test_a_change_becomes_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,4 +32,4 @@ def test_a_change_becomes_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert isinstance(event, events.FaultChanged)
     assert (event.case, event.fault, event.kind, event.target) == (case.id, 4, "reply_lost", "worker-1")
     assert (event.state, event.evidence, event.killed_pids, event.stopped_pids) == ("held", "fired once", (1,), (2, 3))
-    assert event.hits == (Hit(17, 5, "BRPOP, reply lost (reset)"),)
+    assert event.hits == (OperationHit(17, 5, "BRPOP, reply lost (reset)"),)

@@ -15,7 +15,7 @@ import pytest
 from waiting import until
 
 from taskchaos.harness.errors import ExitCode, UsageError
-from taskchaos.harness.run.guard import Outcome, Say, guarded
+from taskchaos.harness.run.guard import ChildEnd, Say, guarded
 
 
 def test_what_the_child_says_is_heard_in_order() -> None:
@@ -27,7 +27,7 @@ def test_what_the_child_says_is_heard_in_order() -> None:
 
     outcome = guarded(work, heard.append)
     assert heard == [{"folder": "x", "text": "é\n"}, {"status": 0}]
-    assert outcome == Outcome({"folder": "x", "text": "é\n", "status": 0}, 0)
+    assert outcome == ChildEnd({"folder": "x", "text": "é\n", "status": 0}, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from taskchaos.harness.case.stack_options import StackOptions
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.judge.reader import LEDGER, load, read_events
 from taskchaos.harness.record import events
-from taskchaos.harness.record.history import NEVER, FaultInterval, FinalState, History, Hit, Phase
+from taskchaos.harness.record.history import NEVER, FaultInterval, FinalState, History, OperationHit, Phase
 from taskchaos.harness.record.layout import EVENTS
 from taskchaos.harness.record.ledger import Ledger
 from taskchaos.harness.workload import Workload
@@ -81,7 +81,7 @@ def test_phases_and_deaths_are_taken_from_events() -> None:
 
 def test_a_fault_that_vanished_was_unused_or_hit_a_task_says_so() -> None:
     history = History()
-    hits = (Hit(3, 15, "BRPOP, reply lost"),)
+    hits = (OperationHit(3, 15, "BRPOP, reply lost"),)
     read_events([_fault(10, "injected"), _fault(12, "vanished", hits=hits), _fault(20, "healed")], history)
     (fault,) = history.faults
     assert (fault.held, fault.unused, fault.hits) == (False, False, hits)

@@ -135,5 +135,16 @@ def test_what_is_installed_is_what_there_is() -> None:
     assert set(theirs["packages"]) == {"locked_retry", *(f"locked_retry.{wing}" for wing in wings)}
 
 
+@pytest.mark.parametrize("rooms", [("faults", "harness"), ("locked_retry",)], ids=["taskchaos", "locked_retry"])
+def test_a_class_name_stands_in_one_file(rooms: tuple[str, ...]) -> None:
+    """So that a reader who searches for a name finds the one thing that it means."""
+    places: dict[str, list[str]] = {}
+    for path in (path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 def test_nothing_uses_stale_names_of_layout() -> None:
     assert {p.name for p in ROOT.iterdir() if p.is_dir()} >= {*ROOMS, "tests", "bench", "docs"}

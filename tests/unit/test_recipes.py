@@ -212,11 +212,11 @@ RULE = Recipe(
         "harness/checker/punctual.py": '''
 """The rule punctual: no task has to wait for its effect for an hour."""
 
-from taskchaos.harness.checker.evidence import Evidence
+from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
-def punctual(evidence: Evidence) -> RuleResult:
+def punctual(evidence: CaseEvidence) -> RuleResult:
     if not evidence.history.effects.op:
         return RuleResult(Rule.PUNCTUAL, Outcome.UNKNOWN, "waited an hour = 0", None, "nothing took effect")
     return RuleResult(Rule.PUNCTUAL, Outcome.PASS, "waited an hour = 0", 0, "nobody waited")

@@ -18,7 +18,7 @@ from taskchaos.faults.proxy.errors import (
     toxic_exists,
 )
 from taskchaos.faults.proxy.gojson import Fields
-from taskchaos.faults.proxy.tcp.chain import Direction, ToxicChain, ToxicSpec, Window
+from taskchaos.faults.proxy.tcp.chain import Direction, ToxicChain, ToxicSpec, ToxicWindow
 from taskchaos.faults.proxy.toxics import find
 
 _LONGEST_MS = 30 * 86_400_000  # the event loops refuse timers that are absurdly long
@@ -61,7 +61,7 @@ def read_toxic(fields: Fields, chain: ToxicChain) -> ToxicSpec:
         direction=Direction(stream.lower()),
         toxicity=1.0 if toxicity is None else toxicity,
         attributes=read_attributes(fields, stage.go_name, stage.go_integer, stage.Attributes()),
-        window=Window(read_milliseconds(fields, "after"), read_milliseconds(fields, "for")),
+        window=ToxicWindow(read_milliseconds(fields, "after"), read_milliseconds(fields, "for")),
     )
 
 

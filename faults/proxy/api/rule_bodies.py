@@ -13,7 +13,7 @@ from taskchaos.faults.proxy import gojson
 from taskchaos.faults.proxy.errors import ApiError
 from taskchaos.faults.proxy.gojson import Number
 from taskchaos.faults.proxy.redis.capture import wrong_with
-from taskchaos.faults.proxy.redis.rules import Action, Match, Place, Rule, RuleSpec, Scope
+from taskchaos.faults.proxy.redis.rules import Action, CommandRule, Match, Place, RuleSpec, Scope
 
 _LONGEST_MS = 30 * 86_400_000
 _MATCH = ("command", "script", "key", "argument", "connection")
@@ -153,7 +153,7 @@ def _choice(given: Mapping[str, object], name: str, choices: type[_Choice], old:
     raise _bad(f"{name} must be one of {', '.join(choices)}")
 
 
-def rule_json(rule: Rule) -> dict[str, Any]:
+def rule_json(rule: CommandRule) -> dict[str, Any]:
     spec, match = rule.spec, rule.spec.match
     return {
         "name": spec.name,

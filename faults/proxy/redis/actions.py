@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from taskchaos.faults.proxy.redis.capture import distinct
 from taskchaos.faults.proxy.redis.commands import ENDS
 from taskchaos.faults.proxy.redis.journal import CUT, SWALLOWED, Exchange, outcome_of
-from taskchaos.faults.proxy.redis.rules import CUTS, Action, Facts, Place, Rule
+from taskchaos.faults.proxy.redis.rules import CUTS, Action, CommandRule, Facts, Place
 from taskchaos.faults.proxy.tcp.ordered_writer import Barrier, OrderedWriter
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ class RuleActions:
     """The hands of one session."""
 
     def __init__(self, session: "RedisSession") -> None:
-        self.then_after: dict[int, Rule] = {}  # commands that a second rule waits for, by index
-        self.muted_by: Rule | None = None
-        self.block: dict[Place, Rule] = {}  # what is to happen to the MULTI block that is being built
+        self.then_after: dict[int, CommandRule] = {}  # commands that a second rule waits for, by index
+        self.muted_by: CommandRule | None = None
+        self.block: dict[Place, CommandRule] = {}  # what is to happen to the MULTI block that is being built
         self._captured: list[str] = []  # of the commands that were chosen for it
         self._session = session
         self._fence: Barrier | None = None
-        self._fenced_by: Rule | None = None
-        self._fence_follows: Rule | None = None  # a fence is due at the end of the large request that passes
+        self._fenced_by: CommandRule | None = None
+        self._fence_follows: CommandRule | None = None  # a fence is due at the end of the large request that passes
         self._timers: set[TimerHandle] = set()
 
-    def choose(self, exchange: Exchange, facts: Facts, rules: list[Rule], *, in_block: bool) -> None:
+    def choose(self, exchange: Exchange, facts: Facts, rules: list[CommandRule], *, in_block: bool) -> None:
         """Let the first rule that is due act on this command, or on the EXEC of its block. All rules count it."""
         chosen = self.block if in_block or facts.name in ENDS else {}
         for rule in rules:
@@ -56,18 +56,18 @@ class RuleActions:
             self.then_after[exchange.index] = after
 
     @staticmethod
-    def prevents(rule: Rule) -> bool:
+    def prevents(rule: CommandRule) -> bool:
         """Whether a rule at `before` leaves no reply for another one at `after`."""
         return rule.spec.action not in (Action.DELAY, Action.HOLD)
 
     @staticmethod
-    def withholds(rule: Rule) -> bool:
+    def withholds(rule: CommandRule) -> bool:
         """Whether the reply does not reach the client."""
         return rule.spec.action in (Action.SILENCE, Action.ERROR)
 
     # Requests.
 
-    def request(self, exchange: Exchange, rule: Rule, frame: bytes, last: bool, answered: bool) -> bool:
+    def request(self, exchange: Exchange, rule: CommandRule, frame: bytes, last: bool, answered: bool) -> bool:
         """Do to a request what the rule says; whether the rest of a large one is to be dropped."""
         if rule.spec.at is Place.AFTER:
             self._session.up.write(frame)
@@ -103,7 +103,7 @@ class RuleActions:
             self._fence = self._session.up.block(final=True)
             self._fenced_by, self._fence_follows = self._fence_follows, None
 
-    def _withhold(self, exchange: Exchange, rule: Rule, frame: bytes, answered: bool) -> None:
+    def _withhold(self, exchange: Exchange, rule: CommandRule, frame: bytes, answered: bool) -> None:
         session, spec = self._session, rule.spec
         if spec.action in CUTS:
             exchange.instead = b""
@@ -132,7 +132,7 @@ class RuleActions:
 
     # Replies.
 
-    def reply(self, exchange: Exchange, rule: Rule, frame: bytes) -> bool:
+    def reply(self, exchange: Exchange, rule: CommandRule, frame: bytes) -> bool:
         """Do to a reply what the rule says; whether the rest of a large one is to be dropped."""
         session, spec = self._session, rule.spec
         exchange.captured = distinct((*exchange.captured, *rule.captures((frame,))))
@@ -159,7 +159,7 @@ class RuleActions:
                     session.down.then(self._mute(session.down, rule))
         return True
 
-    def end_now(self, rule: Rule, exchange: Exchange) -> None:
+    def end_now(self, rule: CommandRule, exchange: Exchange) -> None:
         """Close or reset the connection, when what came before has reached the client's socket."""
         session = self._session
         session.over = True
@@ -174,7 +174,7 @@ class RuleActions:
 
     # What lasts.
 
-    def _wait(self, rule: Rule, writer: OrderedWriter) -> None:
+    def _wait(self, rule: CommandRule, writer: OrderedWriter) -> None:
         """A barrier that opens after the rule's delay, or when it is released."""
         barrier = writer.block()
         rule.hold(writer, barrier)
@@ -196,11 +196,11 @@ class RuleActions:
         timer = self._session.connection.loop.call_later(delay_s, ring)
         self._timers.add(timer)
 
-    def _mute(self, writer: OrderedWriter, rule: Rule) -> "Mute":
+    def _mute(self, writer: OrderedWriter, rule: CommandRule) -> "Mute":
         self.muted_by = rule
         return Mute(writer)
 
-    def disarm(self, rule: Rule) -> None:
+    def disarm(self, rule: CommandRule) -> None:
         """The rule is gone: take down its fence; close what it has muted, since bytes are missing there for good."""
         if self._fence is not None and self._fenced_by is rule and not self._session.over:
             self._session.up.open(self._fence)

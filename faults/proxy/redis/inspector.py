@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from taskchaos.faults.proxy.errors import ApiError
 from taskchaos.faults.proxy.redis.journal import Exchange
-from taskchaos.faults.proxy.redis.rules import Firing, Rule, RuleSpec, Scope
-from taskchaos.faults.proxy.redis.server_state import ServerState, Tally
+from taskchaos.faults.proxy.redis.rules import CommandRule, Firing, RuleSpec, Scope
+from taskchaos.faults.proxy.redis.server_state import CommandTally, ServerState
 from taskchaos.faults.proxy.redis.session import RedisSession
 from taskchaos.faults.proxy.timers import Timers
 
@@ -59,7 +59,7 @@ class Inspector:
     def __init__(self, proxy: str, server_state: ServerState) -> None:
         self.proxy = proxy
         self.server_state = server_state
-        self.rules: list[Rule] = []
+        self.rules: list[CommandRule] = []
         self.watched: frozenset[bytes] = frozenset()  # commands that some rule may match
         self.watches_all = False
         self.journal = server_state.journal_everything
@@ -165,28 +165,28 @@ class Inspector:
 
     # Rules.
 
-    def get(self, name: str) -> Rule:
+    def get(self, name: str) -> CommandRule:
         """Raises ApiError 404."""
         for rule in self.rules:
             if rule.spec.name == name:
                 return rule
         raise rule_not_found()
 
-    def add(self, spec: RuleSpec) -> Rule:
+    def add(self, spec: RuleSpec) -> CommandRule:
         """Raises ApiError 409. A rule without a name gets one."""
         if not spec.name:
             self._named += 1
             spec = replace(spec, name=f"rule_{self._named}")
         if any(rule.spec.name == spec.name for rule in self.rules):
             raise ApiError("rule already exists", 409)
-        rule = Rule(spec, self.server_state.join(spec.group) if spec.scope is Scope.GROUP else Tally())
+        rule = CommandRule(spec, self.server_state.join(spec.group) if spec.scope is Scope.GROUP else CommandTally())
         self.rules.append(rule)
         self._set_window(rule)
         self._refresh()
         self.server_state.publish("rule_added", proxy=self.proxy, rule=spec.name)
         return rule
 
-    def update(self, rule: Rule, spec: RuleSpec) -> None:
+    def update(self, rule: CommandRule, spec: RuleSpec) -> None:
         """Counts and firings are kept; the window begins again if it was given again."""
         moved = (spec.after_ms, spec.for_ms) != (rule.spec.after_ms, rule.spec.for_ms)
         rule.become(spec)
@@ -195,7 +195,7 @@ class Inspector:
             self._set_window(rule)
         self.server_state.publish("rule_changed", proxy=self.proxy, rule=spec.name)
 
-    def remove(self, name: str) -> Rule:
+    def remove(self, name: str) -> CommandRule:
         """What it holds goes on; connections that it has muted are closed. Returns it. Raises ApiError 404."""
         rule = self.get(name)
         self.rules.remove(rule)
@@ -217,7 +217,7 @@ class Inspector:
         self._schedule.clear()
         self.clear()
 
-    def fired(self, rule: Rule, exchange: Exchange) -> None:
+    def fired(self, rule: CommandRule, exchange: Exchange) -> None:
         """A rule acts on a command."""
         now_ns = time.monotonic_ns()
         who, spec = exchange.who, rule.spec
@@ -230,7 +230,7 @@ class Inspector:
         facts |= {"name": who.name, "command": command}
         self.server_state.publish("rule_fired", **facts, connection=who.number, command_index=exchange.index)
 
-    def _set_window(self, rule: Rule) -> None:
+    def _set_window(self, rule: CommandRule) -> None:
         name, spec = rule.spec.name, rule.spec
         rule.over = False
         self._schedule.cancel(name)
@@ -240,17 +240,17 @@ class Inspector:
         else:
             self._begin(rule)
 
-    def _begin(self, rule: Rule) -> None:
+    def _begin(self, rule: CommandRule) -> None:
         rule.active = True
         if rule.spec.for_ms:
             self._schedule.at(rule.spec.name, rule.spec.for_ms, lambda: self._end(rule))
 
-    def _end(self, rule: Rule) -> None:
+    def _end(self, rule: CommandRule) -> None:
         rule.over = True
         self._retire(rule)
         self.server_state.publish("rule_over", proxy=self.proxy, rule=rule.spec.name)
 
-    def _retire(self, rule: Rule) -> None:
+    def _retire(self, rule: CommandRule) -> None:
         rule.active = False
         rule.release()
         for peer in list(self._peers.values()):

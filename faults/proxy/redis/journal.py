@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from taskchaos.faults.proxy.redis.commands import Parts, text
 
 if TYPE_CHECKING:
-    from taskchaos.faults.proxy.redis.rules import Rule
+    from taskchaos.faults.proxy.redis.rules import CommandRule
 
 KEPT_ENTRIES = 65_536
 WRITE_S = 0.01
@@ -78,7 +78,7 @@ class Exchange:
     size = 1  # arguments with the command itself
     replies = 1  # that the server will give
     instead: bytes | None = None  # the reply that the proxy gives, for a command that is not passed on
-    action: "Rule | None" = None  # what is to happen to the reply
+    action: "CommandRule | None" = None  # what is to happen to the reply
     discarded = False  # the server gets DISCARD in place of this EXEC
     journaled = False
     captured: tuple[str, ...] = ()  # what the rule that takes it was to look for

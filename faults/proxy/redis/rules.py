@@ -9,7 +9,7 @@ from re import Pattern, compile
 
 from taskchaos.faults.proxy.redis.capture import Capture
 from taskchaos.faults.proxy.redis.commands import keys_of, text
-from taskchaos.faults.proxy.redis.server_state import Tally
+from taskchaos.faults.proxy.redis.server_state import CommandTally
 from taskchaos.faults.proxy.tcp.ordered_writer import Barrier, OrderedWriter
 
 KEPT_FIRINGS = 256
@@ -150,11 +150,11 @@ class Held:
 
 
 @dataclass(slots=True, eq=False)
-class Rule:
+class CommandRule:
     """A rule at work. `active` says that its time has come and is not over."""
 
     spec: RuleSpec
-    tally: Tally
+    tally: CommandTally
     active: bool = True
     over: bool = False
     fired: int = 0
@@ -162,7 +162,7 @@ class Rule:
     held: list[Held] = field(default_factory=list)
     matches: Matcher = field(init=False)
     captures: Capture = field(init=False)
-    _by_connection: dict[int, Tally] = field(default_factory=dict)
+    _by_connection: dict[int, CommandTally] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.become(self.spec)
@@ -181,7 +181,7 @@ class Rule:
         self.tally.seen += 1
         seen = self.tally.seen
         if spec.scope is Scope.CONNECTION:
-            own = self._by_connection.setdefault(facts.number, Tally())
+            own = self._by_connection.setdefault(facts.number, CommandTally())
             own.seen += 1
             seen = own.seen
         taken = (

@@ -20,7 +20,7 @@ _NAMED = re.compile(rb"\A--+\s*(?:name\s*[:=]\s*)?(?!KEYS|ARGV)([A-Za-z_][\w.-]*
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Notice:
     """Something that happened to the proxies. `facts` are the members that this kind of event has."""
 
     index: int
@@ -34,7 +34,7 @@ class Event:
 
 
 @dataclass(slots=True)
-class Tally:
+class CommandTally:
     """Occurrences that have been counted, and how often the counting rule was due."""
 
     seen: int = 0
@@ -45,7 +45,7 @@ class Tally:
 class Group:
     """Rules that count together."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: CommandTally = field(default_factory=CommandTally)
     members: int = 0
 
 
@@ -58,9 +58,9 @@ class ServerState:
         self.journal = Journal(journal_file)
         self.scripts: dict[str, str] = {}  # sha -> name
         self.index = 0  # of the last command, in the order of all followed commands
-        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._events: deque[Notice] = deque(maxlen=KEPT_EVENTS)
         self._event_index = 0
-        self._readers: set[asyncio.Queue[Event | None]] = set()
+        self._readers: set[asyncio.Queue[Notice | None]] = set()
         self._groups: dict[str, Group] = {}
 
     # Scripts.
@@ -76,7 +76,7 @@ class ServerState:
 
     # Groups of rules.
 
-    def join(self, group: str) -> Tally:
+    def join(self, group: str) -> CommandTally:
         """The tally of a group of rules; the group exists as long as it has members."""
         entry = self._groups.setdefault(group, Group())
         entry.members += 1
@@ -93,20 +93,20 @@ class ServerState:
     def publish(self, kind: str, **facts: Any) -> None:
         """Something has happened."""
         self._event_index += 1
-        event = Event(self._event_index, time.monotonic_ns(), kind, facts)
+        event = Notice(self._event_index, time.monotonic_ns(), kind, facts)
         self._events.append(event)
         for reader in self._readers:
             if reader.qsize() < _READER_LIMIT:
                 reader.put_nowait(event)
 
-    def events(self, since: int = 0) -> list[Event]:
+    def events(self, since: int = 0) -> list[Notice]:
         """The kept events from index `since` on."""
         return [event for event in self._events if event.index >= since]
 
     async def follow(self, since: int | None) -> AsyncIterator[bytes]:
         """Lines of JSON: the kept events from `since` on (None: only new ones), then each new one, until
         the server ends."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        queue: asyncio.Queue[Notice | None] = asyncio.Queue()
         for kept in self.events(since) if since is not None else []:
             queue.put_nowait(kept)
         self._readers.add(queue)

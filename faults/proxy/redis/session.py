@@ -19,7 +19,7 @@ from taskchaos.faults.proxy.redis.commands import ENDS, HANDSHAKE, STATEFUL, SUB
 from taskchaos.faults.proxy.redis.framing import ReplyFramer, RequestFramer
 from taskchaos.faults.proxy.redis.journal import CUT, NIL, NO_REPLY, OK, PENDING, QUEUED, Exchange, Who, outcome_of
 from taskchaos.faults.proxy.redis.resync import Resync
-from taskchaos.faults.proxy.redis.rules import CUTS, Facts, Rule
+from taskchaos.faults.proxy.redis.rules import CUTS, CommandRule, Facts
 from taskchaos.faults.proxy.tcp.chain import Direction
 from taskchaos.faults.proxy.tcp.ordered_writer import OrderedWriter
 
@@ -226,7 +226,7 @@ class RedisSession:
                     start = end
                     continue
                 kind = 0
-            action: Rule | None = None
+            action: CommandRule | None = None
             if kind == 0:
                 drop = self._large_reply_dropped and not first
             else:
@@ -297,7 +297,7 @@ class RedisSession:
 
     def _answer(
         self, exchange: Exchange, buffer: bytes, start: int, kind: int, now_ns: int
-    ) -> tuple[bool, Rule | None]:
+    ) -> tuple[bool, CommandRule | None]:
         """Pair a reply with its command: whether it is dropped, and the rule that is to act on it."""
         if kind == _STRING and self.client_state.monitor and buffer[start + 1 : start + 2].isdigit():
             return False, None
@@ -342,12 +342,12 @@ class RedisSession:
 
     # The whole connection.
 
-    def fire(self, rule: Rule, exchange: Exchange) -> None:
+    def fire(self, rule: CommandRule, exchange: Exchange) -> None:
         """The rule acts on this command."""
         exchange.rule = rule.spec.name
         self.inspector.fired(rule, exchange)
 
-    def disarm(self, rule: Rule) -> None:
+    def disarm(self, rule: CommandRule) -> None:
         """The rule is not in force any more: what it has not done yet, it does not do."""
         for exchange in self.queue:
             if exchange.action is rule and exchange.instead is None and not exchange.discarded:

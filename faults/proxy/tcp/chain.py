@@ -16,7 +16,7 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ToxicWindow:
     """When a toxic works: from `after` ms after its creation on, for `lasting` ms; None where nothing was asked for."""
 
     after: int | None = None
@@ -37,7 +37,7 @@ class ToxicSpec:
     direction: Direction
     toxicity: float
     attributes: Any
-    window: Window = Window()
+    window: ToxicWindow = ToxicWindow()
     waiting: bool = False
     generation: int = 0
 

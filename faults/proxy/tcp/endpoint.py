@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from taskchaos.faults.proxy.tcp.link import Connection, Link
+    from taskchaos.faults.proxy.tcp.link import Connection, ProxyLink
 
 _WATERMARK_BYTES = 256 * 1024
 OPENING_BYTES = 1024
@@ -29,8 +29,8 @@ class Endpoint(asyncio.Protocol):
         self.lost = False
         self.ended = False
         self.connection: Connection | None = None
-        self.outgoing: Link | None = None  # this socket is its source
-        self.incoming: Link | None = None  # this socket is its destination
+        self.outgoing: ProxyLink | None = None  # this socket is its source
+        self.incoming: ProxyLink | None = None  # this socket is its destination
         self._transport: asyncio.Transport | None = None
 
     @property

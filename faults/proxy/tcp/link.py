@@ -24,7 +24,7 @@ _LONGEST_TIMER_S = 86_400.0 * 30  # the loops refuse absurd delays; stages look 
 class _Sink:
     """The end of a chain: the destination socket."""
 
-    def __init__(self, link: "Link") -> None:
+    def __init__(self, link: "ProxyLink") -> None:
         self._link = link
 
     def feed(self, chunk: Chunk) -> None:
@@ -34,7 +34,7 @@ class _Sink:
         self._link.drained()
 
 
-class Link:
+class ProxyLink:
     """One direction of a connection. It is the `Host` of its stages."""
 
     def __init__(self, connection: "Connection", source: Endpoint, destination: Endpoint, direction: Direction) -> None:
@@ -283,8 +283,8 @@ class Connection:
         self._rngs: dict[str, Random] = {}
         self.was_cut = False
         self.links = {
-            Direction.UPSTREAM: Link(self, client, server, Direction.UPSTREAM),
-            Direction.DOWNSTREAM: Link(self, server, client, Direction.DOWNSTREAM),
+            Direction.UPSTREAM: ProxyLink(self, client, server, Direction.UPSTREAM),
+            Direction.DOWNSTREAM: ProxyLink(self, server, client, Direction.DOWNSTREAM),
         }
         for end in (client, server):
             end.connection = self

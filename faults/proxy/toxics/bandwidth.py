@@ -23,7 +23,7 @@ class BandwidthAttributes:
 
 
 @register("bandwidth", "BandwidthToxic")
-class Bandwidth(QueueStage):
+class BandwidthToxic(QueueStage):
     Attributes = BandwidthAttributes
     capacity: ClassVar[int] = 2
 

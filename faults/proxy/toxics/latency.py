@@ -17,7 +17,7 @@ class LatencyAttributes:
 
 
 @register("latency", "LatencyToxic")
-class Latency(QueueStage):
+class LatencyToxic(QueueStage):
     Attributes = LatencyAttributes
     capacity: ClassVar[int] = 1024
 

@@ -17,7 +17,7 @@ class LimitDataAttributes:
 
 
 @register("limit_data", "LimitDataToxic")
-class LimitData(Stage):
+class LimitDataToxic(Stage):
     Attributes = LimitDataAttributes
 
     def __init__(self, name: str, attributes: Any, following: Outlet, host: Host) -> None:

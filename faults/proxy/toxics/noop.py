@@ -4,5 +4,5 @@ from taskchaos.faults.proxy.toxics.base import Stage, register
 
 
 @register("noop", "NoopToxic")
-class Noop(Stage):
+class NoopToxic(Stage):
     pass

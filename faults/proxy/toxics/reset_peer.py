@@ -16,7 +16,7 @@ class ResetPeerAttributes:
 
 
 @register("reset_peer", "ResetToxic")
-class ResetPeer(Stage):
+class ResetPeerToxic(Stage):
     Attributes = ResetPeerAttributes
 
     def __init__(self, name: str, attributes: Any, following: Outlet, host: Host) -> None:

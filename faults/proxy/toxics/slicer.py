@@ -37,7 +37,7 @@ def cuts(size: int, average: int, variation: int, rng: Random) -> Iterator[int]:
 
 
 @register("slicer", "SlicerToxic")
-class Slicer(QueueStage):
+class SlicerToxic(QueueStage):
     Attributes = SlicerAttributes
     go_integer: ClassVar[str] = "int"
     capacity: ClassVar[int] = 2

@@ -15,7 +15,7 @@ class SlowCloseAttributes:
 
 
 @register("slow_close", "SlowCloseToxic")
-class SlowClose(Stage):
+class SlowCloseToxic(Stage):
     Attributes = SlowCloseAttributes
 
     def __init__(self, name: str, attributes: Any, following: Outlet, host: Host) -> None:

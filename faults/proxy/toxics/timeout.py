@@ -1,6 +1,6 @@
 """timeout: drops all data of its direction, and closes after `timeout` ms in which there was none to drop.
 
-Timeout 0 never closes: a black hole. Removal closes, because bytes are missing and the stream cannot go on.
+TimeoutToxic 0 never closes: a black hole. Removal closes, because bytes are missing and the stream cannot go on.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class TimeoutAttributes:
 
 
 @register("timeout", "TimeoutToxic")
-class Timeout(Stage):
+class TimeoutToxic(Stage):
     Attributes = TimeoutAttributes
     closes_on_removal: ClassVar[bool] = True
 
