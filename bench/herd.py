@@ -51,7 +51,7 @@ class Prefetch:
 
 
 class Worker:
-    """A session with its engine and doorbell; what kombu's channel and poller are to them."""
+    """A session with its engine and wake-up; what kombu's channel and poller are to them."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet

@@ -1,4 +1,4 @@
-"""`taskchaos new-subject`: a template for a subject of one's own, with a test."""
+"""`taskchaos new-subject`: a template for a subject of your own, with a test."""
 
 from __future__ import annotations
 

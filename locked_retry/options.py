@@ -33,7 +33,7 @@ class Options:
     exclusive: whether running tasks are ended when their leases cannot be renewed (prefork only).
     dead_max_age_s, dead_max_count: dead letters that are older or more are deleted, the oldest first.
     max_crashes: executions that killed their process before the message becomes a dead letter.
-    idle_s: the longest an idle worker goes without a turn (safety net behind the doorbell).
+    idle_s: the longest an idle worker goes without a turn (safety net behind the wake-up).
     flush_s: the longest a finished task waits for company before it is settled.
     reply_s: an answer later than this means a dead connection; capped at a third of the lease.
     queue_weights: of queue names; a queue without one has 1. How often a turn empties it before the others.

@@ -76,7 +76,7 @@ def _verdict(results: list[RuleResult], operations: OperationCounts, figures: Th
 
 
 def _broken(rule: Rule, error: Exception, what: str = "this rule") -> RuleResult:
-    """The result of a rule that raised: the others are judged all the same."""
+    """The result of a rule that raised: the others are judged anyway."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     reason = f"{what} failed with {text} (a defect of taskchaos)"
     return RuleResult(rule, Outcome.UNKNOWN, "can be judged", None, reason)

@@ -81,7 +81,7 @@ def _sightings(evidence: CaseEvidence, wanted: bytearray) -> dict[int, tuple[int
     """
     history = evidence.history
     seen = dict.fromkeys(ops_in(wanted), FOREVER)
-    roles = {op: {""} for op in seen}  # nobody's: servers meet them all the same
+    roles = {op: {""} for op in seen}  # nobody's: servers meet them anyway
 
     def look(rows: Iterable[int], ops: array[int], times: array[int], role: array[int]) -> None:
         for row in rows:

@@ -168,7 +168,7 @@ class RunProblem:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A whole run. `interrupted`: ended by the person; what had finished is judged all the same."""
+    """A whole run. `interrupted`: ended by the person; what had finished is judged anyway."""
 
     run: str
     seed: int

@@ -84,7 +84,7 @@ class RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class OperationCounts:
-    """How many operations went which way. `recovered`: unknown submits that took effect all the same.
+    """How many operations went which way. `recovered`: unknown submits that took effect anyway.
 
     submitted: those whose submit was begun. undue: dead letters that neither the plan nor the contract explains.
     """

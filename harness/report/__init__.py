@@ -28,7 +28,7 @@ _Details = Mapping[str, CaseDetail]
 
 
 class NotWrittenError(TaskchaosError):
-    """A report could not be written. `result` is that of the run, which stands all the same."""
+    """A report could not be written. `result` is that of the run, which stands anyway."""
 
     def __init__(self, message: str, result: RunResult) -> None:
         super().__init__(message)

@@ -101,7 +101,7 @@ def must_fail(case: CaseResult) -> tuple[str, ...]:
 
 
 def may_fail(case: CaseResult) -> tuple[str, ...]:
-    """The rules that a case expected to pass may fail all the same."""
+    """The rules that a case expected to pass may fail anyway."""
     return () if case.expected.must else tuple(rule.value for rule in Rule if rule in case.expected.may)
 
 

@@ -19,7 +19,7 @@ from locked_retry.adapter.callbacks import info_of
 
 Release = tuple[int, int]
 
-#: Set to anything, an unknown release is taken all the same.
+#: Set to anything, an unknown release is taken anyway.
 ANYWAY = "LOCKED_RETRY_ANY_RELEASE"
 OLDEST: Release = (5, 5)
 NEWEST: Release = (5, 7)
@@ -45,7 +45,7 @@ def check(versions: Mapping[str, str] | None = None) -> str:
             known = f"{name} {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
             doubt = f"locked_retry works with {known}, and this is {name} {version}"
             if not os.environ.get(ANYWAY):
-                raise UnknownRelease(f"{doubt}: install one of these, or set {ANYWAY}=1 to try it all the same")
+                raise UnknownRelease(f"{doubt}: install one of these, or set {ANYWAY}=1 to try it anyway")
             return doubt
     return ""
 

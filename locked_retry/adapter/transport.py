@@ -380,7 +380,7 @@ class ChannelMixin:
         makes a new epoll when a connection fails; here the worker goes on with the one it has.)
         """
         params = super()._connparams(asynchronous=asynchronous)
-        params.setdefault("protocol", 3)  # the doorbell needs push messages
+        params.setdefault("protocol", 3)  # the wake-up needs push messages
         if asynchronous:
             params["connection_class"] = _unwatching(params["connection_class"], self)
         return params

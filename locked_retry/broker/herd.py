@@ -83,8 +83,8 @@ class Herd:
     idle_s: float = 1.0
     name: str = ""
     role: Role = Role.NONE
-    deaf: bool = False  # its doorbell does not work now
-    blocked: bool = False  # its doorbell blocks on the bell
+    deaf: bool = False  # its wake-up does not work now
+    blocked: bool = False  # its wake-up blocks on the bell
     sleepers: int = 0  # that do so beside it
     in_loop: bool = False  # it runs tasks in the thread of the loop
     ends: bool = False

@@ -117,7 +117,7 @@ def pause_(context: click.Context, names: tuple[str, ...], undeclared: bool, as_
     unknown = [] if undeclared else sorted(set(names) - known)
     if unknown:
         raise click.ClickException(
-            f"nobody has declared {', '.join(unknown)}; `queue list` names queues, --undeclared pauses it all the same"
+            f"nobody has declared {', '.join(unknown)}; `queue list` names queues, --undeclared pauses it anyway"
         )
     pause(broker, names)
     report("paused", sorted(set(names)), names, as_json, "{}")

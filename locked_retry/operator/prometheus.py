@@ -88,7 +88,7 @@ def worker_families(seen: Snapshot) -> Iterator[Family]:
 
     yield counter("turns", "Turns that were answered.", m.turns)
     yield counter("replays", "Turns sent again because no answer came.", m.replays)
-    yield counter("connection_failures", "Failures of the connections for turns and doorbell.", m.failures)
+    yield counter("connection_failures", "Failures of the connections for turns and wake-up.", m.failures)
     yield counter("claimed", "Messages taken.", m.claimed)
     settled = tuple(Sample(n, {"kind": kind.value}) for kind, n in m.settled.items())
     yield Family("locked_retry_settled_total", Type.COUNTER, "Deliveries ended, by how.", settled)

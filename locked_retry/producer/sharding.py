@@ -97,7 +97,7 @@ class Job:
         return [f"{self.job_id}/{number}" for number in fell]
 
     def forget(self) -> None:
-        """Drop what is known of it: it will not join. Its shards run all the same."""
+        """Drop what is known of it: it will not join. Its shards run anyway."""
         self._ask(lambda redis, keys: redis.delete(keys.job(self.job_id), keys.marks(self.job_id)))
 
     def _ask(self, question: Any) -> Any:

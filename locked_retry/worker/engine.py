@@ -52,7 +52,7 @@ class Order(Protocol):
 
 @dataclass(eq=False)
 class Engine:
-    """Turns and doorbell of one channel. All methods but `wake` belong to the thread of the loop."""
+    """Turns and wake-up of one channel. All methods but `wake` belong to the thread of the loop."""
 
     channel: Any
     session: Session

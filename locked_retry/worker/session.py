@@ -54,7 +54,7 @@ class Held:
     pid: int = 0  # who runs it
     told: bool = False  # that its lease ends
     killed: bool = False
-    lost: bool = False  # no longer ours; its settle is sent all the same, to be refused and recorded
+    lost: bool = False  # no longer ours; its settle is sent anyway, to be refused and recorded
     settle: Settlement | None = None  # decided, to be sent when Celery acknowledges
 
 
@@ -375,7 +375,7 @@ class Session:
         return max(0.0, at_s - now_s)
 
     def ring(self) -> None:
-        """The doorbell rang: a message may have arrived."""
+        """It was woken: a message may have arrived."""
         self.hungry = True
 
     def rest_no_longer_than(self, pause_s: float, now_s: float) -> None:

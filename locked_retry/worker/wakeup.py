@@ -6,7 +6,7 @@ producer, at whatever priority. Nothing is popped, so a lost push loses nothing.
 
 The others block on the bell of their herd. When its time is up they look whether there is a watch, and block again.
 
-It only saves time: the watch's turn every `idle_s` finds what was not announced, and a worker whose doorbell does not
+It only saves time: the watch's turn every `idle_s` finds what was not announced, and a worker whose wake-up does not
 work takes turns as often. So its failures are its own. They touch neither the turns nor Celery, and a Redis that
 refuses it (an ACL, a proxy) is asked again now and then.
 """
@@ -25,7 +25,7 @@ from locked_retry.log import Event, say
 from locked_retry.options import Options
 from locked_retry.worker.session import Session
 
-#: An armed doorbell is asked again after this long: a firewall may have dropped its connection without a word.
+#: An armed wake-up is asked again after this long: a firewall may have dropped its connection without a word.
 CHECK_S = 5.0
 #: Nor does anybody sleep for longer than this.
 LONGEST_NAP_S = 10.0
@@ -46,7 +46,7 @@ class Asked(Enum):
 
 @dataclass(eq=False)
 class Wakeup:
-    """The doorbell of one channel. All methods belong to the thread of the loop."""
+    """The wake-up of one channel. All methods belong to the thread of the loop."""
 
     channel: Any
     session: Session

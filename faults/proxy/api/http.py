@@ -49,7 +49,7 @@ class ApiProtocol(asyncio.Protocol):
         self._transport = None
         self._set_limit(None)
         self._stop_stream()
-        # A request that is being answered is finished all the same: half of a change would be worse.
+        # A request that is being answered is finished anyway: half of a change would be worse.
 
     def data_received(self, data: bytes) -> None:
         self._http.receive_data(data)

@@ -431,7 +431,7 @@ class RedisSession:
         if self._resync.tries_left:
             self._synchronise()
         else:
-            self.become_opaque("no begin of a request was found")
+            self.become_opaque("no start of a request was found")
 
     def _join(self, kept: bytes) -> None:
         """The server has been silent for a while: follow from here."""
