@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import requests
-
 from taskchaos.faults.toxiproxy import (
     _NO_PROXIES,
     NotFound,
@@ -175,6 +173,8 @@ class CommandClient(ToxiproxyClient):
     def follow_events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
         """Each event as it happens, until the server ends; first the kept ones from `since` on."""
         query = "" if since is None else f"?since={since}"
+        import requests
+
         # Not through the library, which would read to the end before it gives anything.
         no_proxies: Any = _NO_PROXIES
         url, timeout = f"http://{self._address}/events{query}", (self.timeout_s, None)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-import requests
-
 from taskchaos.faults.toxiproxy import (
     AlreadyExists,
     NotFound,
@@ -375,7 +373,9 @@ class GuardedClient(ToxiproxyClient):
 def _trouble(error: ToxiproxyError, what: str) -> str:
     if isinstance(error, NotFound):
         return f"the Toxiproxy had lost what it should know while {what}"
-    hung = isinstance(error.__cause__, requests.Timeout)
+    from requests import Timeout
+
+    hung = isinstance(error.__cause__, Timeout)
     return f"the Toxiproxy API {'hung' if hung else 'was gone'} while {what}"
 
 

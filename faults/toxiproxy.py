@@ -10,12 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import requests
-from toxiproxy import exceptions as library
-from toxiproxy.api import APIConsumer
+if TYPE_CHECKING:
+    import requests  # with the library a third of a second, which commands that talk to no proxy do not take
 
 _RECEIVED = "toxiproxy_proxy_received_bytes_total{"
 # None for both: requests would otherwise take the proxy for "all" from the environment.
@@ -96,6 +95,8 @@ class ToxiproxyClient:
         self.host = host
         self.port = port
         self._address = address(host, port)
+        from toxiproxy.api import APIConsumer
+
         # The library keeps the address on the class, so each client has a class of its own.
         self._api: Any = type("Api", (APIConsumer,), {"host": self._address.rpartition(":")[0], "port": port})
 
@@ -179,7 +180,7 @@ class ToxiproxyClient:
             return False
         return True
 
-    def _call(self, verb: Callable[..., requests.Response], path: str, body: object = None) -> object:
+    def _call(self, verb: Callable[..., "requests.Response"], path: str, body: object = None) -> object:
         """The JSON of a successful answer, None if it is empty."""
         response = self._send(verb, path) if body is None else self._send(verb, path, json=body)
         if not response.content:
@@ -191,8 +192,11 @@ class ToxiproxyClient:
                 f"what answers at {self._address} is no Toxiproxy: {_excerpt(response.content)}", response.status_code
             ) from None
 
-    def _send(self, verb: Callable[..., requests.Response], path: str, **given: object) -> requests.Response:
+    def _send(self, verb: Callable[..., "requests.Response"], path: str, **given: object) -> "requests.Response":
         """A successful answer."""
+        import requests
+        from toxiproxy import exceptions as library
+
         options: dict[str, object] = {"timeout": self.timeout_s, "proxies": _NO_PROXIES, "allow_redirects": False}
         options |= given
         try:

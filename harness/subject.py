@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
-
-from celery import Celery
-from redis import Redis
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.workload import Operation, TransientError, operation_number
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
 
 
 class TaskBody(Protocol):

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from celery import Celery, _state
+from typing import TYPE_CHECKING, Any
 
 from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.subject import Commands, Settings, Subject
 from taskchaos.harness.subject_calls import SubjectFault, call, describe
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 #: No claimed wait may be as long: a year.
 FOREVER_S = 365 * 86400.0
@@ -112,6 +113,8 @@ def dry_run(subject: Subject, expired: Callable[[str], object] | None = None) ->
 
     expired: called from another thread when its code does not return.
     """
+    from celery import Celery, _state  # late, as for all who only name subjects
+
     shared = set(_state._on_app_finalizers)
     app = Celery(
         "taskchaos-check", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0", set_as_current=False

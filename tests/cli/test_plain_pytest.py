@@ -37,7 +37,7 @@ def test_controls_are_an_outcome_of_their_own_under_xdist(tmp_path: Path) -> Non
 
 def test_unknown_is_an_outcome_of_its_own_and_fails_the_session(tmp_path: Path) -> None:
     (tmp_path / "sabotage.py").write_text(
-        "import taskchaos.harness.record.ledger\ntaskchaos.harness.ledger.Ledger._write = lambda self, *a, **k: None\n"
+        "from taskchaos.harness.record.ledger import Ledger\nLedger._write = lambda self, *a, **k: None\n"
         "from taskchaos.harness.subject import CelerySubject\n"
         "class Sabotaged(CelerySubject):\n    name = 'sabotaged'\n"
     )

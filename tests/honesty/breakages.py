@@ -292,7 +292,9 @@ taskchaos.faults.network.LinkFault.inject = _briefly
         "ledger_stays_empty",
         Comes.UNKNOWN,
         "evidence",
-        subject(below="from taskchaos.harness import ledger\nledger.Ledger._write = lambda self, *a, **k: None\n"),
+        subject(
+            below="from taskchaos.harness.record.ledger import Ledger\nLedger._write = lambda self, *a, **k: None\n"
+        ),
     ),
 )
 
