@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import COMMAND, taskchaos, verdict
+from repository import ROOT
 from waiting import until
 
 pytestmark = pytest.mark.usefixtures("linux")
@@ -86,7 +87,7 @@ def test_sigkill_of_the_proxy_is_a_stack_error_not_a_verdict(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("parallel", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_users_wish_heals_judges_what_there_is_and_exits_130(
+def test_a_signal_heals_judges_what_there_is_and_exits_130(
     tmp_path: Path, number: signal.Signals, parallel: str
 ) -> None:
     running = _start(tmp_path, "-s", "stock_best", "-s", "stock_defaults", "-n", parallel)
@@ -108,9 +109,7 @@ def _started(process: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_wish_that_comes_when_the_run_has_ended_leaves_its_reports_whole(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_after_the_last_case_leaves_the_reports_whole(tmp_path: Path, number: signal.Signals) -> None:
     running = _start(tmp_path, "-s", "stock_best", "-n", "1")
     until(lambda: not _started(running.pid), "the cases have ended, and the reports are being written", 60.0)
     running.send_signal(number)
@@ -122,7 +121,7 @@ def test_a_wish_that_comes_when_the_run_has_ended_leaves_its_reports_whole(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", ["the first output", "the run folder", "the first case"])
-def test_an_early_wish_is_no_traceback(tmp_path: Path, number: signal.Signals, after: str) -> None:
+def test_an_early_signal_is_no_traceback(tmp_path: Path, number: signal.Signals, after: str) -> None:
     """Before anything could be judged: one line, or the summary of a run that came to nothing."""
     out = tmp_path / "run"
     signs = {
@@ -148,9 +147,9 @@ def test_an_early_wish_is_no_traceback(tmp_path: Path, number: signal.Signals, a
     _ended(tmp_path, 5.0)
 
 
-def test_pytest_that_is_told_to_end_leaves_a_report(tmp_path: Path) -> None:
+def test_a_pytest_that_is_told_to_end_leaves_a_report(tmp_path: Path) -> None:
     """SIGTERM is what a CI job's time limit sends."""
-    suite = Path(__file__).parents[2] / "suites" / "test_worker_kill.py"
+    suite = ROOT / "suites" / "test_worker_kill.py"
     out = tmp_path / "run"
     with (tmp_path / "out.log").open("wb") as log:
         words = [

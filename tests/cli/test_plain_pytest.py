@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from cli_support import taskchaos, verdict
+from repository import ROOT
 
 pytestmark = pytest.mark.usefixtures("linux")
-ROOT = Path(__file__).parents[2]
 
 
 def _pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

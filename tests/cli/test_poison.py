@@ -66,7 +66,7 @@ class Mine(LockedRetry):
     assert "had to end a process and never did" in rule(case, "evidence")["reason"]
 
 
-def test_a_poison_message_must_end_no_worker(tmp_path: Path) -> None:
+def test_a_poison_message_that_ends_a_worker_is_a_failure(tmp_path: Path) -> None:
     plain = """
 from taskchaos.suites.subjects.stock import BestSettings
 

@@ -42,7 +42,7 @@ class Mine(LockedRetry):
         pytest.param(KEEPS_NONE, 2, "faults", "unknown", "no fault bit", id="keeps none"),
     ],
 )
-def test_results_that_are_not_kept(
+def test_results_that_are_not_kept_never_pass(
     tmp_path: Path, code: str, exit_code: int, blamed: str, outcome: str, reason: str
 ) -> None:
     (tmp_path / "mine.py").write_text(code)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from cli_support import taskchaos, verdict
+from repository import ROOT
 
 from taskchaos.harness.record import events
 from taskchaos.harness.record.events import CasesCollected
 
 pytestmark = pytest.mark.usefixtures("linux")
-SUITES = Path(__file__).parents[2] / "suites"
+SUITES = ROOT / "suites"
 #: A suite without markers, of a person's own: three small cases and a test that runs none.
 MINE = (
     "import pytest\n"
@@ -98,7 +99,7 @@ def test_a_shard_that_no_case_fell_to_passes(tmp_path: Path, parallel: str) -> N
     assert done.code == 4 and done.error_line.startswith("taskchaos: /proc/none: "), done.err
 
 
-def test_no_case_at_all_is_a_usage_error_in_a_shard_too(tmp_path: Path) -> None:
+def test_a_shard_of_no_case_at_all_is_a_usage_error(tmp_path: Path) -> None:
     done = taskchaos("run", "-k", "no_such_scenario", "--shard", "1/2", "--out", "run", cwd=tmp_path)
     assert done.code == 4
     assert "no case matches" in done.error_line

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from c_locale import C_LOCALE
 from cli_support import COMMAND, TIMEOUT_S, verdict
+from repository import ROOT
 
 from taskchaos.harness.stack.redis_server import find_binary
 
-ROOT = Path(__file__).parents[2]
 ONCE = ("run", "transient_error", "-k", "once", "-s", "locked_retry")
 
 
@@ -46,7 +46,7 @@ def test_a_closed_standard_stream_changes_no_verdict(tmp_path: Path, closed: str
     assert b"PASS" in done.stdout or ">&-" in closed.split()
 
 
-def test_files_in_the_working_directory_that_are_called_like_packages(tmp_path: Path) -> None:
+def test_files_that_are_called_like_packages_are_not_imported(tmp_path: Path) -> None:
     """A Django project has its own celery.py; `python -m` would put it before the package."""
     for name in ("celery", "kombu", "redis", "billiard", "faults", "harness", "logging", "json"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is not the package')\n")
@@ -54,12 +54,12 @@ def test_files_in_the_working_directory_that_are_called_like_packages(tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_users_own_pytest_options_are_not_for_a_run(tmp_path: Path) -> None:
+def test_the_users_own_pytest_options_do_not_apply_to_a_run(tmp_path: Path) -> None:
     done = _run([COMMAND, *ONCE, "-n", "1", "--out", "run"], tmp_path, PYTEST_ADDOPTS="--no-such-option -x")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_only_collecting_leaves_no_run_folder(tmp_path: Path) -> None:
+def test_a_mere_collection_leaves_no_run_folder(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytest", str(ROOT / "suites"), "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = _run(words, tmp_path)
     assert done.returncode == 0, done.stdout
@@ -83,7 +83,7 @@ def test_a_subject_is_executed_once_per_process_when_tests_are_collected(tmp_pat
 
 
 @pytest.mark.parametrize("parallel", ["1", "2"])
-def test_names_and_errors_of_any_alphabet_under_the_c_locale(tmp_path: Path, parallel: str) -> None:
+def test_texts_of_any_alphabet_are_shown_under_the_c_locale(tmp_path: Path, parallel: str) -> None:
     (tmp_path / "umlaut.py").write_text(
         "from taskchaos.suites.subjects.stock import BestSettings\n"
         "class Umlaut(BestSettings):\n"
@@ -103,7 +103,7 @@ def test_names_and_errors_of_any_alphabet_under_the_c_locale(tmp_path: Path, par
     assert case["trouble"] == "subject" and "kaputt: Größe → 大きさ" in case["error"], case
 
 
-def test_a_pytest_that_fails_before_it_can_close_the_run_is_the_harnesss_trouble(tmp_path: Path) -> None:
+def test_a_pytest_that_fails_early_is_the_harnesss_trouble(tmp_path: Path) -> None:
     """Here execnet, which cannot send a name that is no text under this locale to its workers."""
     words = [*ONCE, "-n", "2", "--out", str(tmp_path / "rün")]
     done = _run([COMMAND, *words], tmp_path, **C_LOCALE)
@@ -112,7 +112,7 @@ def test_a_pytest_that_fails_before_it_can_close_the_run_is_the_harnesss_trouble
     assert b"pytest failed internally" in done.stdout
 
 
-def test_a_server_that_looks_at_its_name_is_called_by_the_name_that_was_given(tmp_path: Path) -> None:
+def test_a_server_is_called_by_the_name_that_was_given(tmp_path: Path) -> None:
     """Debian's /usr/bin/redis-server is a link to /usr/bin/redis-check-rdb, which looks at argv[0]."""
     several = tmp_path / "redis-check-rdb"
     by_name = f'case "$0" in *redis-server) exec {find_binary(None)} "$@" ;; esac'

@@ -75,7 +75,7 @@ def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[s
     assert not list(tmp_path.glob(".taskchaos/runs/2*")), "no run folder is left for a run that never was"
 
 
-def test_what_else_is_in_a_given_folder_survives_a_run_that_never_was(tmp_path: Path) -> None:
+def test_a_run_that_never_began_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
     kept = tmp_path / "out" / "kept.txt"
     kept.parent.mkdir()
     kept.write_text("mine")
@@ -92,14 +92,14 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["", "run", "judge", "merge", "replay", "subjects", "new-subject", "check-subject"])
-def test_help(command: str) -> None:
+def test_help_equals_the_snapshot(command: str) -> None:
     done = taskchaos(*([command] if command else []), "--help")
     assert done.code == 0
     _compare(f"help_{command or 'main'}.txt", done.out)
 
 
 @pytest.mark.parametrize("what", ["suites", "faults", "subjects"])
-def test_listings(what: str) -> None:
+def test_listings_equal_the_snapshot(what: str) -> None:
     plain, as_json = taskchaos(what), taskchaos(what, "--json")
     assert (plain.code, as_json.code) == (0, 0)
     rows = json.loads(as_json.out)
@@ -165,7 +165,7 @@ def test_check_subject_says_what_is_wrong(linux: None, tmp_path: Path, member: s
     assert done.code == 4
 
 
-def test_a_subject_whose_module_ends_the_process_is_no_good_one(tmp_path: Path) -> None:
+def test_check_subject_refuses_a_module_that_ends_the_process(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text("import os\nos._exit(0)\n")
     done = taskchaos("check-subject", "odd.py:Odd", cwd=tmp_path)
     assert "its code ended the process that loaded it, which ended with status 0" in done.error_line

@@ -69,7 +69,7 @@ class Counted(LockedRetry):
     assert rule(case, "fence")["samples"][0]["note"] == "fence 0 after 0"
 
 
-def test_a_worker_that_is_killed_with_kombus_lock_holds_up_nobody_for_long(tmp_path: Path) -> None:
+def test_a_worker_killed_with_kombus_lock_holds_up_nobody_for_long(tmp_path: Path) -> None:
     """The lock around the look for overdue messages lasts as long as kombu was told to let it: 300 s by default."""
     (tmp_path / "keyholder.py").write_text(
         """

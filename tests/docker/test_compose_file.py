@@ -33,7 +33,7 @@ def project(require: Callable[[str, bool, str], None]) -> Iterator[Project]:
     one.compose("down", "--volumes", "--timeout", "0")
 
 
-def test_up_tasks_a_cut_and_down(project: Project) -> None:
+def test_the_stack_comes_up_runs_tasks_meets_a_cut_and_goes(project: Project) -> None:
     project.compose("up", "--wait")
     assert len(left(project.name)) == 7, "four containers, a network, two volumes, all with the label"
     host, port = project.compose("port", "toxiproxy", "8474").rsplit(":", 1)
@@ -60,7 +60,7 @@ def test_up_tasks_a_cut_and_down(project: Project) -> None:
     assert left(project.name) == []
 
 
-def test_what_a_container_may_not(project: Project) -> None:
+def test_containers_have_few_rights(project: Project) -> None:
     config = json.loads(project.compose("--profile", "producer", "config", "--format", "json"))
     assert set(config["services"]) == {"redis", "toxiproxy", "worker", "producer"}
     for name, service in config["services"].items():
@@ -70,7 +70,7 @@ def test_what_a_container_may_not(project: Project) -> None:
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", ())), name
 
 
-def test_two_stacks_side_by_side(project: Project, require: Callable[[str, bool, str], None]) -> None:
+def test_two_stacks_run_side_by_side(project: Project, require: Callable[[str, bool, str], None]) -> None:
     other = Project()
     try:
         for one in (project, other):

@@ -148,7 +148,9 @@ def _run(out: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("proxy", list(ProxyKind))
-def test_verdicts(tmp_path: Path, proxy: ProxyKind, ready: str, require: Callable[[str, bool, str], None]) -> None:
+def test_the_reference_passes_and_the_control_is_caught(
+    tmp_path: Path, proxy: ProxyKind, ready: str, require: Callable[[str, bool, str], None]
+) -> None:
     """The same command as on the local stack: the reference passes, the known-bad control is caught."""
     require("docker", not ready, ready)
     subjects = ("-s", "locked_retry", "-s", "interview_inside")
@@ -161,7 +163,7 @@ def test_verdicts(tmp_path: Path, proxy: ProxyKind, ready: str, require: Callabl
     assert found == {"locked_retry": ("pass", False), "interview_inside": ("fail", True)}
 
 
-def test_what_a_killed_harness_leaves_is_removed_by_label_and_nothing_else(
+def test_what_a_killed_harness_leaves_is_removed_by_its_label(
     tmp_path: Path, ready: str, require: Callable[[str, bool, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require("docker", not ready, ready)
@@ -205,7 +207,7 @@ def test_what_a_killed_harness_leaves_is_removed_by_label_and_nothing_else(
         docker("volume", "rm", name)
 
 
-def test_code_of_a_subject(tmp_path: Path) -> None:
+def test_the_code_of_a_subject_is_found(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("class Mine: ...\n")
     assert code_of(f"{tmp_path}/mine.py:Mine") == Code("/subject/mine.py:Mine", tmp_path)
     assert code_of("locked_retry") == Code("taskchaos.suites.subjects.locked_retry:LockedRetry")
@@ -213,7 +215,7 @@ def test_code_of_a_subject(tmp_path: Path) -> None:
         code_of("celery.app.task:Task")
 
 
-def test_code_of_an_own_package_and_of_an_own_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_an_own_package_or_an_own_image_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ownpkg").mkdir()
     (tmp_path / "ownpkg" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -226,7 +228,7 @@ def test_code_of_an_own_package_and_of_an_own_image(tmp_path: Path, monkeypatch:
     ("host", "message"),
     [("unix:///no/such/socket", "no Docker engine answers"), ("tcp://192.0.2.1:2375", "is not on this machine")],
 )
-def test_no_engine_here_is_one_line_and_exit_code_4(host: str, message: str, tmp_path: Path) -> None:
+def test_a_missing_engine_is_one_line_and_exit_code_4(host: str, message: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "taskchaos.harness.cli", "run", "--stack", "compose"],
         env={**os.environ, "DOCKER_HOST": host},

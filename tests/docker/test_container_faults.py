@@ -131,7 +131,7 @@ def test_a_full_disk_makes_redis_refuse_writes(stack: ComposeStack) -> None:
     assert stack.inspector.get("kept") == b"1" and stack.inspector.set("again", 1)
 
 
-def test_a_schedule_of_them_is_proven_and_healed(stack: ComposeStack) -> None:
+def test_a_schedule_of_container_faults_is_proven_and_healed(stack: ComposeStack) -> None:
     changes: list[Change] = []
     schedule = Schedule.of(PlannedFault("disconnect", "worker-1", 0, 1), PlannedFault("disk_full", "redis", 0, 1.5))
     nemesis = Nemesis(schedule, stack.links, stack.workers, changes.append, lambda index, undo: None, stack.servers)
@@ -143,8 +143,8 @@ def test_a_schedule_of_them_is_proven_and_healed(stack: ComposeStack) -> None:
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_sabotaged(running: ComposeStack, name: str) -> None:
-    """As tests/stack does it with all others: broken in any way, none of them passes as proven, held and healed."""
+def test_broken_faults_of_containers_never_pass(running: ComposeStack, name: str) -> None:
+    """As tests/faults does it with all others: broken in any way, none of them passes as proven, held and healed."""
     case = CASES[name]
     _run_sabotaged(
         running,

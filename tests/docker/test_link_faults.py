@@ -57,7 +57,7 @@ def _waiting(stack: ComposeStack) -> int:
     return sum(client["cmd"] == "brpop" for client in stack.inspector.client_list())
 
 
-def test_links_of_workers_and_producers(stack: ComposeStack) -> None:
+def test_faults_are_proven_by_the_traffic_of_their_role(stack: ComposeStack) -> None:
     """Idle workers ask Redis for work all the time; a producer that has nothing to send does not."""
     for kind in faults_on(On.LINK):
         until(lambda: _waiting(stack) == 2, "both are back after the last one")
@@ -74,7 +74,7 @@ def test_links_of_workers_and_producers(stack: ComposeStack) -> None:
         assert _states(producer)[2:] == held, (kind, producer)
 
 
-def test_where_the_traffic_is_seen(stack: ComposeStack) -> None:
+def test_traffic_is_seen_where_the_role_runs(stack: ComposeStack) -> None:
     """Of a worker in its container, of a producer here; while the container is paused, nobody in it can be asked."""
 
     def sight(link: Link) -> Sight:

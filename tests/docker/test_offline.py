@@ -13,12 +13,12 @@ from uuid import uuid4
 
 import pytest
 from docker_support import missing
+from repository import ROOT
 from waiting import until
 
 from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient, ToxiproxyError, Unreachable
 from taskchaos.harness.stack.redis_server import find_binary
 
-ROOT = Path(__file__).parents[2]
 OFFLINE = ROOT / "docker" / "offline"
 REDIS_BASE, PYTHON_BASE = "redis:7", "python:3.11-slim-bookworm"
 #: What docker-compose.chaos.yml allows a container.
@@ -67,7 +67,7 @@ def name() -> Iterator[str]:
     run("docker", "image", "rm", "--force", one)
 
 
-def test_redis_image_serves_that_binary(server: Path, name: str) -> None:
+def test_a_redis_image_serves_the_given_binary(server: Path, name: str) -> None:
     version = run(server, "--version").stdout.partition(" v=")[2].split()[0]
     done = run(OFFLINE / "redis-image.sh", server, name)
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ def test_redis_image_serves_that_binary(server: Path, name: str) -> None:
     assert labels["taskchaos.offline"] == "1"
 
 
-def test_redis_image_replaces_only_its_own(server: Path, name: str) -> None:
+def test_a_redis_image_replaces_only_its_own(server: Path, name: str) -> None:
     def identity() -> str:
         return docker("image", "inspect", "--format", "{{.Id}}", name)
 
@@ -94,7 +94,7 @@ def test_redis_image_replaces_only_its_own(server: Path, name: str) -> None:
     assert run(OFFLINE / "redis-image.sh", server, name).returncode == 0, "its own it replaces"
 
 
-def test_redis_image_says_what_is_wrong(server: Path, name: str, tmp_path: Path) -> None:
+def test_a_redis_image_says_what_is_wrong(server: Path, name: str, tmp_path: Path) -> None:
     script = OFFLINE / "redis-image.sh"
     _refused(run(script), "usage: ")
     _refused(run(script, "--bogus", server, name), "--bogus")
@@ -160,7 +160,7 @@ def proxy(require: Require, request: pytest.FixtureRequest, name: str, tmp_path:
     return started
 
 
-def test_proxy_image_takes_toxiproxys_place(proxy: ProxyContainer) -> None:
+def test_the_proxy_image_takes_toxiproxys_place(proxy: ProxyContainer) -> None:
     assert proxy.api.version() == "2.12.0"
     states = proxy.api.proxies()
     assert {one.name: one.enabled for one in states.values()} == {"worker-1": False, "worker-2": True}
@@ -179,7 +179,7 @@ def test_proxy_image_takes_toxiproxys_place(proxy: ProxyContainer) -> None:
     assert docker("inspect", "--format", "{{.State.ExitCode}}", proxy.name) == "0"
 
 
-def test_proxy_image_health_check(proxy: ProxyContainer) -> None:
+def test_the_proxy_image_answers_health_checks(proxy: ProxyContainer) -> None:
     assert proxy.cli("list").stdout.split("\n")[0].split("\t") == [
         "worker-1",
         "[::]:26381",
@@ -231,7 +231,7 @@ def root(require: Require) -> None:
 
 
 @pytest.mark.usefixtures("root")
-def test_engine_starts_once_and_stops(tmp_path: Path) -> None:
+def test_an_engine_starts_once_and_stops(tmp_path: Path) -> None:
     up, pid = tmp_path / "up", tmp_path / "pid"
     engine = Pretended(
         tmp_path, f"echo $$ >{pid}; touch {up}; trap 'rm {up} {pid}; exit 0' TERM; while :; do sleep 0.1; done"
@@ -252,7 +252,7 @@ def test_engine_starts_once_and_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("root")
-def test_engine_that_cannot_run_says_why(tmp_path: Path) -> None:
+def test_an_engine_that_cannot_run_says_why(tmp_path: Path) -> None:
     line = "failed to start daemon: Devices cgroup isn't mounted"
     engine = Pretended(tmp_path, f'echo "time=now level=info msg=hello"; echo "{line}" >&2; exit 1')
     done = engine.script()
@@ -262,7 +262,7 @@ def test_engine_that_cannot_run_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("root")
-def test_engine_stop_spares_who_has_the_number_now(tmp_path: Path) -> None:
+def test_stopping_the_engine_spares_a_process_that_has_its_number(tmp_path: Path) -> None:
     engine = Pretended(tmp_path, "exit 1")
     with subprocess.Popen(["sleep", "60"]) as other:
         engine.pid_file.write_text(f"{other.pid}\n")
@@ -271,5 +271,5 @@ def test_engine_stop_spares_who_has_the_number_now(tmp_path: Path) -> None:
         other.kill()
 
 
-def test_engine_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
     _refused(run(OFFLINE / "start-engine.sh", "restart"), "restart", "stop")

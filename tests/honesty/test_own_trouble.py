@@ -159,7 +159,7 @@ def test_a_run_that_stood_still_is_run_again(tmp_path: Path, parallel: str) -> N
     assert not (first / "final.json").exists(), "there is nothing in it to be judged later"
 
 
-def test_the_process_that_runs_the_cases_is_killed(tmp_path: Path) -> None:
+def test_a_killed_process_of_cases_is_no_finding(tmp_path: Path) -> None:
     running = Running(tmp_path, tmp_path / "run", "stock_best")
     running.reaches('"phase":"healed"')
     guard = running._popen.pid

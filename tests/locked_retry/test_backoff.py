@@ -32,13 +32,13 @@ def test_without_jitter_it_is_two_to_the_n_with_a_cap() -> None:
     assert [law.delay_s(n, 0.0, rng) for n in range(7)] == [1, 2, 4, 8, 16, 20, 20]
 
 
-def test_floor_is_kept() -> None:
+def test_the_floor_is_kept() -> None:
     law = Exponential(base_s=0.1, cap_s=1.0, floor_s=0.05)
     rng = random.Random(2)
     assert min(law.delay_s(3, 0.0, rng) for _ in range(DRAWS)) >= 0.05
 
 
-def test_decorrelated_stays_between_base_and_three_times_the_previous() -> None:
+def test_decorrelated_waits_stay_between_base_and_three_times_the_last() -> None:
     law = Decorrelated(base_s=0.5, cap_s=30.0)
     rng = random.Random(3)
     previous_s = 0.0
@@ -48,7 +48,7 @@ def test_decorrelated_stays_between_base_and_three_times_the_previous() -> None:
         previous_s = drawn_s
 
 
-def test_decorrelated_grows_to_its_cap() -> None:
+def test_decorrelated_waits_grow_to_their_cap() -> None:
     law = Decorrelated(base_s=0.5, cap_s=30.0)
     rng = random.Random(4)
     reached = []
@@ -61,7 +61,7 @@ def test_decorrelated_grows_to_its_cap() -> None:
     assert statistics.mean(reached) > 5.0
 
 
-def test_fixed() -> None:
+def test_a_fixed_wait_is_always_the_same() -> None:
     assert Fixed(0.2).delay_s(7, 3.0, random.Random(5)) == 0.2
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Server
+from server_process import Server
 from waiting import until
 
 SETTINGS = """

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
+from repository import ROOT
 from waiting import until
 from worker_support import APP, surroundings
 
 from locked_retry import fencing
 from locked_retry.fencing import FencedOutcome
 
-GUIDE = Path(__file__).parents[2] / "docs/how-to/run-locked-retry-in-production.md"
+GUIDE = ROOT / "docs/how-to/run-locked-retry-in-production.md"
 
 
 def test_only_the_highest_fence_sets(redis: Redis) -> None:
@@ -46,12 +47,12 @@ def test_commands_run_together_or_not_at_all(redis: Redis) -> None:
     assert (redis.hgetall("order:1"), redis.lrange("paid", 0, -1)) == before
 
 
-def test_without_commands_it_only_asks_and_shuts_out_the_older(redis: Redis) -> None:
+def test_a_call_without_commands_shuts_out_older_fences(redis: Redis) -> None:
     assert fencing.apply(redis, "printer", 3)
     assert not fencing.apply(redis, "printer", 2)
 
 
-def test_a_named_effect_happens_once_whoever_comes_again(redis: Redis) -> None:
+def test_a_named_effect_happens_once(redis: Redis) -> None:
     def add(fence: int, effect: str) -> FencedOutcome:
         return fencing.apply(redis, "account", fence, ("INCRBY", "balance", 10), effect=effect).outcome
 
@@ -72,12 +73,12 @@ def test_records_are_kept_as_long_as_told(redis: Redis) -> None:
     assert 40 < redis.ttl("r:fence") <= 50  # type: ignore[operator]
 
 
-def test_a_client_that_decodes(redis: Redis, shared_server: Any) -> None:
+def test_a_client_that_decodes_gets_decoded_replies(redis: Redis, shared_server: Any) -> None:
     decoding = Redis(port=shared_server.port, decode_responses=True)
     assert fencing.apply(decoding, "r", 4, ("SET", "x", "y"), ("GET", "x")).replies == ("OK", "y")
 
 
-def test_what_cannot_work_is_refused(redis: Redis) -> None:
+def test_a_call_that_cannot_work_is_refused(redis: Redis) -> None:
     with pytest.raises(ValueError, match="fence >= 0"):
         fencing.fenced_set(redis, "k", "v", -1)
     with pytest.raises(ValueError, match="commands with words"):
@@ -150,7 +151,7 @@ def test_the_guides_upsert_refuses_an_older_fence() -> None:
     assert db.execute("SELECT state, fence FROM orders").fetchall() == [("shipped", 7)]
 
 
-def test_the_guides_once_is_once() -> None:
+def test_the_guides_insert_happens_once() -> None:
     db = sqlite3.connect(":memory:")
     db.execute("CREATE TABLE effects (id TEXT PRIMARY KEY, fence BIGINT NOT NULL)")
     once = [db.execute(_sql("once"), {"effect": "task-a", "fence": fence}).rowcount for fence in (5, 6)]

@@ -23,7 +23,7 @@ NONSENSE: tuple[Any, ...] = ("1", None, True, float("nan"), float("inf"), -1, 1e
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Options)])
-def test_every_option(name: str) -> None:
+def test_every_option_refuses_what_makes_no_sense(name: str) -> None:
     fine = {"exclusive": (True,), "namespace": ("-1", "1"), "queue_weights": ({},)}.get(name, ())
     for value in (*NONSENSE, "", b"x", "ü"):
         if value in fine and type(value) in map(type, fine):
@@ -33,7 +33,7 @@ def test_every_option(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_ends_of_each_range_are_in_it(name: str) -> None:
+def test_the_ends_of_each_range_are_accepted(name: str) -> None:
     limits = LIMITS[name]
     whole = int if limits.whole else float
     for value in (limits.least, limits.most):
@@ -51,7 +51,7 @@ def test_install_refuses_in_one_line(given: Any) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_settings_of_none_are_none() -> None:
+def test_settings_of_none_count_as_no_settings() -> None:
     app = Celery("taken", broker="redis://127.0.0.1:1/0", set_as_current=False)
     app.conf.broker_transport_options = {"locked_retry": None}
     locked_retry.install(app, idle_s=2)
@@ -60,7 +60,7 @@ def test_settings_of_none_are_none() -> None:
 
 @pytest.mark.parametrize("name", ["lease_s", "max_crashes"])
 @pytest.mark.parametrize("value", ["1", True, float("nan"), -1, 0, 1e17])
-def test_options_of_a_task(name: str, value: Any) -> None:
+def test_a_task_refuses_options_that_make_no_sense(name: str, value: Any) -> None:
     app = Celery("tasks", task_cls=LockedTask, set_as_current=False)
     app.finalize()
 
@@ -80,14 +80,14 @@ def test_options_of_a_task(name: str, value: Any) -> None:
         (Budget, ("tokens", "refill", "wait_s")),
     ],
 )
-def test_laws_of_waiting_and_budgets(law: Any, names: tuple[str, ...]) -> None:
+def test_laws_of_waiting_and_budgets_refuse_what_makes_no_sense(law: Any, names: tuple[str, ...]) -> None:
     for name in names:
         for value in NONSENSE:
             with pytest.raises(ValueError, match=f"{name} has to be"):
                 law(**{name: value})
 
 
-def test_a_limit_of_whole_numbers() -> None:
+def test_a_limit_of_whole_numbers_takes_only_those() -> None:
     for value in (1.0, "1", True):
         with pytest.raises(ValueError, match="whole number from 1 to 3"):
             Limits(1, 3, whole=True).check("n", value)
@@ -128,7 +128,7 @@ def test_a_job_whose_time_to_live_is_nonsense_is_joined(redis: Redis, keep_ms: s
     assert redis.llen("joins") == known and (redis.ttl("lr:job:j") > 0) == known
 
 
-def test_a_job_is_not_begun_with_it(redis: Redis) -> None:
+def test_a_job_with_a_bad_time_to_live_is_not_begun(redis: Redis) -> None:
     words = ["j", "what", "all", "never", "", 0]
     names = [*KEYS.indexes(), "joins"]
     with pytest.raises(ResponseError, match="malformed job"):
@@ -149,7 +149,7 @@ def test_a_retry_that_would_wait_for_ever_is_a_failure(fleet: Fleet) -> None:
         assert len(fleet.notes("try", f"r{number}")) == 1
 
 
-def test_the_life_of_a_job(fleet: Fleet) -> None:
+def test_a_job_refuses_a_bad_time_to_live(fleet: Fleet) -> None:
     for keep_s in (1e17, float("nan"), 0):
         with pytest.raises(ValueError, match="keep_s has to be"):
             shard(fleet.task("note"), "ab", size=1, job_id="j", keep_s=keep_s, app=fleet.app)

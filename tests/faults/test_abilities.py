@@ -1,0 +1,85 @@
+"""Which fault works on which stack, and that a case whose fault does not is left out before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskchaos.faults.base import Ability, FaultError, On
+from taskchaos.faults.schedule import FAULTS, PlannedFault, Schedule, faults_on
+from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
+from taskchaos.harness.catalogue import fault_rows, with_where
+from taskchaos.harness.profile import PROFILES
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.workload import Workload
+
+LOCAL = StackOptions()
+COMPOSE = StackOptions(place=StackKind.COMPOSE)
+REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
+IN_CONTAINERS = {*faults_on(On.CONTAINER), *faults_on(On.SERVER)}
+
+
+def test_each_stack_offers_the_faults_that_it_can_do() -> None:
+    assert LOCAL.abilities == {Ability.COMMANDS}
+    assert COMPOSE.abilities == set(Ability)
+    assert REAL.abilities == {Ability.CONTAINERS}
+
+
+def test_each_stack_says_what_it_lacks() -> None:
+    assert {kind for kind in FAULTS if LOCAL.lacks(kind)} == IN_CONTAINERS
+    assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == set()
+    assert {kind for kind in FAULTS if REAL.lacks(kind)} == set(faults_on(On.COMMAND))
+    assert "--proxy embedded" in REAL.lacks("reply_lost")
+    assert "--stack compose" in LOCAL.lacks("disconnect")
+    assert REAL.lacks("no_such_fault") == "", "whoever makes it says what is wrong"
+
+
+def test_the_list_says_where_a_fault_works_and_why_not() -> None:
+    rows = {row["fault"]: row for row in fault_rows()}
+    where = {row["fault"]: row["where"] for row in with_where(list(rows.values()))}
+    assert [rows["latency"][name] for name in ("local", "compose", "compose_toxiproxy")] == [True, True, True]
+    assert where["latency"] == ""
+    assert rows["disk_full"]["local"] == str(Ability.CONTAINERS) and rows["disk_full"]["compose"] is True
+    assert where["disk_full"] == f"({Ability.CONTAINERS})"
+
+
+def test_a_container_fault_without_a_container_is_an_error() -> None:
+    workers: dict[str, Any] = {"worker-1": object()}
+    with pytest.raises(FaultError, match="disconnect: worker-1 is in no container"):
+        PlannedFault("disconnect", "worker-1").make({}, workers)
+    with pytest.raises(FaultError, match="disk_full: no target 'redis'; there are none on this stack"):
+        PlannedFault("disk_full", "redis").make({}, workers)
+
+
+@dataclass
+class _Item:
+    """As much of a pytest item as a case left out needs."""
+
+    path: Path = Path("suites/test_container.py")
+    name: str = "test_cut"
+    nodeid: str = "suites/test_container.py::test_cut"
+
+
+def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
+    options = RunOptions(
+        out=str(tmp_path / "run"),
+        subjects=("stock_best",),
+        seed=1,
+        stack="local",
+        profile=next(iter(PROFILES)),
+        target_tps=None,
+        proxy=ProxyKind.EMBEDDED,
+        redis_server=None,
+        pool=Pool.PREFORK,
+        worker_start=WorkerStart.ZYGOTE,
+        parallel=1,
+        replay=None,
+    )
+    item: Any = _Item()
+    with pytest.raises(pytest.skip.Exception, match="disconnect needs --stack compose"):
+        Chaos(options, item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
+    assert not (tmp_path / "run").exists(), "nothing was run; that it is listed, the plugin sees to"

@@ -1,0 +1,128 @@
+"""Every fault, broken in every way: none of them passes as proven, held and healed, and none breaks the run.
+
+All faults of links run at the same time, each on a link of its own, and all faults of workers likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from course import Course
+from sabotage import CASES, Broken, Case, applies
+from stack_support import add_link, started
+from talking import talking
+from waiting import until
+
+from taskchaos.faults.base import Link, On
+from taskchaos.faults.schedule import FAULTS, PlannedFault, faults_on
+from taskchaos.faults.state import FaultState
+from taskchaos.harness.case.stack_options import Pool, StackOptions
+from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.workload import LoadModel, Workload
+
+pytestmark = pytest.mark.usefixtures("linux")
+
+PARAMETERS: dict[str, dict[str, int | str]] = {
+    "latency": {"round_trip_ms": 20},
+    **{kind: {"command": "INCRBY", "key": "talk", "every": 3} for kind in faults_on(On.COMMAND)},
+    "reply_late": {"command": "INCRBY", "delay_ms": 20},
+    "request_late": {"command": "INCRBY", "delay_ms": 20},
+}
+ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
+ON_WORKERS = faults_on(On.WORKER)
+#: A broken fault may keep the harness waiting for no longer than this, whatever it does.
+NO_LONGER_S = 20.0
+
+MakeStack = Callable[..., LocalStack]
+
+
+@pytest.fixture(scope="module")
+def stack_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStack]:
+    """One stack for all sabotages of faults of links, and one with a worker for each fault of workers."""
+    made: dict[int, LocalStack] = {}
+
+    def make(workers: int) -> LocalStack:
+        if workers not in made:
+            workload = Workload(model=LoadModel.PREFILL, prefill=1)
+            options = StackOptions(workers=max(1, workers), pool=Pool.PREFORK if workers else Pool.SOLO)
+            made[workers] = LocalStack(tmp_path_factory.mktemp("stack"), "stock_best", workload, options).__enter__()
+            made[workers].start_workers()
+        return made[workers]
+
+    yield make
+    for stack in made.values():
+        stack.stop()
+
+
+def _sabotaged(course: Course, case: Case, targets: dict[str, object]) -> dict[str, Broken]:
+    """Break each fault of a nemesis that has not begun; by the name of its target."""
+    broken = {}
+    names = list(targets)
+    for planned, fault in course.nemesis._plan:
+        other = targets[names[(names.index(planned.target) + 1) % len(names)]]
+        broken[planned.target] = Broken(fault, other)
+        if applies(planned.kind, fault, case):
+            case.sabotage(broken[planned.target])
+    return broken
+
+
+def _judge(course: Course, case: Case) -> None:
+    """Every fault that was broken has come to what its sabotage comes to, and to no pass."""
+    for index, (planned, fault) in enumerate(course.nemesis._plan):
+        states = course.states(index)
+        passes = FaultState.PROVEN in states and FaultState.HEALED in states and FaultState.VANISHED not in states
+        if not applies(planned.kind, fault, case):
+            assert passes and FaultState.UNPROVEN not in states, (planned.kind, states)
+            continue
+        assert not passes or FaultState.HEAL_FAILED in states, (planned.kind, states)
+        assert case.has <= set(states) and not case.lacks & set(states), (planned.kind, states)
+        assert case.said in course.said(next(iter(case.has)), index), planned.kind
+
+
+def _run(
+    stack: LocalStack, case: Case, faults: list[PlannedFault], targets: dict[str, object], links: list[Link]
+) -> None:
+    course = started(stack, *faults, links=links, begin=False)
+    broken = _sabotaged(course, case, targets)
+    course.begin()
+    assert course.nemesis.join(NO_LONGER_S), "it hangs"
+    _judge(course, case)
+    course.nemesis.heal_all()
+    for one in broken.values():
+        one.mend()
+    assert course.nemesis.heal_all(), course.nemesis.unhealed
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_broken_faults_of_links_never_pass(stack_of: MakeStack, name: str) -> None:
+    stack, case = stack_of(0), CASES[name]
+    links = [add_link(stack, f"worker-{7 + number}") for number, _ in enumerate(ON_LINKS)]
+    faults = [
+        PlannedFault(kind, link.name, 0.0, case.hold_s, PARAMETERS.get(kind, {}))
+        for kind, link in zip(ON_LINKS, links, strict=True)
+    ]
+    try:
+        with talking(*links):
+            _run(stack, case, faults, {link.name: link for link in links}, links)
+        until(lambda: stack.whole() == "", stack.whole)
+    finally:
+        for link in links:
+            link.api.delete(link.name)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_broken_faults_of_workers_never_pass(stack_of: MakeStack, name: str) -> None:
+    stack, case = stack_of(len(ON_WORKERS)), CASES[name]
+    faults = [
+        PlannedFault(kind, worker, 0.0, case.hold_s) for kind, worker in zip(ON_WORKERS, stack.workers, strict=True)
+    ]
+    _run(stack, case, faults, dict(stack.workers), [])
+    until(lambda: stack.whole() == "", stack.whole)
+    assert stack.revive() == [], "a fault's doing is no unexpected death"
+
+
+def test_no_fault_is_left_out() -> None:
+    """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py."""
+    needs_containers = {kind for kind in FAULTS if StackOptions().lacks(kind)}
+    assert {*ON_LINKS, *ON_WORKERS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers

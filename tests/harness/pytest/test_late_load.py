@@ -1,0 +1,81 @@
+"""A case is run again only when a late load is all that keeps it undecided, or a control missed its chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from taskchaos.harness.pytest.chaos import load_was_late
+from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
+from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
+
+
+def _rule(rule: Rule, outcome: Outcome) -> RuleResult:
+    return RuleResult(rule, outcome, "", None, "")
+
+
+LATE = CaseResult(
+    id="c",
+    suite="s",
+    scenario="",
+    subject="x",
+    seed=1,
+    expected=Expectation(),
+    outcome=Outcome.UNKNOWN,
+    as_expected=False,
+    control=False,
+    failed_rules=(),
+    rules=(_rule(Rule.LOST, Outcome.PASS), _rule(Rule.THROUGHPUT, Outcome.UNKNOWN)),
+    operations=OperationCounts(late_sends=9),
+    faults=(),
+    throughput=Throughput(),
+    wall_s=1.0,
+    replay="",
+)
+
+
+def test_a_late_load_is_run_again() -> None:
+    assert load_was_late(LATE)
+
+
+def test_dropped_operations_may_be_missing_from_the_evidence() -> None:
+    rules = (*LATE.rules, _rule(Rule.EVIDENCE, Outcome.UNKNOWN))
+    assert load_was_late(replace(LATE, operations=OperationCounts(dropped_sends=1), rules=rules))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(LATE, operations=OperationCounts(late_sends=0)),
+        replace(LATE, rules=(*LATE.rules, _rule(Rule.CONVERGED, Outcome.UNKNOWN))),
+        replace(LATE, outcome=Outcome.FAIL, rules=(*LATE.rules, _rule(Rule.LOST, Outcome.FAIL))),
+        replace(LATE, error="redis ended", trouble=Trouble.STACK),
+        replace(LATE, rules=(*LATE.rules, _rule(Rule.EVIDENCE, Outcome.UNKNOWN))),
+        replace(LATE, outcome=Outcome.PASS, rules=()),
+    ],
+)
+def test_no_other_result_is_run_again(changed: CaseResult) -> None:
+    assert not load_was_late(changed)
+
+
+LOSES = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.THROUGHPUT}))
+
+
+@pytest.mark.parametrize(
+    ("expectation", "outcome", "failed", "again"),
+    [
+        (LOSES, Outcome.PASS, set(), True),
+        (LOSES, Outcome.FAIL, {Rule.THROUGHPUT}, True),
+        (LOSES, Outcome.FAIL, {Rule.LOST}, False),
+        (LOSES, Outcome.FAIL, {Rule.DUPLICATE}, False),
+        (LOSES, Outcome.UNKNOWN, set(), False),
+        (LOSES.by_chance, Outcome.PASS, set(), False),
+        (Expectation(), Outcome.PASS, set(), False),
+        (Expectation(), Outcome.FAIL, {Rule.LOST}, False),
+    ],
+)
+def test_only_a_control_may_try_again_to_show_its_defect(
+    expectation: Expectation, outcome: Outcome, failed: set[Rule], again: bool
+) -> None:
+    assert expectation.missed(outcome, frozenset(failed)) is again

@@ -1,0 +1,105 @@
+"""Operations, due times, and a body that fails as often as it should whatever process runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from taskchaos.harness.judge.reader import read_ledger
+from taskchaos.harness.record.history import UNFENCED, AttemptOutcome, History
+from taskchaos.harness.record.ledger import Ledger
+from taskchaos.harness.stack.body import Body, pardon
+from taskchaos.harness.workload import LoadModel, Operation, PermanentError, TransientError, Workload, operation_number
+
+
+def test_an_open_load_has_even_due_times_and_whole_numbers() -> None:
+    workload = Workload(rate_tps=4, baseline_s=1, fault_s=0.5, healed_s=0.5)
+    due = list(workload.due(0, 1))
+    assert [(op.number, ns) for op, ns in due] == [(n, n * 250_000_000) for n in range(8)]
+
+
+def test_producers_share_the_operations_without_overlap() -> None:
+    workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0)
+    parts = [[op.number for op, _ in workload.due(p, 3)] for p in range(3)]
+    assert sorted(number for part in parts for number in part) == list(range(10))
+
+
+def test_a_prefill_is_due_at_once() -> None:
+    assert {ns for _, ns in Workload(model=LoadModel.PREFILL, prefill=5).due(0, 1)} == {0}
+
+
+def test_permanent_operations_fail_for_good() -> None:
+    workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=5)
+    assert workload.permanent == {n for n in range(10) if workload.operation(n).permanent} == {4, 9}
+    assert [workload.operation(n).failures for n in (3, 4)] == [1, 0]
+
+
+def test_poison_operations_neither_fail_nor_succeed() -> None:
+    workload = Workload(rate_tps=12, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=3, poison_every=6)
+    operations = [workload.operation(number) for number in range(12)]
+    assert workload.poison == {op.number for op in operations if op.poison} == {5, 11}
+    assert workload.permanent == {op.number for op in operations if op.permanent} == {2, 8}
+    assert all(op.failures == (0 if op.poison or op.permanent else 1) for op in operations)
+
+
+@pytest.mark.parametrize(("text", "number"), [("op-17", 17), ("task_lock_op-3", 3), ("unrelated", None)])
+def test_an_operation_is_found_in_ids_and_keys(text: str, number: int | None) -> None:
+    assert operation_number(text) == number
+
+
+def test_the_body_fails_as_often_as_planned_across_processes(tmp_path: Path) -> None:
+    """Two bodies (two workers) share the count through the marks."""
+    ledger_folder, marks = tmp_path / "ledger", tmp_path / "marks"
+    ledger_folder.mkdir()
+    marks.mkdir()
+    bodies = [Body(Ledger(ledger_folder, f"worker-{n}"), marks) for n in (1, 2)]
+    payload = Operation(7, failures=2).payload()
+    with pytest.raises(TransientError):
+        bodies[0](payload)
+    with pytest.raises(TransientError):
+        bodies[1](payload)
+    assert bodies[0](payload) == 7
+    history = History()
+    read_ledger(ledger_folder, history)
+    assert sorted(history.attempts.outcome) == [AttemptOutcome.OK, AttemptOutcome.TRANSIENT, AttemptOutcome.TRANSIENT]
+    assert list(history.effects.op) == [7]
+
+
+def test_a_permanent_body_never_has_an_effect(tmp_path: Path) -> None:
+    body = Body(Ledger(tmp_path, "worker-1"), tmp_path)
+    with pytest.raises(PermanentError):
+        body(Operation(1, permanent=True).payload())
+    history = History()
+    read_ledger(tmp_path, history)
+    assert (list(history.effects.op), list(history.attempts.outcome)) == ([], [AttemptOutcome.PERMANENT])
+
+
+def test_a_poison_body_records_its_end_and_ends_its_process(tmp_path: Path) -> None:
+    payload = Operation(1, poison=True).payload()
+    body = Body(Ledger(tmp_path, "worker-1"), tmp_path)
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                body(payload)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    history = History()
+    read_ledger(tmp_path, history)
+    assert (list(history.effects.op), list(history.attempts.outcome)) == ([], [AttemptOutcome.CRASHED] * 2)
+    assert history.torn_records == 0
+    pardon(tmp_path, 1)
+    assert body(payload) == 1
+
+
+def test_an_attempt_is_recorded_with_its_fence(tmp_path: Path) -> None:
+    body = Body(Ledger(tmp_path, "worker-1"), tmp_path)
+    body(Operation(1).payload(), 5)
+    body(Operation(2).payload())
+    history = History()
+    read_ledger(tmp_path, history)
+    assert list(history.attempts.fence) == [5, UNFENCED]

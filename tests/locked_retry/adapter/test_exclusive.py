@@ -1,0 +1,118 @@
+"""Tasks that are ended with their leases: Redis is silent for longer than a lease while they run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from server_process import Server
+from table_support import stat
+from waiting import until
+from worker_support import Tested, surroundings
+
+LEASE_S = 2.0
+MORE = """
+
+from locked_retry import LeaseLost
+
+@app.task(bind=True, name="long")
+def long(self, name, work_s, ends=True):
+    note("begin", name, os.getpid(), time.monotonic())
+    if not ends:  # as an extension that does not come back to Python would
+        import signal
+        from locked_retry.adapter import lease_guard as guard
+        signal.pthread_sigmask(signal.SIG_BLOCK, [guard.SIGNAL])
+    try:
+        time.sleep(work_s if self.request.delivery_info["redelivered"] is False else 0.1)
+    except LeaseLost:
+        note("lost", name, time.monotonic(), self.lease.valid())
+        raise
+    note("end", name)
+
+
+@app.task(bind=True, name="careless", base=LockedTask, exclusive=False)
+def careless(self, name, work_s):
+    note("begin", name)
+    time.sleep(work_s)
+    note("end", name)
+"""
+
+
+@pytest.fixture
+def tested(server: Server, tmp_path: Path) -> Iterator[Tested]:
+    with surroundings(server.url, tmp_path) as one:
+        with (tmp_path / "tested_app.py").open("a") as app:
+            app.write(MORE)
+        one.worker(options=f'{{"lease_s": {LEASE_S}, "exclusive": True, "max_crashes": 1}}')
+        yield one
+
+
+def _silent(server: Server) -> None:
+    os.kill(server.process.pid, signal.SIGSTOP)
+
+
+def _speaks(server: Server) -> None:
+    os.kill(server.process.pid, signal.SIGCONT)
+
+
+def test_a_task_is_told_before_its_lease_ends_and_runs_again(tested: Tested, server: Server) -> None:
+    tested.send("long", "a", 60.0)
+    until(lambda: tested.notes("begin", "a"), "it runs")
+    until(lambda: server.client.hget(next(server.client.scan_iter("lr:t:*")), "s") == b"1", "its start is told")
+    _silent(server)
+    silent_at_s = time.monotonic()
+    try:
+        ((_, _, lost_at_s, valid),) = until(lambda: tested.notes("lost", "a"), "it is told", 10)
+        assert valid == "True", "while nobody else can have it"
+        assert float(lost_at_s) <= silent_at_s + LEASE_S
+    finally:
+        _speaks(server)
+    until(lambda: tested.notes("end", "a"), "it runs again", 20)
+    until(lambda: not list(server.client.scan_iter("lr:t:*")), "settled")
+    assert stat(server.client, "crashed") == stat(server.client, "dead") == 0
+    assert "Task long" not in tested.log() or "raised unexpected" not in tested.log()
+
+
+def test_a_task_that_does_not_react_is_killed_before_its_lease_ends(tested: Tested, server: Server) -> None:
+    tested.send("long", "b", 60.0, False)
+    ((_, _, pid, _),) = until(lambda: tested.notes("begin", "b"), "it runs")
+    until(lambda: server.client.hget(next(server.client.scan_iter("lr:t:*")), "s") == b"1", "its start is told")
+    _silent(server)
+    silent_at_s = time.monotonic()
+    try:
+        until(lambda: not _runs(int(pid)), "its process is gone", 10)
+        assert time.monotonic() <= silent_at_s + LEASE_S
+        assert "event=killed" in tested.log()
+    finally:
+        _speaks(server)
+    until(lambda: tested.notes("end", "b"), "it runs again", 20)
+    assert stat(server.client, "crashed") == stat(server.client, "dead") == 0
+    assert tested.workers[0].poll() is None
+
+
+def test_a_task_that_is_not_exclusive_runs_on(tested: Tested, server: Server) -> None:
+    tested.send("careless", "c", 2 * LEASE_S)
+    until(lambda: tested.notes("begin", "c"), "it runs")
+    _silent(server)
+    try:
+        until(lambda: tested.notes("end", "c"), "it ends by itself", 10)
+    finally:
+        _speaks(server)
+    assert len(tested.notes("begin", "c")) == 1
+
+
+def test_a_task_whose_lease_is_renewed_is_left_alone(tested: Tested, server: Server) -> None:
+    tested.send("long", "d", 3 * LEASE_S)
+    until(lambda: tested.notes("end", "d"), "it ends", 20)
+    assert len(tested.notes("begin", "d")) == 1 and not tested.notes("lost")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

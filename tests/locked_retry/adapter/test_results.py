@@ -1,0 +1,181 @@
+"""Storing results that fails: tried again while that may help, given up and reported when it does not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.exceptions import EncodeError
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from waiting import until
+
+import locked_retry
+from locked_retry import LockedTask
+from locked_retry.adapter import results
+from locked_retry.adapter.results import Results, Writer, keep_trying, passes
+from locked_retry.lease import LeaseLost
+
+
+class Backend:
+    """Raises these, one after the other, and then stores."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors: Iterator[Exception] = iter(errors)
+        self.tries = 0
+        self.stored: list[tuple[str, threading.Thread]] = []
+
+    def mark_as_done(self, task_id: str, *_: object, **__: object) -> str:
+        self.tries += 1
+        for error in self._errors:
+            raise error
+        self.stored.append((task_id, threading.current_thread()))
+        return task_id
+
+    mark_as_failure = mark_as_retry = mark_as_revoked = mark_as_done
+
+    def store_result(self, task_id: str, result: object, state: str, **_: object) -> str:
+        return self.mark_as_done(task_id)
+
+
+PASS = [
+    RedisConnectionError("gone"),
+    OSError("unreachable"),
+    TimeoutError(),
+    ReadOnlyError("You can't write against a read only replica."),
+    OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+    ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+    ResponseError("Error running script: -OOM command not allowed"),
+    ResponseError("CLUSTERDOWN The cluster is down"),
+    RuntimeError("a database's own error, for all we know"),
+]
+STAY = [
+    ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+    ResponseError("unknown command"),
+    TypeError("not serialisable"),
+    ValueError("too large"),
+    LeaseLost("over"),
+]
+
+
+@pytest.mark.parametrize("error", PASS, ids=repr)
+def test_an_error_that_may_pass_is_tried_again(error: Exception) -> None:
+    backend = Backend(error, error)
+    assert passes(error)
+    assert keep_trying(lambda: backend.mark_as_done("a"), 10.0, "a") == "a"
+    assert backend.tries == 3
+
+
+@pytest.mark.parametrize("error", STAY, ids=repr)
+def test_an_error_that_stays_is_reported_at_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    backend = Backend(error)
+    assert not passes(error)
+    assert keep_trying(lambda: backend.mark_as_done("a"), 10.0, "mark_as_done a") is None
+    assert backend.tries == 1
+    assert 'event=result_lost result="mark_as_done a"' in caplog.text
+
+
+def test_a_value_that_cannot_be_written_is_left_to_celery() -> None:
+    with pytest.raises(EncodeError):
+        keep_trying(lambda: Backend(EncodeError("no JSON")).mark_as_done("a"), 10.0, "a")
+
+
+def test_a_result_is_given_up_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    backend = Backend(*[RedisConnectionError("gone")] * 1000)
+    began_s = time.monotonic()
+    assert keep_trying(lambda: backend.mark_as_done("a"), 0.3, "a") is None
+    assert 0.3 <= time.monotonic() - began_s < 5.0 and backend.tries > 2
+    assert "result_lost" in caplog.text
+
+
+@pytest.fixture
+def no_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_writer", None)
+
+
+MARKS = ["mark_as_done", "mark_as_failure", "mark_as_retry", "mark_as_revoked"]
+
+
+@pytest.mark.usefixtures("no_writer")
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_running_task_stores_itself_and_the_loop_has_it_stored(mark: str) -> None:
+    backend = Backend()
+    assert getattr(Results(lambda: backend, lambda: True, 1.0), mark)("own", 1, store_result=True) == "own"
+    assert backend.stored == [("own", threading.current_thread())]
+    getattr(Results(lambda: backend, lambda: False, 1.0), mark)("loop", 1)
+    until(lambda: len(backend.stored) == 2, "stored by the thread")
+    assert backend.stored[1][1] is not threading.current_thread()
+    results.end()
+
+
+@pytest.mark.usefixtures("no_writer")
+def test_a_passing_state_is_tried_once(caplog: pytest.LogCaptureFixture) -> None:
+    """That it started, or is going to be tried again: the next state says more."""
+    for mark in ("mark_as_retry", "store_result"):
+        backend = Backend(RedisConnectionError("gone"))
+        more = ("STARTED",) if mark == "store_result" else ()
+        assert getattr(Results(lambda b=backend: b, lambda: True, 30.0), mark)("a", 1, *more) is None  # type: ignore[misc]
+        assert backend.tries == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_state_of_the_users_own_raises_its_error() -> None:
+    with pytest.raises(RedisConnectionError):
+        Results(lambda: Backend(RedisConnectionError("gone")), lambda: True, 1.0).store_result("a", 1, "PROGRESS")
+
+
+def test_a_worker_that_ends_stores_what_waits_and_reports_the_rest(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(results, "LAST_S", 0.3)
+    writer, good, bad = Writer(), Backend(), Backend(*[RedisConnectionError("gone")] * 1000)
+    writer.put(lambda: good.mark_as_done("a"), 60.0, "a")
+    writer.put(lambda: bad.mark_as_done("b"), 60.0, "b")
+    writer.close()
+    assert good.stored and "result=b" in caplog.text
+
+
+def test_only_so_many_results_wait_for_their_backend(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(results, "MOST_WAITING", 2)
+    writer, gate = Writer(), threading.Event()
+    for number in range(5):
+        writer.put(gate.wait, 1.0, f"n{number}")
+    assert "results wait for their backend already" in caplog.text
+    gate.set()
+    writer.close()
+
+
+def test_storing_at_once_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for no time: that gives the processor away, and cost a fifth of the throughput."""
+    monkeypatch.setattr(time, "sleep", lambda s: pytest.fail(f"slept {s}"))
+    assert keep_trying(lambda: Backend().mark_as_done("a"), 10.0, "a") == "a"
+
+
+def test_a_result_that_another_thread_drops_is_no_longer_listened_for(
+    redis: Redis, shared_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that submits tasks, in a pool of threads: a backend is its thread's, and so is what it listens for."""
+    monkeypatch.setattr(results, "_in_worker", True)
+    url = shared_server.url
+    with Celery("tested", broker=url, backend=url, task_cls=LockedTask, set_as_current=False) as app:
+        locked_retry.install(app)
+
+        @app.task(shared=False)
+        def task() -> None: ...
+
+        made = [task.delay(), task.AsyncResult("known")]
+        assert all(result.backend is app.backend for result in made)
+        assert len(redis.pubsub_channels()) == 1
+        thread = threading.Thread(target=made.clear)
+        thread.start()
+        thread.join()
+        until(lambda: not redis.pubsub_channels(), "nothing is listened for")
+        app.backend.result_consumer.stop()

@@ -1,0 +1,150 @@
+"""The session alone, without Redis and sockets: when a turn is due, what it says, how much it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from locked_retry import lease
+from locked_retry.broker.turns import Answer, Claim, SettlementKind
+from locked_retry.options import Options
+from locked_retry.worker.session import BASE_ROOM, Session
+
+
+def _answer(*fences: str, codes: str = "", lost: tuple[str, ...] = (), due_ms: int | None = None) -> Answer:
+    claims = tuple(Claim(f"row{f}", f, 0, 0, 1, b"{}") for f in fences)
+    return Answer(0, due_ms, codes, lost, claims)
+
+
+def _turn(session: Session, now_s: float, room: int = 10) -> Any:
+    turn = session.next_turn(now_s, room, ["q"], 1)
+    if turn is not None:
+        session.sent_at_s = session.resent_at_s = now_s
+    return turn
+
+
+@pytest.fixture
+def session() -> Session:
+    lease.new_board()
+    return Session(Options(lease_s=9.0, flush_s=0.01))
+
+
+def test_a_finished_task_waits_for_company_but_not_long(session: Session) -> None:
+    assert _turn(session, 0.0).want == 10
+    session.answered(_answer("1", "2", due_ms=9000), 0.0)
+    assert session.end("1", SettlementKind.OK)
+    assert _turn(session, 0.1) is None
+    assert session.wait_s(0.1) == pytest.approx(0.01)
+    turn = _turn(session, 0.111)
+    assert [s.row for s in turn.settles] == ["row1"]
+
+
+def test_an_ended_task_is_renewed_until_it_is_settled(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1", "2", due_ms=9000), 0.0)
+    session.end("1", SettlementKind.OK)
+    assert session.overdue(1.0) == []
+    assert {r.fence for r in session.overdue(4.0)} == {"1", "2"}
+    _turn(session, 4.0)
+    assert {r.fence for r in session.overdue(4.0)} == {"2"}, "what is sent is Redis's"
+
+
+def test_a_task_is_settled_once(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1"), 0.0)
+    assert session.end("1", SettlementKind.OK)
+    assert not session.end("1", SettlementKind.DEAD)
+    assert len(session.outbox) == 1
+
+
+def test_the_first_decision_stands(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1"), 0.0)
+    session.decide("1", SettlementKind.RETRY, 500, "why")
+    session.decide("1", SettlementKind.DEAD)
+    session.end("1", SettlementKind.OK)
+    (settle,) = session.outbox
+    assert (settle.kind, settle.delay_ms, settle.reason) == (SettlementKind.RETRY, 500, "why")
+
+
+def test_all_leases_are_renewed_at_a_third(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1", "2", due_ms=9000), 0.0)
+    assert not (_turn(session, 1.1) or _fail()).renewals  # the idle turn
+    session.answered(_answer(due_ms=9000), 1.1)
+    turn = _turn(session, 3.01)
+    assert [r.fence for r in turn.renewals] == ["1", "2"]
+    session.answered(_answer(), 3.2)
+    assert lease.board.renewed_at_s == 3.01  # when it was sent, not when it was answered
+
+
+def _fail() -> Any:
+    raise AssertionError("no turn")
+
+
+def test_a_lost_lease_is_struck_off_and_its_settle_still_sent(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1"), 0.0)
+    _turn(session, 3.5)
+    session.answered(_answer(lost=("row1",)), 3.5)
+    assert lease.board.revoked(1)
+    assert not lease.Lease(1, float("inf"), 9.0).valid()
+    session.end("1", SettlementKind.OK)
+    assert _turn(session, 9.0).settles[0].fence == "1"
+
+
+def test_a_started_task_is_told_once(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1", due_ms=9000), 0.0)
+    session.started("1")
+    assert [r.started for r in _turn(session, 1.1).renewals] == [True]
+    session.answered(_answer(due_ms=9000), 1.1)
+    assert not _turn(session, 2.2).renewals
+
+
+def test_holding_grows_while_starved_and_stays_small_for_slow_tasks(session: Session) -> None:
+    now_s = 0.0
+    for _ in range(6):
+        room = session.limit(0)
+        turn = _turn(session, now_s, room)
+        now_s += 0.1
+        for claim in session.answered(_answer(*[f"{now_s:.0f}{n}" for n in range(turn.want)]), now_s):
+            session.end(claim.fence, SettlementKind.OK)
+    assert session.limit(0) > 500
+    assert session.limit(16) == 16
+    slow = Session(Options())
+    assert slow.limit(0) == BASE_ROOM
+
+
+def test_leases_end_by_the_holders_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    lease.new_board()
+    now_s = 100.0
+    monkeypatch.setattr("locked_retry.clock.now_s", lambda: now_s)
+    one = lease.Lease(7, 100.0, 3.0)
+    assert one.left_s == pytest.approx(2.97)
+    now_s = 102.98
+    assert not one.valid()
+    lease.board.renewed(102.0)
+    assert one.valid()
+
+
+@pytest.mark.parametrize("given", [{"lease": 3}, {"lease_s": 0}, {"max_crashes": -1}])
+def test_settings_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"unknown settings|has to be"):
+        Options.read({"locked_retry": given})
+
+
+def test_a_task_that_is_given_back_is_no_longer_held(session: Session) -> None:
+    """Threads go on while their worker ends: what another worker may run by now, they must not take for theirs."""
+    _turn(session, 0.0)
+    session.answered(_answer("1", "2", "3"), 0.0)
+    session.started("1")
+    session.decide("2", SettlementKind.OK)
+    session.give_back_all()
+    assert [lease.board.revoked(n) for n in (1, 2, 3)] == [True, False, True]
+    assert [(s.row, s.kind) for s in session.outbox] == [
+        ("row3", SettlementKind.REQUEUE),
+        ("row2", SettlementKind.OK),
+        ("row1", SettlementKind.REQUEUE),
+    ]
