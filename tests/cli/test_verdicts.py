@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,40 +13,51 @@ from cli_support import rule, taskchaos, verdict
 pytestmark = pytest.mark.usefixtures("linux")
 
 
-@pytest.mark.parametrize(
-    ("suite", "subject", "outcome", "failed"),
-    [
-        ("transient_error", "interview_inside", "fail", "lost"),
-        ("transient_error", "interview_before", "fail", "lost"),
-        ("transient_error", "interview_sleep", "fail", "throughput"),
-        ("worker_kill", "stock_defaults", "fail", "lost"),
-        ("worker_kill", "stock_best", "pass", None),
-        ("worker_kill", "locked_retry", "pass", None),
-        ("partition", "locked_retry", "pass", None),
-        ("transient_error", "locked_retry", "pass", None),
-        ("transient_error", "stock_acks_late", "pass", None),
-        ("partition", "stock_best", "fail", "lost"),
-    ],
-)
-def test_every_subject_gets_the_verdict_it_deserves(
-    tmp_path: Path, suite: str, subject: str, outcome: str, failed: str | None
-) -> None:
-    out = tmp_path / "run"
-    done = taskchaos("run", suite, "--subject", subject, "--out", str(out), "-n", "1", cwd=tmp_path)
+#: By suite what each subject comes to, and the rule that it fails.
+DESERVED: dict[str, dict[str, tuple[str, str | None]]] = {
+    "transient_error": {
+        "interview_inside": ("fail", "lost"),
+        "interview_before": ("fail", "lost"),
+        "interview_sleep": ("fail", "throughput"),
+        "locked_retry": ("pass", None),
+        "stock_acks_late": ("pass", None),
+    },
+    "worker_kill": {
+        "stock_defaults": ("fail", "lost"),
+        "stock_best": ("pass", None),
+        "locked_retry": ("pass", None),
+    },
+    "partition": {
+        "locked_retry": ("pass", None),
+        "stock_best": ("fail", "lost"),
+    },
+}
+
+
+@pytest.mark.parametrize("suite", DESERVED)
+def test_every_subject_gets_the_verdict_it_deserves(tmp_path: Path, suite: str) -> None:
+    wanted = [word for subject in DESERVED[suite] for word in ("--subject", subject)]
+    done = taskchaos("run", suite, *wanted, "--out", "run", "-n", "3", cwd=tmp_path)
     assert done.code == 0, done.out + done.err
-    (case,) = verdict(out)["cases"]
-    assert case["as_expected"] is True
-    assert case["operations"]["acknowledged"] > 0
+    cases = {case["subject"]: case for case in verdict(tmp_path / "run")["cases"]}
+    assert cases.keys() == DESERVED[suite].keys()
+    for subject, (outcome, failed) in DESERVED[suite].items():
+        _deserves(cases[subject], outcome, failed)
+
+
+def _deserves(case: dict[str, Any], outcome: str, failed: str | None) -> None:
+    assert case["as_expected"] is True, case["id"]
+    assert case["operations"]["acknowledged"] > 0, case["id"]
     if failed is None and case["failed_rules"] == ["lost"]:
         assert case["expected"] == "pass, or fail: lost", "a race of kombu's that the expectation names"
         return
-    assert case["outcome"] == outcome
+    assert case["outcome"] == outcome, case["id"]
     if failed is not None:
-        assert failed in case["failed_rules"]
-        assert rule(case, failed)["observed"] is not None
+        assert failed in case["failed_rules"], case["id"]
+        assert rule(case, failed)["observed"] is not None, case["id"]
     if failed == "lost":
-        assert rule(case, "lost")["observed"] > 0
-        assert rule(case, "lost")["samples"]
+        assert rule(case, "lost")["observed"] > 0, case["id"]
+        assert rule(case, "lost")["samples"], case["id"]
 
 
 def test_fences_that_do_not_rise_are_found(tmp_path: Path) -> None:
