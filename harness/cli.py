@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
     "parallel",
     type=click.IntRange(1, 64),
     default=None,
-    help="Cases at the same time [default: 2 per core and one; with compose 1 per core and one].",
+    help="Cases at the same time [default: 2 per core and one, with compose 1 per core and one; no more than cases].",
 )
 @click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
@@ -123,18 +124,23 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
     """
 
     def ask() -> Asked:
+        from taskchaos.harness.run.bound import most_cases
         from taskchaos.harness.run.choices import make_options
 
+        usual = (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1
         options = make_options(
-            parallel=parallel or (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1,
+            parallel=parallel or usual,
             replay=None,
             keyword=keyword,
             subjects=given.pop("subjects"),
             suites=[str(Path(name).absolute()) if _own(name) else name for name in suites],
             **given,
         )
+        paths = _suite_paths(suites)
+        if not parallel and (most := most_cases(paths, len(options.subjects), options.scale)) is not None:
+            options = replace(options, parallel=max(1, min(usual, most)))
         more = ["-k", keyword] if keyword else []
-        return Asked(options, (*_suite_paths(suites), *more), suites_folder())
+        return Asked(options, (*paths, *more), suites_folder())
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
