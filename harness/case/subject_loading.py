@@ -33,7 +33,10 @@ def resolve(spec: str) -> Subject:
     if not place:
         names = ", ".join(i.name for i in registered())
         raise UsageError(f"no subject {spec!r}: use package.module:Name, file.py:Name, or one of {names}")
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place, spec)
+    if place.endswith(".py"):
+        module = _import_file(Path(place))
+    else:
+        module = _import_module(place, spec, installed=target != spec)
     found = getattr(module, attribute, None)
     if found is None:
         raise UsageError(f"subject {spec!r}: {place} has no {attribute!r}")
@@ -59,13 +62,25 @@ def absolute_spec(spec: str) -> str:
     return f"{Path(place).resolve()}:{attribute}" if place.endswith(".py") else spec
 
 
-def _import_module(name: str, spec: str) -> Any:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _import_module(name: str, spec: str, *, installed: bool) -> Any:
+    """Import it; what is not installed, as a program in the working directory would.
+
+    Nothing else must be found there: a project may have a celery.py or a requests.py of its own.
+    """
+    for theirs in ("celery.app.base", "redis"):  # whatever the subject is, it will import these
+        importlib.import_module(theirs)
+    here = str(Path.cwd())
+    added = not installed and here not in sys.path
+    if added:
+        sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise UsageError(f"subject {spec!r}: importing {name} raised {describe(error)}") from error
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+            sys.path.append(here)
 
 
 def _import_file(path: Path) -> Any:

@@ -48,10 +48,18 @@ def test_a_closed_standard_stream_changes_no_verdict(tmp_path: Path, closed: str
 
 def test_files_that_are_called_like_packages_are_not_imported(tmp_path: Path) -> None:
     """A Django project has its own celery.py; `python -m` would put it before the package."""
-    for name in ("celery", "kombu", "redis", "billiard", "faults", "harness", "logging", "json"):
+    ours = ("celery", "kombu", "redis", "billiard", "faults", "harness", "logging", "json")
+    for name in (*ours, "requests", "toxiproxy", "jinja2", "h11", "click", "uvloop"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is not the package')\n")
-    done = _run([COMMAND, *ONCE, "-n", "1", "--out", "run"], tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from beside import NAME\nfrom celery import Celery\nfrom redis import Redis\n"
+        "from taskchaos.suites.subjects.stock import BestSettings\n"
+        "class Mine(BestSettings):\n    name = NAME\n"
+    )
+    (tmp_path / "beside.py").write_text("NAME = 'mine'\n")
+    done = _run([COMMAND, *ONCE, "-s", "mine:Mine", "-n", "1", "--out", "run"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [case["subject"] for case in verdict(tmp_path / "run")["cases"]] == ["locked_retry", "mine"]
 
 
 def test_the_users_own_pytest_options_do_not_apply_to_a_run(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         ),
         (
             ["run", "-s", "nosuch"],
-            "no subject 'nosuch': use package.module:Name, file.py:Name, or one of interview_before",
+            "no subject 'nosuch': use package.module:Name, file.py:Name, or one of locked_retry",
         ),
         (["run", "-s", "no.such.module:X"], "importing no.such.module raised ModuleNotFoundError"),
         (["run", "-s", "missing.py:X"], "missing.py does not exist"),
