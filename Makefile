@@ -41,4 +41,4 @@ $(READY): pyproject.toml locked_retry/pyproject.toml
 	@touch $(READY)
 
 clean: ## Remove everything that the targets above made
-	rm -rf $(VENV) .tox .taskchaos build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .tox .taskchaos build locked_retry/build *.egg-info locked_retry/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,3 +1,3 @@
 """Runs a chaos case and judges it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

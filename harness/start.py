@@ -40,3 +40,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command()
+
+
+if __name__ == "__main__":
+    main()

@@ -65,6 +65,8 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
     """In the child: open the run, have pytest run it, say how far that came."""
     import pytest
 
+    from taskchaos.harness.pytest.keys import FOR_TEST_WORKERS
+
     asked = ask()
     options = run.reserve(asked.options)
     run.open_run(options)
@@ -74,7 +76,10 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
         raise StackError(f"{options.folder} cannot be written: {error.strerror}") from error
     say(folder=str(options.folder))
     given = _Given(options)
-    os.environ.pop("PYTEST_ADDOPTS", None)  # what the user wants of tests of their own
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]  # what the user wants of tests of their own
+    # Test workers would look into the working directory first, where a project may have a celery.py of its own.
+    os.environ.setdefault("PYTHONSAFEPATH", FOR_TEST_WORKERS)
     status = pytest.main(_command_line(asked, options), plugins=[given])
     record = given.record
     say(status=int(status), closed=bool(record and record.closed), troubles=record.troubles if record else [])
@@ -85,7 +90,7 @@ def _command_line(asked: Asked, options: RunOptions) -> list[str]:
     words = [*asked.arguments, "-c", str(suites / "pytest.ini"), f"--rootdir={suites.parent}"]
     # pytest empties the folder for its temporary files: only a new one is certain to be nobody's.
     temporary = tempfile.mkdtemp(prefix=TEMPORARY, dir=options.folder / "logs")
-    words += ["-p", "no:cacheprovider", "--chaos", "--chaos-quiet", "-q", f"--basetemp={temporary}"]
+    words += ["-p", "no:cacheprovider", "--chaos-run", "--chaos-quiet", "-q", f"--basetemp={temporary}"]
     if options.parallel > 1:
         words += ["-n", str(options.parallel), "--dist", "load", "--maxschedchunk", "1"]
     return words
@@ -168,7 +173,9 @@ def _close(folder: Path, outcome: ChildEnd) -> None:
     if not outcome.interrupted:
         why = outcome.said.get("error") or f"the run {outcome.how} before it was done"
         if "status" in outcome.said:
-            why = "pytest failed internally, before it could close the run: see logs/pytest.log"
+            why = (
+                "pytest failed internally, before it could close the run: see logs/pytest.log, or what is printed above"
+            )
         events.append(folder / EVENTS, events.Problem(text=why, stack=True))
     ended = _ended(folder)
     if outcome.interrupted or not ended.wall_s:

@@ -7,6 +7,8 @@ import pytest
 OUTCOME = "taskchaos_outcome"
 #: The attribute of a report that carries what the controller has to know; plain values, for xdist sends them on.
 NOTE = "taskchaos"
+#: The value of PYTHONSAFEPATH that is for the test workers of a run only, not for what they start.
+FOR_TEST_WORKERS = "for the test workers of taskchaos"
 
 
 def is_case(item: pytest.Item) -> bool:

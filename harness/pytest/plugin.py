@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,17 @@ _chaos_key = pytest.StashKey["Chaos"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers; on a test worker, make sure that it dies with its controller."""
-    for line in (
-        "chaos(cost_s): a chaos case; cost_s orders long ones first",
-        "chaos_alone: measures throughput, so no other case may run at the same time",
-        "chaos_depth(name): the shallowest profile in which this scenario runs",
-    ):
-        config.addinivalue_line("markers", line)
+    """On a test worker, make sure that it dies with its controller."""
     config.pluginmanager.register(_Reports(config), "taskchaos_reports")
     shared = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
     if shared is not None:
         from taskchaos.harness import codec
+        from taskchaos.harness.pytest.keys import FOR_TEST_WORKERS
         from taskchaos.harness.run.folder import RunOptions
         from taskchaos.harness.stack.child_process import die_with_parent
 
+        if os.environ.get("PYTHONSAFEPATH") == FOR_TEST_WORKERS:
+            del os.environ["PYTHONSAFEPATH"]
         die_with_parent()
         config.stash[_options_key] = codec.decode(RunOptions, json.loads(shared))
 
@@ -50,6 +48,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from _pytest.config import create_terminal_writer
 
         log = options_of(config).folder / "logs" / "pytest.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         sink = log.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
         reporter._tw = create_terminal_writer(config, sink)
         if record := _record(config):

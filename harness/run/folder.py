@@ -173,7 +173,7 @@ def discard(folder: Path) -> None:
 def versions() -> dict[str, str]:
     """Versions of what a verdict may depend on."""
     found = {"python": platform.python_version()}
-    for name in ("taskchaos", "celery", "kombu", "redis", "billiard"):
+    for name in ("taskchaos", "locked-retry", "celery", "kombu", "redis", "billiard"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

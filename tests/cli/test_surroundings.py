@@ -46,7 +46,8 @@ def test_a_closed_standard_stream_changes_no_verdict(tmp_path: Path, closed: str
     assert b"PASS" in done.stdout or ">&-" in closed.split()
 
 
-def test_files_that_are_called_like_packages_are_not_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", ["1", "2"])
+def test_files_that_are_called_like_packages_are_not_imported(tmp_path: Path, parallel: str) -> None:
     """A Django project has its own celery.py; `python -m` would put it before the package."""
     ours = ("celery", "kombu", "redis", "billiard", "faults", "harness", "logging", "json")
     for name in (*ours, "requests", "toxiproxy", "jinja2", "h11", "click", "uvloop"):
@@ -57,13 +58,22 @@ def test_files_that_are_called_like_packages_are_not_imported(tmp_path: Path) ->
         "class Mine(BestSettings):\n    name = NAME\n"
     )
     (tmp_path / "beside.py").write_text("NAME = 'mine'\n")
-    done = _run([COMMAND, *ONCE, "-s", "mine:Mine", "-n", "1", "--out", "run"], tmp_path)
+    done = _run([COMMAND, *ONCE, "-s", "mine:Mine", "-n", parallel, "--out", "run"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [case["subject"] for case in verdict(tmp_path / "run")["cases"]] == ["locked_retry", "mine"]
 
 
-def test_the_users_own_pytest_options_do_not_apply_to_a_run(tmp_path: Path) -> None:
-    done = _run([COMMAND, *ONCE, "-n", "1", "--out", "run"], tmp_path, PYTEST_ADDOPTS="--no-such-option -x")
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"PYTEST_ADDOPTS": "--no-such-option -x"},
+        {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        {"PYTEST_PLUGINS": "no_such_plugin", "PYTEST_TIMEOUT": "0.1", "PYTHONSAFEPATH": "1"},
+    ],
+    ids=lambda theirs: next(iter(theirs)),
+)
+def test_the_users_own_pytest_options_do_not_apply_to_a_run(tmp_path: Path, theirs: dict[str, str]) -> None:
+    done = _run([COMMAND, *ONCE, "-n", "2", "--out", "run"], tmp_path, **theirs)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

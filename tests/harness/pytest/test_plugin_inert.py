@@ -86,21 +86,32 @@ def test_a_foreign_project_is_not_touched(project: Path, words: tuple[str, ...])
         assert found["hooks"] == ["pytest_addoption", "pytest_configure"]
 
 
+def test_the_plugin_may_be_named_as_others_are(project: Path) -> None:
+    done = _pytest(project, "-p", "taskchaos_pytest")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_test_that_asks_for_chaos_is_told_how_to_get_it(project: Path) -> None:
-    (project / "test_case.py").write_text("def test_case(chaos):\n    pass\n")
-    done = _pytest(project, "test_case.py")
+    (project / "test_case.py").write_text(
+        "import pytest\npytestmark = [pytest.mark.chaos(cost_s=8), pytest.mark.chaos_alone]\n"
+        "@pytest.mark.chaos_depth('default')\ndef test_case(chaos):\n    pass\n"
+        "def test_of_a_subject(chaos_subject):\n    pass\n"
+    )
+    done = _pytest(project)
     assert done.returncode != 0
-    assert "run it with `pytest --chaos`, or with `taskchaos run`" in done.stdout
+    assert "5 passed, 2 errors" in done.stdout, "theirs are run"
+    assert "run it with `pytest --chaos-run`, or with `taskchaos run`" in done.stdout
 
 
 def test_every_option_and_fixture_bears_our_name(project: Path) -> None:
-    """Options begin with --chaos, fixtures and markers with chaos."""
+    """Options begin with --chaos-, fixtures and markers with chaos."""
     shown = _pytest(project, "--help").stdout
     options = shown.partition("chaos suites for Celery on Redis")[2].partition("\n\n")[0]
     named = [word.rstrip(",") for line in options.splitlines() for word in line.split()[:1] if word.startswith("--")]
-    assert len(named) >= 14 and all(name.partition("=")[0].startswith("--chaos") for name in named), named
+    assert len(named) >= 14 and all(name.partition("=")[0].startswith("--chaos-") for name in named), named
     for flag, start in (("--fixtures", "chaos"), ("--markers", "@pytest.mark.chaos")):
-        before, after = (_pytest(project, flag, *more).stdout.splitlines() for more in ((), ("--chaos",)))
+        words = (("-p", "no:taskchaos_pytest"), ("--chaos-run",))
+        before, after = (_pytest(project, flag, *more).stdout.splitlines() for more in words)
         added = [
             line for line in after if line not in before and line[:1].strip() and not line.startswith(("---", "="))
         ]
