@@ -76,8 +76,8 @@ def _run(*words: str | Path, cwd: Path, code: int = 0, timeout_s: float = 300) -
     return done.stdout
 
 
-def _built(name: str, folder: Path) -> Path:
-    """The wheel of a distribution, made from its sdist, made from a copy of what is tracked here."""
+def _copy(folder: Path) -> Path:
+    """What is tracked here, in a place where it may be changed."""
     copy = folder / "source"
     if not copy.exists():
         tracked = subprocess.run(LISTED, cwd=ROOT, capture_output=True, check=True).stdout
@@ -85,7 +85,25 @@ def _built(name: str, folder: Path) -> Path:
             if (ROOT / path).exists():
                 (copy / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / path, copy / path)
-    source = copy / FOLDERS[name].relative_to(ROOT)
+    return copy
+
+
+def test_what_an_older_layout_left_behind_is_not_built_in(tmp_path: Path) -> None:
+    """`pip install .` leaves a build/ in a checkout, and takes along what it finds there."""
+    source = _copy(tmp_path)
+    for left in ("build/lib/harness/__init__.py", "locked_retry/build/lib/locked_retry/broker.py"):
+        (source / left).parent.mkdir(parents=True)
+        (source / left).write_text("")
+    folders = (source / folder.relative_to(ROOT) for folder in FOLDERS.values())
+    _run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path / "dist", *folders, cwd=tmp_path)
+    names = [name for wheel in (tmp_path / "dist").glob("*.whl") for name in zipfile.ZipFile(wheel).namelist()]
+    assert "locked_retry/broker/turns.py" in names and "locked_retry/broker.py" not in names
+    assert not [name for name in names if name.startswith("harness")]
+
+
+def _built(name: str, folder: Path) -> Path:
+    """The wheel of a distribution, made from its sdist, made from a copy of what is tracked here."""
+    source = _copy(folder) / FOLDERS[name].relative_to(ROOT)
     _run(sys.executable, "-m", "build", "--outdir", folder / "dist", source, cwd=folder)
     (sdist,) = (folder / "dist").glob(f"{name}-*.tar.gz")
     (wheel,) = (folder / "dist").glob(f"{name}-*.whl")
