@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 
-from taskchaos.harness.errors import UsageError
-
 #: The entry-point group of subjects: the name that --subject accepts, and package.module:Name.
 GROUP = "taskchaos.subjects"
 #: The entry-point group, and the name in it, of the table of those that ship.
@@ -25,12 +23,13 @@ class SubjectInfo:
 
 @cache
 def shipped() -> tuple[SubjectInfo, ...]:
-    """The subjects that come with taskchaos, in the order of a run that names none (suites/subjects/__init__.py)."""
+    """The subjects that come with taskchaos, in the order of a run that names none (suites/subjects/__init__.py).
+
+    None where taskchaos is not installed, but only its code is there, as in a worker's container.
+    """
     group, name = SHIPPED
-    for entry in entry_points(group=group, name=name):
-        table: Mapping[str, str] = entry.load()
-        return tuple(SubjectInfo(name, spec) for name, spec in table.items())
-    raise UsageError("this installation of taskchaos is not whole: it lists no subjects; install it again")
+    tables: list[Mapping[str, str]] = [entry.load() for entry in entry_points(group=group, name=name)]
+    return tuple(SubjectInfo(name, spec) for table in tables[:1] for name, spec in table.items())
 
 
 @cache

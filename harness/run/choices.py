@@ -66,6 +66,8 @@ def make_options(
     check_place(place, through, redis_server)
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
+    if not specs and not shipped():
+        raise UsageError("this installation of taskchaos is not whole, it lists no subjects: install it again")
     return RunOptions(
         out=str(run.fresh_folder(out, seed)),
         subjects=specs or tuple(info.name for info in shipped()),

@@ -81,7 +81,7 @@ def test_without_the_kernel_s_counts_connections_are_still_found(
     (one,) = connections(*here.getpeername())
     assert (one.local, one.sent, one.received) == ("{}:{}".format(*here.getsockname()), None, None)
     here.close()
-    assert connections("127.0.0.1", int(one.local.rpartition(":")[2])) == []
+    until(lambda: connections("127.0.0.1", int(one.local.rpartition(":")[2])) == [], "the table forgets it")
 
 
 # --- what a link makes of it ---------------------------------------------------------------------------------------
