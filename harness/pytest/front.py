@@ -78,8 +78,9 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
     given = _Given(options)
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
         del os.environ[name]  # what the user wants of tests of their own
-    # Test workers would look into the working directory first, where a project may have a celery.py of its own.
-    os.environ.setdefault("PYTHONSAFEPATH", FOR_TEST_WORKERS)
+    if options.parallel > 1:
+        # Test workers would look into the working directory first, where a project may have a celery.py of its own.
+        os.environ.setdefault("PYTHONSAFEPATH", FOR_TEST_WORKERS)
     status = pytest.main(_command_line(asked, options), plugins=[given])
     record = given.record
     say(status=int(status), closed=bool(record and record.closed), troubles=record.troubles if record else [])

@@ -63,6 +63,18 @@ def test_files_that_are_called_like_packages_are_not_imported(tmp_path: Path, pa
     assert [case["subject"] for case in verdict(tmp_path / "run")["cases"]] == ["locked_retry", "mine"]
 
 
+@pytest.mark.parametrize("parallel", ["1", "2"])
+def test_what_a_run_sets_for_its_test_workers_reaches_no_task(tmp_path: Path, parallel: str) -> None:
+    (tmp_path / "subject.py").write_text(
+        "import os\nfrom taskchaos.suites.subjects.stock import BestSettings\n"
+        "class Subject(BestSettings):\n    name = 'looks'\n"
+        "    def install(self, app, settings):\n"
+        "        assert 'PYTHONSAFEPATH' not in os.environ, 'it is there'\n"
+    )
+    done = _run([COMMAND, *ONCE[:-2], "-s", "subject.py:Subject", "-n", parallel, "--out", "run"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "theirs",
     [
