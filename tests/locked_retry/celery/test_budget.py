@@ -23,19 +23,15 @@ def tested(redis: Redis, shared_server: Any, tmp_path: Path) -> Iterator[Tested]
 
 
 def test_retries_beyond_the_budget_wait(tested: Tested, redis: Redis) -> None:
-    tested.worker(conf="{'task_annotations': {'flaky': {'budget': locked_retry.Budget(tokens=2, refill=1)}}}")
+    # No refill: on a busy machine the first may have succeeded before the last asks for a token.
+    tested.worker(conf="{'task_annotations': {'flaky': {'budget': locked_retry.Budget(tokens=2, refill=0)}}}")
     for number in range(4):
         tested.send("flaky", f"f{number}", 1, task_id=f"f{number}")
     until(lambda: len(tested.notes("end")) == 2, "two that had a token")
-    until(
-        lambda: redis.hget("lr:stats", "held_back") == b"2" and redis.zcard("lr:delay") == 2, "two that are held back"
-    )
-
-    def without_an_attempt() -> bool:  # the two that had a token are delayed, too, until they run again
-        delayed = [name.decode() for name in redis.zrange("lr:delay", 0, -1)]
-        return len(delayed) == 2 and all("a" not in row(redis, name) for name in delayed)
-
-    until(without_an_attempt, "held back at no cost")
+    until(lambda: redis.hget("lr:stats", "held_back") == b"2", "two that are held back")
+    held_back = [name.decode() for name in redis.zrange("lr:delay", 0, -1)]
+    assert len(held_back) == 2
+    assert all("a" not in row(redis, name) for name in held_back)
     assert [redis.hget("lr:stats", name) for name in ("retry", "held_back")] == [b"4", b"2"]
 
 
