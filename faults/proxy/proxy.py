@@ -48,35 +48,35 @@ class Proxy:
         self._dice = dice.of(name)
         self._traffic = traffic
         self._dial_timeout_s = dial_timeout_s
-        self._port = Listener()
+        self._listener = Listener()
         self._connections: set[Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Future[None]] = set()
         self._accepted = 0
         self._retired = False
-        self._schedule = Timers()
+        self._timers = Timers()
         self._address: Address | None = None  # where the last update wanted it
 
     def start(self, address: Address) -> None:
         """Listen at `address`, which becomes the listen text. Raises ListenError; then nothing has changed."""
         if self.enabled:
             return
-        self.listen = str(self._port.listen(address, self._on_client))
+        self.listen = str(self._listener.listen(address, self._on_client))
         self.enabled = True
 
     def stop(self) -> None:
         """Refuse clients, close every connection, keep the port. Data in toxics is dropped."""
-        self._port.hold()
+        self._listener.hold()
         self.enabled = False
         self.disconnect()
 
     def retire(self) -> None:
         """Stop for good."""
         self._retired = True
-        self._schedule.clear()
+        self._timers.clear()
         self.inspector.close()
         self.stop()
-        self._port.free()
+        self._listener.free()
 
     def disconnect(self) -> None:
         """Close every connection, and those being made."""
@@ -106,7 +106,7 @@ class Proxy:
         address = await resolve(listen)
         if self._retired:
             raise proxy_not_found()
-        self._schedule.cancel(_ENABLE)
+        self._timers.cancel(_ENABLE)
         self._address = address
         moves = str(address) != self.listen
         if moves and self.enabled and enabled:
@@ -115,7 +115,7 @@ class Proxy:
             self.start(address)
         elif moves:
             self.stop()
-            self._port.free()
+            self._listener.free()
             self.listen = listen
         elif enabled and not self.enabled:
             self.start(address)
@@ -127,7 +127,7 @@ class Proxy:
 
     def enable_after(self, delay_ms: int) -> None:
         """Enable it then, unless it is changed before. If its port is taken by then, it stays disabled."""
-        self._schedule.at(_ENABLE, delay_ms, self._enable)
+        self._timers.at(_ENABLE, delay_ms, self._enable)
 
     def _enable(self) -> None:
         assert self._address is not None, "update has not been called"
@@ -138,13 +138,13 @@ class Proxy:
 
     def _move(self, address: Address) -> None:
         """Listen somewhere else. The old port is given up first: the new address may be the same one, written wider."""
-        previous = self._port.bound
+        previous = self._listener.bound
         assert previous is not None
-        self._port.free()
+        self._listener.free()
         try:
-            self.listen = str(self._port.listen(address, self._on_client))
+            self.listen = str(self._listener.listen(address, self._on_client))
         except ListenError:
-            self._port.listen(previous, self._on_client)
+            self._listener.listen(previous, self._on_client)
             raise
 
     # Toxics: the list, then every live connection, in the same step.
@@ -153,7 +153,7 @@ class Proxy:
         """Raises ApiError 409."""
         if entry.window.after:
             self.chain.add(replace(entry, waiting=True))
-            self._schedule.at(_toxic(entry.name), entry.window.after, lambda: self._wake(entry.name))
+            self._timers.at(_toxic(entry.name), entry.window.after, lambda: self._wake(entry.name))
         else:
             self.chain.add(entry)
             self._begin(entry)
@@ -169,7 +169,7 @@ class Proxy:
         for connection in self._live():
             connection.links[entry.direction].add(entry)
         if entry.window.lasting is not None:
-            self._schedule.at(_toxic(entry.name), entry.window.lasting, lambda: self.remove_toxic(entry.name))
+            self._timers.at(_toxic(entry.name), entry.window.lasting, lambda: self.remove_toxic(entry.name))
 
     def update_toxic(self, name: str, attributes: Any, toxicity: float) -> ToxicSpec:
         """Raises ApiError 404."""
@@ -184,7 +184,7 @@ class Proxy:
     def remove_toxic(self, name: str) -> None:
         """Raises ApiError 404."""
         entry = self.chain.remove(name)
-        self._schedule.cancel(_toxic(name))
+        self._timers.cancel(_toxic(name))
         self.inspector.toxic_changed("toxic_removed", name)
         if not entry.waiting:
             for connection in self._live():

@@ -16,7 +16,7 @@ from pathlib import Path
 from taskchaos.faults.proxy import gojson
 from taskchaos.faults.proxy.api.bodies import read_specs
 from taskchaos.faults.proxy.api.http import ApiProtocol
-from taskchaos.faults.proxy.api.redis_routes import WireApi
+from taskchaos.faults.proxy.api.redis_routes import RedisRoutes
 from taskchaos.faults.proxy.api.routes import Api
 from taskchaos.faults.proxy.collection import Collection
 from taskchaos.faults.proxy.errors import ApiError
@@ -69,7 +69,7 @@ async def _serve(options: Options) -> None:
     if options.proxy_metrics or lag is not None:
         metrics = Metrics(collection.traffic, proxies=options.proxy_metrics, lag=lag)
     api = Api(collection, options.version, metrics)
-    api.extend(WireApi(collection).routes())
+    api.extend(RedisRoutes(collection).routes())
     server = await loop.create_server(lambda: ApiProtocol(api), sock=sock)
     host, port = sock.getsockname()[:2]
     sys.stdout.write(f'{{"host": {gojson.encode(host).decode()}, "port": {port}}}\n')

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taskchaos.harness.case.subject_names import registered
+from taskchaos.harness.case.subject_names import registered, spec_of
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.subject import Commands, Settings, Subject
@@ -28,7 +28,7 @@ def resolve(spec: str) -> Subject:
 
     Raises UsageError, in one line that says what to do, if it cannot be found, imported, made or used.
     """
-    target = {i.name: i.spec for i in registered()}.get(spec, spec)
+    target = spec_of(spec)
     place, _, attribute = target.rpartition(":")
     if not place:
         names = ", ".join(i.name for i in registered())

@@ -12,7 +12,7 @@ from taskchaos.faults.schedule import Schedule
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.stack_options import Pool, with_settings
 from taskchaos.harness.case.subject_loading import resolve
-from taskchaos.harness.case.subject_names import shipped
+from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Slo
@@ -167,7 +167,7 @@ def load_was_late(result: CaseResult) -> bool:
 
 def baseline_of(subject: Subject, suite: str, scenario: str) -> Expectation:
     """What stock Celery at its best is known to fail in this scenario; nothing for the subjects that ship."""
-    ours = {info.name for info in shipped()}
+    ours = shipped_names()
     if BASELINE not in ours or subject.name in ours:
         return Expectation()
     return resolve(BASELINE).expectation(suite, scenario)

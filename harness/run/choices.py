@@ -12,7 +12,7 @@ import pytest
 
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
 from taskchaos.harness.case.subject_loading import absolute_spec, name_for
-from taskchaos.harness.case.subject_names import shipped
+from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import PROFILES
 from taskchaos.harness.record.shard import Shard
@@ -66,11 +66,12 @@ def make_options(
     check_place(place, through, redis_server)
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
-    if not specs and not shipped():
+    chosen = specs or shipped_names()
+    if not chosen:
         raise UsageError("this installation of taskchaos is not whole, it lists no subjects: install it again")
     return RunOptions(
         out=str(run.fresh_folder(out, seed)),
-        subjects=specs or tuple(info.name for info in shipped()),
+        subjects=chosen,
         seed=seed,
         stack=stack,
         profile=profile,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from taskchaos.harness import codec
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
-from taskchaos.harness.case.subject_names import shipped
+from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.clock import now_ns
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.files import read_file
@@ -29,7 +29,7 @@ class RunOptions:
     """What a person chose. Every process of the run (controller and test workers) has the same."""
 
     out: str
-    subjects: tuple[str, ...] = field(default_factory=lambda: tuple(info.name for info in shipped()))
+    subjects: tuple[str, ...] = field(default_factory=shipped_names)
     seed: int = 1
     stack: str = "local"
     profile: str = "quick"

@@ -211,11 +211,10 @@ class Script:
     def load(cls, name: str) -> Script:
         """The script of this name, with its includes. Its first line names it, to whoever reads a log or a journal."""
         folder = Path(__file__).parent / "scripts"
-        before, behind = (
-            [folder / "includes" / f"{part}.lua" for part in parts.get(name, ())] for parts in (INCLUDES, CONTINUED)
-        )
-        files = [*before, folder / f"{name}.lua", *behind]
-        text = f"-- {name}.lua\n" + "".join(file.read_text("utf-8") for file in files)
+        includes = [f"includes/{part}" for part in INCLUDES.get(name, ())]
+        continued = [f"includes/{part}" for part in CONTINUED.get(name, ())]
+        parts = [(folder / f"{part}.lua").read_text("utf-8") for part in (*includes, name, *continued)]
+        text = "".join((f"-- {name}.lua\n", *parts))
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
 
 

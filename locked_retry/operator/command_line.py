@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import click
@@ -56,6 +58,12 @@ rows_given = click.argument("rows", nargs=-1)
 all_of_them = click.option("--all", "everything", is_flag=True, help="All that there are.")
 of_task = click.option("--task", default="", help="All of this task.")
 lines_of_json = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+
+
+def print_rows(rows: Iterable[Any], limit: int | None, as_json: bool, line: Callable[[Any], str]) -> None:
+    """Dataclasses, at most so many, a line each: as JSON, or as `line` writes it."""
+    for one in islice(rows, limit):
+        click.echo(json.dumps(asdict(one)) if as_json else line(one))
 
 
 def when(time_ms: int) -> str:

@@ -21,6 +21,7 @@ from locked_retry.operator.command_line import (
     broker_of,
     lines_of_json,
     of_task,
+    print_rows,
     report,
     rows_given,
     tools_of,
@@ -45,10 +46,7 @@ def dead() -> None:
 @click.pass_context
 def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -> None:
     """All, newest first."""
-    for number, letter in enumerate(tools_of(context).dead(task=task)):
-        if number == limit:
-            break
-        click.echo(json.dumps(asdict(letter)) if as_json else _line(letter))
+    print_rows(tools_of(context).dead(task=task), limit, as_json, _line)
 
 
 def _line(letter: DeadLetter) -> str:

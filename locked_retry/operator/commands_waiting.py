@@ -14,6 +14,7 @@ from locked_retry.operator.command_line import (
     broker_of,
     lines_of_json,
     of_task,
+    print_rows,
     report,
     rows_given,
     tools_of,
@@ -40,10 +41,7 @@ def delayed() -> None:
 @click.pass_context
 def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -> None:
     """All, in the order in which they are due."""
-    for number, one in enumerate(all_delayed(tools_of(context), task)):
-        if number == limit:
-            break
-        click.echo(json.dumps(asdict(one)) if as_json else _line(one))
+    print_rows(all_delayed(tools_of(context), task), limit, as_json, _line)
 
 
 def _line(one: Delayed) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 ROOMS = ("faults", "harness", "suites")
 #: What an installation says of itself; it stands in front of the real one.
 METADATA = {

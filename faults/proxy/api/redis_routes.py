@@ -16,7 +16,7 @@ _LINES = "application/x-ndjson"
 _LINES_PER_TURN = 200  # of the event loop: the traffic goes on while someone reads a long journal
 
 
-class WireApi:
+class RedisRoutes:
     """Handlers for `Api`; what they refuse they refuse with an ApiError."""
 
     def __init__(self, collection: Collection) -> None:

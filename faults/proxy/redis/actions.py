@@ -24,7 +24,7 @@ _DISCARD = b"*1\r\n$7\r\nDISCARD\r\n"
 
 
 class RuleActions:
-    """The hands of one session."""
+    """What the rules do to the requests and replies of one session."""
 
     def __init__(self, session: "RedisSession") -> None:
         self.then_after: dict[int, CommandRule] = {}  # commands that a second rule waits for, by index

@@ -66,7 +66,7 @@ class Inspector:
         self._peers: dict[int, Peer] = {}
         self._opened = 0
         self._ended: deque[dict[str, Any]] = deque(maxlen=KEPT_ENDED)
-        self._schedule = Timers()
+        self._timers = Timers()
         self._named = 0
 
     # Connections.
@@ -199,7 +199,7 @@ class Inspector:
         """What it holds goes on; connections that it has muted are closed. Returns it. Raises ApiError 404."""
         rule = self.get(name)
         self.rules.remove(rule)
-        self._schedule.cancel(name)
+        self._timers.cancel(name)
         if rule.spec.scope is Scope.GROUP:
             self.server_state.leave(rule.spec.group)
         self._retire(rule)
@@ -214,7 +214,7 @@ class Inspector:
 
     def close(self) -> None:
         """The proxy is gone."""
-        self._schedule.clear()
+        self._timers.clear()
         self.clear()
 
     def fired(self, rule: CommandRule, exchange: Exchange) -> None:
@@ -233,17 +233,17 @@ class Inspector:
     def _set_window(self, rule: CommandRule) -> None:
         name, spec = rule.spec.name, rule.spec
         rule.over = False
-        self._schedule.cancel(name)
+        self._timers.cancel(name)
         if spec.after_ms:
             rule.active = False
-            self._schedule.at(name, spec.after_ms, lambda: self._begin(rule))
+            self._timers.at(name, spec.after_ms, lambda: self._begin(rule))
         else:
             self._begin(rule)
 
     def _begin(self, rule: CommandRule) -> None:
         rule.active = True
         if rule.spec.for_ms:
-            self._schedule.at(rule.spec.name, rule.spec.for_ms, lambda: self._end(rule))
+            self._timers.at(rule.spec.name, rule.spec.for_ms, lambda: self._end(rule))
 
     def _end(self, rule: CommandRule) -> None:
         rule.over = True

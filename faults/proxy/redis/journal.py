@@ -1,6 +1,6 @@
 """The wire journal: one entry for each command, with its reply, in the order in which the requests arrived.
 
-The newest entries are kept in client_state; with a file, each is appended to it once its outcome is known, some 10
+The newest entries are kept in memory; with a file, each is appended to it once its outcome is known, some 10
 ms later. Values are never kept, only their checksums: a journal may be shown to others.
 """
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskchaos.harness.case.subject_names import registered
+from taskchaos.harness.case.subject_names import spec_of
 from taskchaos.harness.errors import UsageError
 
 #: Where the folder with a subject's code is mounted; on the module path there.
@@ -42,7 +42,7 @@ def _top(module: str) -> Path | None:
 
 def code_of(spec: str) -> Code:
     """Where the code of a subject is. Raises UsageError when it can neither be mounted nor is in an own image."""
-    target = {i.name: i.spec for i in registered()}.get(spec, spec)
+    target = spec_of(spec)
     place, _, attribute = target.rpartition(":")
     if place.endswith(".py"):
         path = Path(place).resolve()
