@@ -15,6 +15,7 @@ from celery import Celery, signals
 from locked_retry.adapter import releases, results
 from locked_retry.adapter.lease_guard import listen
 from locked_retry.adapter.orphans import die_with_parent, remember_parent
+from locked_retry.adapter.prefork_exit import see_exits
 from locked_retry.adapter.prefork_flush import keep_given
 from locked_retry.adapter.publishing import wait_for_broker
 from locked_retry.adapter.queue_order import ROUND_ROBIN, QueueOrder
@@ -76,6 +77,7 @@ def install(app: Celery, **options: Any) -> None:
     signals.worker_init.connect(wait_for_broker, dispatch_uid="locked_retry.publishing")
     signals.worker_init.connect(answer_inspect, dispatch_uid="locked_retry.inspect")
     signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.prefork_flush")
+    signals.worker_ready.connect(see_exits, dispatch_uid="locked_retry.prefork_exit")
     signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.shutdown")
     signals.worker_process_init.connect(listen, dispatch_uid="locked_retry.lease_guard")
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

@@ -174,7 +174,13 @@ NAMES: tuple[Name, ...] = (
     *_of("concurrent.futures.thread:ThreadPoolExecutor", ("_shutdown_lock", "replaced: signals may come in submit")),
     *_of("kombu.connection:Connection", ("_init_params", "overridden: the transport that a URL names")),
     *_of("celery.concurrency.solo:TaskPool", ("limit", "tasks run in the thread of the loop")),
-    *_of("billiard.pool:Pool", ("_cache", "the jobs that are known")),
+    *_of("billiard.pool:Pool", ("_cache", "the jobs that are known"), ("_pool", "the processes")),
+    *_of(
+        "celery.concurrency.asynpool:AsynPool",
+        ("_event_process_exit", "whether it is that pool"),
+        ("_sentinel_poll", "whether the end of a process was announced"),
+        ("maintain_pool", "wrapped: it comes again"),
+    ),
     *_of(
         "billiard.pool:ApplyResult",
         ("_write_to", "it was given to a process"),
