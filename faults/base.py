@@ -10,10 +10,10 @@ from __future__ import annotations
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.faults.traffic import TrafficSource
@@ -62,13 +62,15 @@ class Hit:
 class Evidence:
     """What was seen that shows the fault bit. `killed_pids`: processes it ended; `stopped_pids`: those it stopped.
 
-    hits: the operations that it is known to have met themselves, up to that moment.
+    hits: the operations that it is known to have met themselves, up to that moment. forgot_since_ns: a server may have
+    lost what it acknowledged from then on (CLOCK_MONOTONIC; 0: everything); None: nothing.
     """
 
     seen: str
     killed_pids: tuple[int, ...] = ()
     stopped_pids: tuple[int, ...] = ()
     hits: tuple[Hit, ...] = ()
+    forgot_since_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,20 +237,59 @@ class ContainedWorker(Worker, Contained, Protocol):
 
 
 class Server(Protocol):
-    """A Redis with a small disk of its own, which can be filled."""
+    """A Redis as faults see it: asked past the proxy, and its process or container. Everything raises FaultError."""
 
     @property
     def name(self) -> str:
         """Its role, such as redis."""
 
-    def fill_disk(self) -> None:
-        """Leave no room on the disk that its append-only file is on. Raises FaultError."""
+    def ask(self, *words: str | int) -> Any:
+        """The answer to a command; an error of the server's is a FaultError in its own words."""
 
-    def free_disk(self) -> None:
-        """Take `fill_disk` back. Nothing to do is fine. Raises FaultError."""
+    def figures(self, section: str) -> Mapping[str, Any]:
+        """A section of INFO."""
+
+    def answers(self) -> bool:
+        """Whether a PING is answered with PONG. Raises nothing."""
 
     def refuses_writes(self) -> str:
-        """Why it takes no writes now, in its own words; "" if it does. Tries one. Raises FaultError."""
+        """Why it takes no writes now, in its own words; "" if it does. Tries one."""
+
+    def whole(self) -> str:
+        """Why it is not as it was when it was started, in words; "" if it is: it answers, takes writes, and its
+        settings and users are those that it had.
+        """
+
+    @property
+    def pid(self) -> int:
+        """Its process, or that of the life before if it does not run."""
+
+    def running(self) -> bool:
+        """Whether its process is there, running or stopped."""
+
+    def kill(self, *, forget: bool = False) -> None:
+        """SIGKILL, on purpose: the stack is not alarmed until it is started again. forget: its files go, too."""
+
+    def terminate(self, grace_s: float) -> None:
+        """SIGTERM, on purpose; SIGKILL after the grace. Returns when it has ended."""
+
+    def start(self) -> None:
+        """Start it again at its address, with its files, and wait until it answers. Nothing if it runs."""
+
+    def pause(self) -> None:
+        """Stop its process where it is; it goes on at `resume`."""
+
+    def resume(self) -> None:
+        """Take a `pause` back. Nothing to do is fine."""
+
+    def paused(self) -> bool:
+        """Whether its process is stopped."""
+
+    def fill_disk(self) -> None:
+        """Leave no room on the disk that its append-only file is on."""
+
+    def free_disk(self) -> None:
+        """Take `fill_disk` back. Nothing to do is fine."""
 
 
 def wait_for(condition: Callable[[], bool], deadline_s: float, every_s: float = 0.01) -> bool:

@@ -1,4 +1,4 @@
-"""Faults of containers: a worker without a network, a worker without memory, a Redis without room on its disk.
+"""Faults of containers: a worker without a network, a worker without memory.
 
 Done to the container itself, so they need a stack of containers. A one-way cut is no fault of a container: a link's
 `black_hole_requests` and `black_hole_replies` do that, on every stack.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from taskchaos.faults.base import Ability, ContainedWorker, Evidence, Fault, FaultError, On, Server, Undo
+from taskchaos.faults.base import Ability, ContainedWorker, Evidence, On, Undo
 from taskchaos.faults.process import KillChild, WorkerFault
 
 CONTAINERS = frozenset({Ability.CONTAINERS})
@@ -75,38 +75,3 @@ class OutOfMemory(KillChild):
         if not (gone := super().prove()) or self.worker.oom_kills() == self._kills_before:
             return None
         return Evidence(f"{gone.seen}: the kernel says that the container's memory ran out", gone.killed_pids)
-
-
-@dataclass
-class DiskFull(Fault):
-    """No room is left for Redis's append-only file: it refuses writes (MISCONF) until there is some again."""
-
-    on = On.SERVER
-    kind: ClassVar[str] = "disk_full"
-    summary: ClassVar[str] = "the disk of Redis's append-only file is full: it refuses writes"
-    needs: ClassVar[frozenset[Ability]] = CONTAINERS
-    server: Server
-
-    @property
-    def target(self) -> str:
-        return self.server.name
-
-    def undo(self) -> Undo:
-        return Undo("remove /data/filler in the container", self.server.name)
-
-    def inject(self) -> None:
-        self.server.fill_disk()
-
-    def prove(self) -> Evidence | None:
-        """Only while it is in force: a Redis that refuses writes for another reason proves nothing."""
-        why = self.server.refuses_writes()
-        return Evidence(why) if "space" in why or "aof" in why.lower() else None
-
-    def heal(self) -> None:
-        self.server.free_disk()
-
-    def healed(self) -> bool:
-        try:
-            return not self.server.refuses_writes()
-        except FaultError:
-            return False

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from taskchaos.faults.base import Contained, Fault, FaultError, Link, On, Server, Worker
 from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
-from taskchaos.faults.container import Disconnect, DiskFull, OutOfMemory
+from taskchaos.faults.container import Disconnect, OutOfMemory
 from taskchaos.faults.message import PoisonMessage, Queue
 from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, RefusedLink, Reset
 from taskchaos.faults.process import KillChild, KillParent, KillTree, Pause, Restart
+from taskchaos.faults.redis_disk import DiskFull
+from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
 
 #: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
 FAULTS: Mapping[str, type[Fault]] = {
@@ -30,6 +32,10 @@ FAULTS: Mapping[str, type[Fault]] = {
         Restart,
         Disconnect,
         OutOfMemory,
+        RedisKilled,
+        RedisRestarted,
+        RedisEmptied,
+        RedisPaused,
         DiskFull,
         PoisonMessage,
         ReplyLost,

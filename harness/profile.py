@@ -34,6 +34,10 @@ class Profile:
     recovery_limit_s: float | None
     drain_deadline_s: float
 
+    def lasting(self, fault_s: float) -> Profile:
+        """The same with a fault phase of at least this length."""
+        return replace(self, fault_s=max(self.fault_s, fault_s))
+
     @property
     def in_containers(self) -> Profile:
         """The same where workers are containers: one that was killed takes about a second longer to be back."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.case.stack_options import Fsync
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
@@ -42,17 +42,17 @@ def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: i
     )
 
 
-def busy(chaos: Chaos, schedule: Schedule, profile: Profile | None = None) -> None:
+def busy(chaos: Chaos, schedule: Schedule, profile: Profile | None = None, *, fsync: Fsync = Fsync.EVERYSEC) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
-    chaos(workload, schedule, slo=slo)
+    chaos(workload, schedule, slo=slo, fsync=fsync)
 
 
 def past_lease(chaos: Chaos, kind: str) -> None:
     """A busy worker is out of action for longer than the visibility timeout or lease, and then goes on."""
-    longer = replace(chaos.profile, fault_s=max(chaos.profile.fault_s, PAST_LEASE_S + 1.0))
+    longer = chaos.profile.lasting(PAST_LEASE_S + 1.0)
     busy(chaos, Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S)), longer)
 
 

@@ -39,12 +39,28 @@ class ProxyKind(StrEnum):
     TOXIPROXY = "toxiproxy"
 
 
+class Fsync(StrEnum):
+    """When Redis writes its append-only file through to the disk; OFF: it has none."""
+
+    ALWAYS = "always"
+    EVERYSEC = "everysec"
+    OFF = "off"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Redis's settings for it."""
+        if self is Fsync.OFF:
+            return {"appendonly": "no"}
+        return {"appendonly": "yes", "appendfsync": self.value}
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """What may be chosen about a stack.
 
     distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
     redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
+    fsync: when Redis writes through what it has acknowledged.
     """
 
     place: StackKind = StackKind.LOCAL
@@ -58,6 +74,7 @@ class StackOptions:
     settings: Settings = Settings()
     distance_ms: int = 0
     redis_disk_mb: int = 0
+    fsync: Fsync = Fsync.EVERYSEC
 
     @property
     def abilities(self) -> frozenset[Ability]:

@@ -227,6 +227,7 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: 
                     killed_pids=change.evidence.killed_pids,
                     stopped_pids=change.evidence.stopped_pids,
                     hits=tuple(OperationHit(hit.op, hit.at_ns, hit.what) for hit in change.evidence.hits),
+                    forgot_since_ns=change.evidence.forgot_since_ns,
                 )
             )
         except StackError as error:

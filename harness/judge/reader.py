@@ -219,6 +219,7 @@ def _changed(old: FaultInterval | None, event: events.FaultChanged) -> FaultInte
         unused=before.unused or state == FaultState.UNUSED,
         hits=event.hits or before.hits,
         seen_ns=event.at_ns if state == FaultState.HELD else before.seen_ns,
+        forgot_since_ns=before.forgot_since_ns if event.forgot_since_ns is None else event.forgot_since_ns,
     )
 
 

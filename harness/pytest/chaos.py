@@ -10,7 +10,7 @@ import pytest
 
 from taskchaos.faults.schedule import Schedule
 from taskchaos.harness.case.plan import Case
-from taskchaos.harness.case.stack_options import Pool, with_settings
+from taskchaos.harness.case.stack_options import Fsync, Pool, with_settings
 from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
@@ -91,6 +91,7 @@ class Chaos:
         concurrency: int | None = None,
         distance_ms: int = 0,
         redis_disk_mb: int = 0,
+        fsync: Fsync = Fsync.EVERYSEC,
         keep_results: bool = False,
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
@@ -99,6 +100,7 @@ class Chaos:
         default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
         processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
         is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
+        fsync: when Redis writes through what it has acknowledged.
         keep_results: whether subjects are asked to keep results, and rule `results` is judged.
         """
         if self.called:
@@ -110,7 +112,8 @@ class Chaos:
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         changed = {name: value for name, value in changes.items() if value is not None}
         stack = with_settings(self._options.stack_options, **changed, keep_results=keep_results)
-        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb)
+        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
+        stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync)
         subject = self._subject
         case = Case(
             suite=self.suite,

@@ -118,7 +118,8 @@ class PhaseEnded(Event):
 class FaultChanged(Event):
     """One step in the life of a fault.
 
-    hits: operations that the fault is seen to have met themselves, so far as they are known.
+    hits: operations that the fault is seen to have met themselves, so far as they are known. forgot_since_ns: since
+    when Redis may have lost what it acknowledged (0: everything); None: it lost nothing.
     """
 
     type: ClassVar[str] = "fault_changed"
@@ -131,6 +132,7 @@ class FaultChanged(Event):
     killed_pids: tuple[int, ...] = ()
     stopped_pids: tuple[int, ...] = ()
     hits: tuple[OperationHit, ...] = ()
+    forgot_since_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

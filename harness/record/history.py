@@ -136,7 +136,8 @@ class FaultInterval:
     proven: evidence that it bit the traffic of its target was found; held: it was still in force right before its heal
     (True for what has no duration), at `seen_ns`; healed: its heal was verified. unused: a link that nothing has used
     in the whole case, and that nothing has to use. `killed_pids` are processes it ended (their open attempts ended at
-    `injected_ns` at the latest), `stopped_pids` those that stood still meanwhile.
+    `injected_ns` at the latest), `stopped_pids` those that stood still meanwhile. forgot_since_ns: the server lost what
+    it acknowledged from then until it was injected (0: from the beginning); None: it lost nothing.
     """
 
     kind: str
@@ -152,6 +153,7 @@ class FaultInterval:
     unused: bool = False
     hits: tuple[OperationHit, ...] = ()
     seen_ns: int = NEVER  # when it was last seen in force
+    forgot_since_ns: int | None = None
 
     @property
     def role(self) -> str:

@@ -49,8 +49,8 @@ class Stack(ABC):
     prefilled queue needs none. Every start raises StackError when it does not succeed in time.
 
     links: the paths through the proxy, by role; a worker's result path is `<role>-results`. workers: by role.
-    servers: those that faults may be done to, by role; only such whose disk may be filled. reader: the subject's own
-    eyes on Redis, in a process of its own. name: the subject's, for error messages.
+    servers: those that faults may be done to, by role. reader: the subject's own eyes on Redis, in a process of its
+    own. name: the subject's, for error messages.
     """
 
     def __init__(
@@ -264,6 +264,9 @@ class Stack(ABC):
         for link in self.links.values():
             if link.ping().result is not PingResult.PONG:
                 return f"no PONG through link {link.name}"
+        for server in self.servers.values():
+            if why := server.whole():
+                return why
         for worker in self.workers.values():
             if not worker.ready():
                 return f"{worker.name} does not run"

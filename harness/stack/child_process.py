@@ -81,6 +81,10 @@ class OwnedProcess:
         """The return code (negative = signal), None while it runs."""
         return self._popen.poll()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; one that has ended is fine."""
+        self._popen.send_signal(number)
+
     def tail(self, lines: int = 5) -> str:
         """The last lines of its log, on one line."""
         return log_tail(self.log, lines)

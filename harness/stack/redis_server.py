@@ -1,31 +1,31 @@
-"""A Redis-compatible server of one case: found, started on a free port with AOF on, asked for its name."""
+"""A Redis-compatible server of one case: found, started on a free port with AOF on, ended and started again."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from taskchaos.faults.base import FaultError, wait_for
+from taskchaos.harness.case.stack_options import Fsync
 from taskchaos.harness.errors import StackError, UsageError
-from taskchaos.harness.record.result import ServerInfo
 from taskchaos.harness.stack.child_process import OwnedProcess
+from taskchaos.harness.stack.procfs import state_of
+from taskchaos.harness.stack.redis_access import RedisAccess, direct_client, info_of
 
 START_DEADLINE_S = 10.0
 _VERSION_S = 10.0
-#: How long a server may take to answer the harness. Blocked by a long script, it says BUSY by then.
-ANSWER_S = 5.0
-#: No second try by the client itself.
-ONCE = Retry(NoBackoff(), 0)
 #: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 ...`
 _SAYS_SERVER = re.compile(r"\bserver v=\d")
 _PORT_TRIES = 5
+_END_DEADLINE_S = 5.0
 
 
 def find_binary(given: str | None) -> Path:
@@ -71,53 +71,50 @@ def free_port() -> int:
         return port
 
 
-def direct_client(host: str, port: int) -> Redis:
-    """A client past the proxy. It waits once, and not for long: a server that hangs is to be noticed."""
-    return Redis(host=host, port=port, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=ONCE)
+class RedisServer(RedisAccess):
+    """One running server, as the stack and faults see it. `port` is direct: only the proxy and the inspector use it."""
 
+    name = "redis"
 
-def info_of(client: Redis) -> ServerInfo:
-    """What the server says it is."""
-    info = client.info("server")
-    return ServerInfo(
-        name=str(info.get("server_name", "redis")),
-        version=str(info.get("valkey_version") or info.get("redis_version", "?")),
-    )
-
-
-class RedisServer:
-    """One running server. `port` is direct: only the proxy and the inspector use it."""
-
-    def __init__(self, binary: Path, folder: Path, log: Path) -> None:
+    def __init__(self, binary: Path, folder: Path, log: Path, fsync: Fsync = Fsync.EVERYSEC) -> None:
         """Start and wait until it answers. Raises StackError; a port taken in between is tried again."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._binary, self._folder, self._log, self._fsync = binary, folder, log, fsync
+        self._down_on_purpose = False
+        # A process of ours ends with the thread that started it, and faults come and go in threads of their own.
+        self._home = ThreadPoolExecutor(1, "redis")
         for attempt in range(_PORT_TRIES):
             self.port = free_port()
-            self.process = OwnedProcess("redis", self._argv(binary, folder), log)
             try:
-                self.process.wait_until(self._answers, START_DEADLINE_S)
+                self._launch()
                 break
             except StackError as error:
                 self.process.stop()
                 if "in use" not in str(error) or attempt == _PORT_TRIES - 1:
+                    self._home.shutdown()
                     raise
         self.client = direct_client("127.0.0.1", self.port)
         self.info = info_of(self.client)
+        self.remember()
 
-    def _argv(self, binary: Path, folder: Path) -> list[str]:
+    def _launch(self) -> None:
+        argv = self._argv()
+        self.process = self._home.submit(OwnedProcess, self.name, argv, self._log).result()
+        self.process.wait_until(self._greets, START_DEADLINE_S)
+
+    def _argv(self) -> list[str]:
         options = {
             "port": str(self.port),
             "bind": "127.0.0.1",
-            "dir": str(folder),
+            "dir": str(self._folder),
             "save": "",
-            "appendonly": "yes",
-            "appendfsync": "everysec",
             "daemonize": "no",
             "maxmemory-policy": "noeviction",
+            **self._fsync.settings,
         }
-        return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        return [str(self._binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
-    def _answers(self) -> bool:
+    def _greets(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as probe:
                 probe.sendall(b"PING\r\n")
@@ -125,10 +122,70 @@ class RedisServer:
         except OSError:
             return False
 
+    # As faults see it.
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def running(self) -> bool:
+        return self.process.exit_status() is None
+
+    def died(self) -> str:
+        """How it ended, if no fault ended it; else ""."""
+        status = self.process.exit_status()
+        return "" if status is None or self._down_on_purpose else f"ended with status {status}: {self.process.tail(3)}"
+
+    def kill(self, *, forget: bool = False) -> None:
+        self._down_on_purpose = True
+        self.process.signal(signal.SIGKILL)
+        self._await_end(_END_DEADLINE_S)
+        if forget:
+            shutil.rmtree(self._folder)
+            self._folder.mkdir()
+
+    def terminate(self, grace_s: float) -> None:
+        self._down_on_purpose = True
+        self.process.signal(signal.SIGTERM)
+        if not wait_for(lambda: not self.running(), grace_s):
+            self.kill()
+
+    def _await_end(self, deadline_s: float) -> None:
+        if not wait_for(lambda: not self.running(), deadline_s):
+            raise FaultError(f"{self.name} (pid {self.pid}) did not end within {deadline_s:g} s of SIGKILL")
+
+    def start(self) -> None:
+        if self.running():
+            return
+        try:
+            self._launch()
+        except StackError as error:
+            self.process.stop()
+            raise FaultError(f"{self.name} could not be started again: {error}") from error
+        self._down_on_purpose = False
+
+    def pause(self) -> None:
+        self.process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.running():
+            self.process.signal(signal.SIGCONT)
+
+    def paused(self) -> bool:
+        return state_of(self.pid) == "T"
+
+    def fill_disk(self) -> None:
+        raise FaultError("there is no disk to fill: it needs --stack compose")
+
+    def free_disk(self) -> None:
+        pass  # see fill_disk
+
     def stop(self) -> None:
         """End it. Idempotent."""
+        self._down_on_purpose = True
         try:
             self.client.close()
         except RedisError:
             pass  # the server may be gone already
         self.process.stop(grace_s=0.5)
+        self._home.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from taskchaos.faults.process import KillTree, Pause, Restart
 from taskchaos.faults.schedule import PlannedFault, Schedule, faults_on
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.errors import StackError
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.stack.procfs import alive
 from taskchaos.harness.workload import LoadModel, Workload
@@ -299,3 +301,52 @@ def test_links_are_plain_values(tmp_path: Path, stack: LocalStack) -> None:
     """Links are plain values: two of the same name and port are equal."""
     link = stack.links["producer-1"]
     assert link == type(link)(link.name, link.host, link.port, link.api)
+
+
+# --- Redis itself
+
+
+@pytest.mark.parametrize("kind", ["redis_kill", "redis_restart", "redis_empty", "redis_pause"])
+def test_a_fault_of_redis_bites_and_heals(stack: LocalStack, kind: str) -> None:
+    stack.redis.client.set("kept", 1)
+    pid = stack.redis.pid
+    fault = PlannedFault(kind, "redis").make(stack.links, stack.workers, stack.servers)
+    assert fault.prove() is None, "no evidence before it is injected"
+    fault.inject()
+    try:
+        evidence = until(fault.prove)
+        assert str(pid) in evidence.seen
+        assert evidence.forgot_since_ns == (0 if kind == "redis_empty" else None)
+        assert fault.holds() and not fault.healed()
+        assert stack.links["producer-1"].ping(0.2).result is not PingResult.PONG
+        stack.check()  # what is down on purpose alarms nobody
+    finally:
+        fault.heal()
+    assert fault.verify_healed()
+    assert fault.prove() is None and not fault.holds(), "no evidence after it was healed"
+    fault.heal()
+    assert fault.verify_healed()
+    assert stack.redis.client.exists("kept") == (kind != "redis_empty")
+    assert (stack.redis.pid == pid) == (kind == "redis_pause")
+    until(lambda: stack.whole() == "" or (stack.revive(), False)[1], 20)
+
+
+def test_a_redis_that_ends_by_itself_is_the_stacks_trouble(tmp_path: Path) -> None:
+    with LocalStack(tmp_path, "stock_best", Workload(model=LoadModel.PREFILL, prefill=1), StackOptions()) as own:
+        own.redis.process.signal(signal.SIGKILL)
+        until(lambda: not own.redis.running())
+        with pytest.raises(StackError, match="redis ended with status -9"):
+            own.check()
+
+
+def test_a_setting_that_was_left_behind_is_seen(stack: LocalStack) -> None:
+    stack.redis.ask("CONFIG", "SET", "maxmemory", "100mb")
+    try:
+        assert stack.whole() == "redis is not set up as it was: maxmemory"
+    finally:
+        stack.redis.ask("CONFIG", "SET", "maxmemory", "0")
+    stack.redis.ask("ACL", "SETUSER", "guest", "on")
+    try:
+        assert "its users" in stack.whole()
+    finally:
+        stack.redis.ask("ACL", "DELUSER", "guest")

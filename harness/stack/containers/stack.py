@@ -36,7 +36,7 @@ from taskchaos.harness.stack.containers.role import FIRST_PORT, PROXY, RUN
 from taskchaos.harness.stack.containers.socket_traffic import SocketTraffic
 from taskchaos.harness.stack.containers.subject_code import Code, code_of
 from taskchaos.harness.stack.containers.worker import ContainerWorker
-from taskchaos.harness.stack.redis_server import direct_client, info_of
+from taskchaos.harness.stack.redis_access import direct_client, info_of
 from taskchaos.harness.stack.sockets import Socket, connections
 from taskchaos.harness.stack.zygote import TEMPORARY
 from taskchaos.harness.workload import Workload
@@ -64,6 +64,7 @@ class ComposeStack(Stack):
         self._env: dict[str, str] = {}
         self._containers: dict[str, Any] = {}
         self._client: Redis | None = None
+        self._redis: RedisContainer | None = None
         self._info = ServerInfo("redis", "?")
         self._checked_s = 0.0
         self._repairs: deque[str] = deque()
@@ -96,8 +97,9 @@ class ComposeStack(Stack):
         self._await("the proxy", lambda: set(ports) <= set(api.proxies()))
         self._await("Redis", lambda: bool(self.inspector.ping()))
         self._info = info_of(self.inspector)
-        if self._options.redis_disk_mb:
-            self.servers[REDIS] = RedisContainer(REDIS, self._containers[REDIS], self.inspector)
+        small = bool(self._options.redis_disk_mb)
+        self._redis = RedisContainer(REDIS, self._containers[REDIS], self.inspector, small_disk=small)
+        self.servers[REDIS] = self._redis
         if isinstance(api, GuardedClient):
             api.adopt()
         for name, port in ports.items():
@@ -134,6 +136,7 @@ class ComposeStack(Stack):
             "CHAOS_WORKERS": str(self._options.workers),
             "CHAOS_HEALTH_INTERVAL": "1h",
             "CHAOS_AFTER": "service_started",
+            **{f"CHAOS_REDIS_{name.upper()}": value for name, value in self._options.fsync.settings.items()},
             **({"CHAOS_REDIS_DISK": "small", "CHAOS_REDIS_DISK_SIZE": f"{disk_mb}m"} if disk_mb else {}),
             **({"CHAOS_SUBJECT_FOLDER": str(self._code.folder)} if self._code.folder else {}),
         }
@@ -230,7 +233,9 @@ class ComposeStack(Stack):
     def check(self) -> None:
         if time.monotonic() - self._checked_s > CHECK_EVERY_S:
             with self._repairing:
-                self._gone(REDIS, PROXY)
+                self._gone(PROXY)
+                if self._redis is not None and not self._redis.down_on_purpose:
+                    self._gone(REDIS)
             self._checked_s = time.monotonic()
 
     def _stop_servers(self) -> None:

@@ -59,8 +59,9 @@ class LocalStack(Stack):
     def _start(self) -> None:
         self._proxy = ProxyServer(self.logs / "proxy.log")
         self._redis = RedisServer(
-            find_binary(self._options.redis_binary), self.folder / "redis", self.logs / "redis.log"
+            find_binary(self._options.redis_binary), self.folder / "redis", self.logs / "redis.log", self._options.fsync
         )
+        self.servers[self._redis.name] = self._redis
         self._proxy.connect()
         api = self._proxy.client
         for name in self.link_names():
@@ -75,9 +76,10 @@ class LocalStack(Stack):
         return alive(pid)
 
     def check(self) -> None:
-        for server in (self._redis, self._proxy):
-            if server is not None and (status := server.process.exit_status()) is not None:
-                raise StackError(f"{server.process.name} ended with status {status}: {server.process.tail(3)}")
+        if self._redis is not None and (how := self._redis.died()):
+            raise StackError(f"{self._redis.name} {how}")
+        if self._proxy is not None and (status := self._proxy.process.exit_status()) is not None:
+            raise StackError(f"the proxy ended with status {status}: {self._proxy.process.tail(3)}")
 
     def audit(self, *, full_on_purpose: bool) -> None:
         super().audit(full_on_purpose=full_on_purpose)

@@ -1,0 +1,101 @@
+"""A Redis of a stack, seen past the proxy: what it is asked, whether it takes writes, whether it is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from taskchaos.faults.base import FaultError
+from taskchaos.harness.record.result import ServerInfo
+
+#: How long a server may take to answer the harness. Blocked by a long script, it says BUSY by then.
+ANSWER_S = 5.0
+#: No second try by the client itself.
+ONCE = Retry(NoBackoff(), 0)
+PROBE = "taskchaos:probe"
+#: More than fits into what a filler leaves of a disk's last page.
+_PROBE_BYTES = 8192
+#: Settings that a server changes by itself.
+_ITS_OWN = frozenset({"maxclients"})
+
+
+def direct_client(host: str, port: int) -> Redis:
+    """A client past the proxy. It waits once, and not for long: a server that hangs is to be noticed."""
+    return Redis(host=host, port=port, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=ONCE)
+
+
+def info_of(client: Redis) -> ServerInfo:
+    """What the server says it is."""
+    info = client.info("server")
+    return ServerInfo(
+        name=str(info.get("server_name", "redis")),
+        version=str(info.get("valkey_version") or info.get("redis_version", "?")),
+    )
+
+
+class RedisAccess:
+    """The part of `taskchaos.faults.base.Server` that is asked of the server itself."""
+
+    name: str
+    client: Redis
+    _as_started: Mapping[str, str]
+
+    def remember(self) -> None:
+        """Remember how it is set up now, for `whole`. Raises RedisError."""
+        self._as_started = self._set_up()
+
+    def _set_up(self) -> dict[str, str]:
+        settings: dict[Any, Any] = self.client.config_get("*")
+        found = {str(name): str(value) for name, value in settings.items() if name not in _ITS_OWN}
+        return {**found, "its users": str(sorted(self.client.acl_list()))}
+
+    def ask(self, *words: str | int) -> Any:
+        """The answer to a command, past the proxy. Raises FaultError with the server's own words."""
+        try:
+            return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise FaultError(f"{self.name}: {error}") from error
+
+    def figures(self, section: str) -> Mapping[str, Any]:
+        """A section of INFO. Raises FaultError."""
+        try:
+            found: Mapping[str, Any] = self.client.info(section)
+        except RedisError as error:
+            raise FaultError(f"{self.name} does not say how it is: {error}") from error
+        return found
+
+    def answers(self) -> bool:
+        """Whether a PING is answered with PONG at once."""
+        try:
+            return bool(self.client.ping())
+        except RedisError:
+            return False
+
+    def refuses_writes(self) -> str:
+        """Why it takes no writes now, in its own words; "" if it does. Tries one. Raises FaultError."""
+        try:
+            self.client.set(PROBE, bytes(_PROBE_BYTES))
+            self.client.delete(PROBE)
+            status = self.client.info("persistence")["aof_last_write_status"]
+        except ResponseError as error:
+            return str(error)
+        except RedisError as error:
+            raise FaultError(f"{self.name} does not answer: {error}") from error
+        return "" if status == "ok" else f"aof_last_write_status:{status}"
+
+    def whole(self) -> str:
+        """Why it is not as it was when it was started, in words; "" if it is."""
+        try:
+            now = self._set_up()
+            refused = self.refuses_writes()
+        except (RedisError, FaultError) as error:
+            return f"{self.name} does not answer: {error}"
+        if refused:
+            return f"{self.name} takes no writes: {refused}"
+        changed = sorted(name for name, value in self._as_started.items() if now.get(name) != value)
+        return f"{self.name} is not set up as it was: {', '.join(changed)}" if changed else ""
