@@ -9,6 +9,7 @@ from enum import StrEnum
 class Claim(StrEnum):
     """One promise a subject may make. A rule whose claim is not made is reported as "not claimed".
 
+    DURABLE: what was acknowledged outlives a Redis that loses what it had not written through, or not yet replicated.
     EXCLUSIVE: no two executions of a task at the same time. No lease can keep that while a process is stopped for
     longer than the lease; with FENCED (executions carry numbers that rise, so that a resource can refuse the one that
     was overtaken) it is held to everything else. RESULTS: what took effect has its result in the result backend in the
@@ -16,6 +17,7 @@ class Claim(StrEnum):
     """
 
     NO_LOSS = "no_loss"
+    DURABLE = "durable"
     EXCLUSIVE = "exclusive"
     FENCED = "fenced"
     EFFECTIVELY_ONCE = "effectively_once"

@@ -1,7 +1,7 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
     gather (columns.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and what is rare in them
-    loss, execution, exclusion, statements, kept   rules about tasks
+    loss, durability, execution, exclusion, statements, kept   rules about tasks
     conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
     windows                          the case over time, for charts
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from taskchaos.harness.checker import exclusion, execution, kept, loss, preconditions, reports, throughput
+from taskchaos.harness.checker import durability, exclusion, execution, kept, loss, preconditions, reports, throughput
 from taskchaos.harness.checker.columns import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
 from taskchaos.harness.checker.evidence import CaseEvidence, gather
 from taskchaos.harness.checker.faults import doubtful, label
@@ -34,6 +34,7 @@ __all__ = ["check", "series"]
 
 _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.LOST: loss.lost,
+    Rule.DURABILITY: durability.durability,
     Rule.DEAD_LETTER: loss.dead_letter,
     Rule.STUCK: loss.stuck,
     Rule.DUPLICATE: execution.duplicate,

@@ -25,7 +25,7 @@ from taskchaos.harness.checker.faults import FOREVER, Bites, bites, doubtful, en
 from taskchaos.harness.checker.flight import Flight, flight
 from taskchaos.harness.checker.letters import Letters, sort_letters
 from taskchaos.harness.contract import Contract
-from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,23 @@ class CaseEvidence:
     def sound(self) -> list[FaultInterval]:
         """The faults that count as evidence."""
         return sound(self.history, self.flight)
+
+    @property
+    def forgotten(self) -> frozenset[int]:
+        """Operations that Redis may have forgotten, by a fault that happened, after it had acknowledged them."""
+        windows = [
+            (fault.forgot_since_ns, fault.injected_ns)
+            for fault in self.history.faults
+            if happened(fault) and fault.forgot_since_ns is not None
+        ]
+        if not windows:
+            return frozenset()
+        first: dict[int, int] = {}
+        submits = self.history.submits
+        for op, done_ns, outcome in zip(submits.op, submits.done_ns, submits.outcome, strict=True):
+            if outcome == SubmitOutcome.ACKNOWLEDGED:
+                first[op] = min(first.get(op, done_ns), done_ns)
+        return frozenset(op for op, at_ns in first.items() if any(begin <= at_ns <= end for begin, end in windows))
 
     @property
     def workers_recorded(self) -> bool:

@@ -23,12 +23,13 @@ FEWEST_READS = 2
 
 def lost(evidence: CaseEvidence) -> RuleResult:
     """No acknowledged operation may be without effect, dead letter and message."""
-    missing = [op for op in ops_in(evidence.tally.missing()) if _unaccounted(evidence, op)]
+    forgotten = evidence.forgotten
+    missing = [op for op in ops_in(evidence.tally.missing()) if op not in forgotten and unaccounted(evidence, op)]
     result = _some_missing(evidence, missing) if missing else _none_missing(evidence)
     return if_claimed(evidence.contract, Claim.NO_LOSS, result)
 
 
-def _unaccounted(evidence: CaseEvidence, op: int) -> bool:
+def unaccounted(evidence: CaseEvidence, op: int) -> bool:
     """Whether no other rule and nothing in the final state answers for an operation without effect."""
     letters = evidence.letters
     given_up = op in letters.due or op in letters.all

@@ -30,6 +30,7 @@ class Rule(StrEnum):
     """The rules, in the order in which they are printed."""
 
     LOST = "lost"
+    DURABILITY = "durability"
     DEAD_LETTER = "dead_letter"
     STUCK = "stuck"
     DUPLICATE = "duplicate"

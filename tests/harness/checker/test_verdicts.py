@@ -31,6 +31,7 @@ def test_a_clean_case_passes() -> None:
         PASS,
         (
             RuleResult(Rule.LOST, PASS, "lost = 0", 0, bound),
+            RuleResult(Rule.DURABILITY, PASS, "forgotten by Redis = 0", 0, "no fault made Redis forget anything"),
             RuleResult(Rule.DEAD_LETTER, PASS, "undue dead letters = 0", 0, "no dead letter"),
             RuleResult(Rule.STUCK, PASS, "stuck = 0", 0, "nothing is left on the broker"),
             RuleResult(
@@ -93,6 +94,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
     not_claimed = {result.rule for result in verdict.rules if result.outcome is NOT_CLAIMED}
     promises = {
         Rule.LOST,
+        Rule.DURABILITY,
         Rule.DEAD_LETTER,
         Rule.STUCK,
         Rule.OVERLAP,

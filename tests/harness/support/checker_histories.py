@@ -121,6 +121,7 @@ class HistoryBuilder:
         target: str = "worker-1",
         evidence: str = "",
         seen: float | None = None,
+        forgot: float | None = None,
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
         fault = FaultInterval(
@@ -128,6 +129,8 @@ class HistoryBuilder:
         )
         if seen is not None:
             fault = replace(fault, seen_ns=ns(seen))
+        if forgot is not None:
+            fault = replace(fault, forgot_since_ns=ns(forgot))
         self._history.faults += (fault,)
         self._history.planned_faults += 1
         return self

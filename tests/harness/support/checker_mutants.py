@@ -42,6 +42,7 @@ ORDER = (
     "evidence",
     "offered",
     "loss",
+    "durability",
     "execution",
     "exclusion",
     "reports",

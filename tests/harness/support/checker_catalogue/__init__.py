@@ -7,6 +7,7 @@ from checker_known import KNOWN, Known
 from checker_catalogue import (  # noqa: F401
     conditions,
     dead,
+    durability,
     evidence,
     exclusion,
     execution,
