@@ -1,6 +1,6 @@
 """Every fault, broken in every way: none of them passes as proven, held and healed, and none breaks the run.
 
-All faults of links run at the same time, each on a link of its own, and all faults of workers likewise.
+All faults of links run at the same time, each on a link of its own; all faults of workers likewise, and of servers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from taskchaos.faults.schedule import FAULTS, PlannedFault, faults_on
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import Pool, StackOptions
 from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.stack.redis_server import RedisServer, find_binary
 from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
@@ -31,6 +32,7 @@ PARAMETERS: dict[str, dict[str, int | str]] = {
 }
 ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
 ON_WORKERS = faults_on(On.WORKER)
+ON_SERVERS = [kind for kind in faults_on(On.SERVER) if not StackOptions().lacks(kind)]
 #: A broken fault may keep the harness waiting for no longer than this, whatever it does.
 NO_LONGER_S = 20.0
 
@@ -122,7 +124,34 @@ def test_broken_faults_of_workers_never_pass(stack_of: MakeStack, name: str) -> 
     assert stack.revive() == [], "a fault's doing is no unexpected death"
 
 
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RedisServer]]:
+    """One for each fault of servers."""
+    made: dict[str, RedisServer] = {}
+    for kind in ON_SERVERS:
+        folder = tmp_path_factory.mktemp(kind)
+        made[kind] = RedisServer(find_binary(None), folder / "data", folder / "log")
+        made[kind].name = kind
+    yield made
+    for server in made.values():
+        server.stop()
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_broken_faults_of_servers_never_pass(
+    stack_of: MakeStack, servers: dict[str, RedisServer], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, case = stack_of(0), CASES[name]
+    monkeypatch.setattr(stack, "servers", {**servers})
+    api = stack.links["producer-1"].api
+    links = [Link(kind, "127.0.0.1", server.port, api) for kind, server in servers.items()]
+    with talking(*links):
+        _run(stack, case, [PlannedFault(kind, kind, 0.0, case.hold_s) for kind in ON_SERVERS], {**servers}, [])
+    assert [server.whole() for server in servers.values() if server.whole()] == []
+    assert [server.died() for server in servers.values() if server.died()] == []
+
+
 def test_no_fault_is_left_out() -> None:
     """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py."""
     needs_containers = {kind for kind in FAULTS if StackOptions().lacks(kind)}
-    assert {*ON_LINKS, *ON_WORKERS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers
+    assert {*ON_LINKS, *ON_WORKERS, *ON_SERVERS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers

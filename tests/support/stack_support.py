@@ -52,7 +52,9 @@ def started(stack: LocalStack, *faults: PlannedFault, links: Iterable[Link] = ()
     """A nemesis that has begun with these faults, on these links beside those of the stack."""
     changes: list[Change] = []
     there = {**stack.links, **{link.name: link for link in links}}
-    nemesis = Nemesis(Schedule.of(*faults), there, stack.workers, changes.append, lambda index, undo: None)
+    nemesis = Nemesis(
+        Schedule.of(*faults), there, stack.workers, changes.append, lambda index, undo: None, stack.servers
+    )
     course = Course(changes, nemesis)
     if begin:
         course.begin()
