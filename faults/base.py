@@ -129,21 +129,30 @@ class Link:
         """The URL a client of this role uses."""
         return f"redis://{self.host}:{self.port}/{database}"
 
-    def ping(self, timeout_s: float = 1.0) -> Ping:
-        """Send one inline PING over a new connection and say what came of it. Never raises."""
+    def ping(self, timeout_s: float = 1.0, *, padding: int = 0, quit: bool = False) -> Ping:
+        """Send one inline PING over a new connection and say what came of it. Never raises.
+
+        padding: so many bytes go along both ways. quit: Redis is asked to close instead, and the close is waited for.
+        """
         began = time.monotonic()
-        result = self._ping(timeout_s)
+        line = b"QUIT\r\n" if quit else b"PING" + (b" " + b"x" * padding if padding else b"") + b"\r\n"
+        result = self._ping(timeout_s, line, b"" if quit else b"$" if padding else b"+PONG")
         return Ping(result, time.monotonic() - began)
 
-    def _ping(self, timeout_s: float) -> PingResult:
+    def _ping(self, timeout_s: float, line: bytes, wanted: bytes) -> PingResult:
+        """wanted: what an answer begins with, which is then as long as the line; empty: one that ends."""
+        answer = b""
         try:
             with _bound_towards(self.host, self.port) as probe:
                 host, port = probe.getsockname()[:2]
                 self.probes.add(f"{host}:{port}")  # before anybody can see the connection
                 probe.settimeout(timeout_s)
                 probe.connect((self.host, self.port))
-                probe.sendall(b"PING\r\n")
-                answer = probe.recv(64)
+                probe.sendall(line)
+                while more := probe.recv(65536):
+                    answer += more
+                    if wanted and len(answer) >= len(line):
+                        break
         except ConnectionRefusedError:
             return PingResult.REFUSED
         except (ConnectionResetError, BrokenPipeError):
@@ -152,7 +161,10 @@ class Link:
             return PingResult.SILENCE
         except OSError:
             return PingResult.UNREACHABLE
-        return PingResult.PONG if answer.startswith(b"+PONG") else PingResult.CLOSED
+        if not wanted:
+            return PingResult.PONG if answer.startswith(b"+OK") else PingResult.CLOSED
+        whole = answer.startswith(wanted) and len(answer) >= len(line)
+        return PingResult.PONG if whole else PingResult.CLOSED
 
 
 def _bound_towards(host: str, port: int) -> socket.socket:

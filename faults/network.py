@@ -164,19 +164,20 @@ class Latency(LinkFault):
         self._toxic("latency", Stream.DOWNSTREAM, latency=self.round_trip_ms - there, jitter=0)
 
     def _patience_s(self, state: ProxyState) -> float:
-        return _delay_ms(state) / 1000 + 1
+        return delay_ms(state) / 1000 + 1
 
     def _shows(self, ping: Ping, state: ProxyState) -> str:
         took_ms = ping.took_s * 1000
-        return f"PING took {took_ms:.1f} ms" if ping.result is PingResult.PONG and took_ms >= _delay_ms(state) else ""
+        return f"PING took {took_ms:.1f} ms" if ping.result is PingResult.PONG and took_ms >= delay_ms(state) else ""
 
     def _denies(self, ping: Ping, state: ProxyState) -> bool:
-        return ping.result is PingResult.PONG and ping.took_s * 1000 < _delay_ms(state) - _GRAIN_MS
+        return ping.result is PingResult.PONG and ping.took_s * 1000 < delay_ms(state) - _GRAIN_MS
 
 
-def _delay_ms(state: ProxyState) -> int:
-    """The latency of a round trip that the proxy is set to, whoever set it: Redis may be far away by itself."""
-    return sum(toxic.attributes.get("latency", 0) for toxic in state.toxics if toxic.type == "latency")
+def delay_ms(state: ProxyState) -> int:
+    """The least latency of a round trip that the proxy is set to, whoever set it: Redis may be far away by itself."""
+    latencies = (toxic.attributes for toxic in state.toxics if toxic.type == "latency")
+    return sum(max(0, each.get("latency", 0) - each.get("jitter", 0)) for each in latencies)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost
 from taskchaos.faults.container import Disconnect, OutOfMemory
 from taskchaos.faults.message import PoisonMessage, Queue
 from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, RefusedLink, Reset
+from taskchaos.faults.network_quality import Bandwidth, Flapping, Jitter, LimitData, Slicing, SlowClose
 from taskchaos.faults.process import KillChild, KillParent, KillTree, Pause, Restart
 from taskchaos.faults.redis_disk import DiskFull
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
@@ -25,6 +26,12 @@ FAULTS: Mapping[str, type[Fault]] = {
         BlackHoleRequests,
         BlackHoleReplies,
         Reset,
+        Jitter,
+        Bandwidth,
+        Slicing,
+        LimitData,
+        SlowClose,
+        Flapping,
         KillTree,
         KillParent,
         KillChild,

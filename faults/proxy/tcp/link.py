@@ -168,6 +168,7 @@ class ProxyLink:
         """The end has come through the chain."""
         if self._over:
             return
+        self._connection.cuts()
         self.abandon()
         self._destination.close()
 
@@ -301,7 +302,7 @@ class Connection:
 
     def abort(self, *, reset: bool = False) -> None:
         """Close both sockets now and drop all data in between; `closed` is done when they are closed."""
-        self.was_cut = self.was_cut or not self._ending
+        self.cuts()
         for link in self.links.values():
             link.abandon()
         for end in (self._client, self._server):
@@ -309,12 +310,16 @@ class Connection:
 
     def cut(self, *, reset: bool) -> None:
         """Close the client, with RST if `reset`; what has been passed on to the server still reaches it."""
-        self.was_cut = self.was_cut or not self._ending
+        self.cuts()
         if reset:
             self._client.abort(reset=True)
             self.links[Direction.UPSTREAM].source_ended()
         else:
             self.links[Direction.DOWNSTREAM].finish()
+
+    def cuts(self) -> None:
+        """An end that comes now is the proxy's doing, unless one of the two sides has closed before."""
+        self.was_cut = self.was_cut or not self._ending
 
     @property
     def _ending(self) -> bool:

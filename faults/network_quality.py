@@ -1,0 +1,215 @@
+"""Faults of a link that answers, badly: jitter, little bandwidth, small pieces, cuts after so many bytes, flapping.
+
+Each is seen by a PING as large as it takes to notice: Redis echoes what a PING carries.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from taskchaos.faults.base import Evidence, Link, Ping, PingResult
+from taskchaos.faults.network import BOTH, Latency, LinkFault, RefusedLink, delay_ms
+from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyError
+from taskchaos.faults.traffic import Met
+
+#: What a PING of the harness is to take at least over a link that is slow for its size, beyond the link's own latency.
+SLOW_S = 0.1
+#: Redis takes no longer line, and what frames the echo.
+LONGEST_PING = 32_768
+FRAME = 16
+
+
+@dataclass
+class Jitter(Latency):
+    """Each round trip takes `round_trip_ms` longer, give or take `jitter_ms`: replies overtake nothing, but wait."""
+
+    kind: ClassVar[str] = "jitter"
+    summary: ClassVar[str] = "each round trip takes round_trip_ms longer, give or take jitter_ms"
+    round_trip_ms: int = 60
+    jitter_ms: int = 40
+
+    def _apply(self) -> None:
+        for stream in BOTH:
+            self._toxic("latency", stream, latency=self.round_trip_ms // 2, jitter=self.jitter_ms // 2)
+
+
+@dataclass
+class _SizedFault(LinkFault):
+    """Base: what is slow for its size is seen by a PING of that size."""
+
+    def _size(self) -> int:
+        """How many bytes a PING has to carry."""
+        raise NotImplementedError
+
+    def _least_s(self) -> float:
+        """How long such a PING takes at least, both ways."""
+        raise NotImplementedError
+
+    def _patience_s(self, state: ProxyState) -> float:
+        return self._size_patience_s() + delay_ms(state) / 1000
+
+    def _size_patience_s(self) -> float:
+        return 4 * self._least_s() + 1.0
+
+    def _send_ping(self, state: ProxyState) -> Ping:
+        self._ping = self.link.ping(self._patience_s(state), padding=self._size())
+        return self._ping
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        if ping.result is not PingResult.PONG or self._denies(ping, state):
+            return ""
+        return f"PING with {self._size()} bytes took {ping.took_s * 1000:.0f} ms"
+
+    def _denies(self, ping: Ping, state: ProxyState) -> bool:
+        return ping.result is PingResult.PONG and ping.took_s < self._least_s()
+
+
+@dataclass
+class Bandwidth(_SizedFault):
+    """`kb_per_s` kilobytes a second each way and connection."""
+
+    kind: ClassVar[str] = "bandwidth"
+    summary: ClassVar[str] = "kb_per_s kilobytes a second, each way and connection"
+    kb_per_s: int = 20
+
+    def _apply(self) -> None:
+        for stream in BOTH:
+            self._toxic("bandwidth", stream, rate=self.kb_per_s)
+
+    def _size(self) -> int:
+        return min(LONGEST_PING, round(SLOW_S / 2 * self.kb_per_s * 1000))
+
+    def _least_s(self) -> float:
+        return 2 * self._size() / (self.kb_per_s * 1000) * 0.9
+
+
+@dataclass
+class Slicing(_SizedFault):
+    """What is sent arrives in pieces of about `piece_bytes`, `delay_us` apart, each a packet of its own."""
+
+    kind: ClassVar[str] = "slicing"
+    summary: ClassVar[str] = "what is sent arrives in pieces of about piece_bytes, delay_us apart"
+    piece_bytes: int = 64
+    delay_us: int = 2000
+
+    def _apply(self) -> None:
+        for stream in BOTH:
+            self._toxic("slicer", stream, average_size=self.piece_bytes, size_variation=0, delay=self.delay_us)
+
+    def _pieces(self) -> int:
+        """In halves of halves, none above the size: so many of a PING's bytes at least."""
+        return max(1, self._size() // self.piece_bytes - 1)
+
+    def _size(self) -> int:
+        wanted = int(SLOW_S / 2 / (self.delay_us / 1_000_000)) + 2 if self.delay_us else 2
+        return min(LONGEST_PING, wanted * self.piece_bytes)
+
+    def _least_s(self) -> float:
+        return 2 * self._pieces() * self.delay_us / 1_000_000 * 0.5
+
+
+@dataclass
+class LimitData(LinkFault):
+    """Each connection is closed after `limit_bytes` bytes from Redis: in the middle of a reply, sooner or later."""
+
+    kind: ClassVar[str] = "limit_data"
+    summary: ClassVar[str] = "each connection is closed after limit_bytes bytes from Redis, in the middle of a reply"
+    limit_bytes: int = 2000
+
+    def _apply(self) -> None:
+        self._toxic("limit_data", Stream.DOWNSTREAM, bytes=self.limit_bytes)
+
+    def _send_ping(self, state: ProxyState) -> Ping:
+        self._ping = self.link.ping(self._patience_s(state), padding=min(LONGEST_PING, self.limit_bytes + FRAME))
+        return self._ping
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        cut = ping.result in (PingResult.CLOSED, PingResult.RESET)
+        return f"a PING with more than {self.limit_bytes} bytes was cut off" if cut else ""
+
+    def _bites(self, met: Met) -> bool:
+        return met.cut > 0
+
+
+@dataclass
+class SlowClose(LinkFault):
+    """A close takes `delay_ms` to get through, each way: the peer seems to live on."""
+
+    kind: ClassVar[str] = "slow_close"
+    summary: ClassVar[str] = "a close takes delay_ms to get through: the peer seems to live on"
+    delay_ms: int = 1000
+
+    def _apply(self) -> None:
+        for stream in BOTH:
+            self._toxic("slow_close", stream, delay=self.delay_ms)
+
+    def _patience_s(self, state: ProxyState) -> float:
+        return self.delay_ms / 1000 + delay_ms(state) / 1000 + 1.0
+
+    def _send_ping(self, state: ProxyState) -> Ping:
+        self._ping = self.link.ping(self._patience_s(state), quit=True)
+        return self._ping
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        if ping.result is not PingResult.PONG or self._denies(ping, state):
+            return ""
+        return f"Redis closed a connection, which was seen {ping.took_s * 1000:.0f} ms later"
+
+    def _denies(self, ping: Ping, state: ProxyState) -> bool:
+        return ping.result is PingResult.PONG and ping.took_s < self.delay_ms / 1000 * 0.9
+
+
+@dataclass
+class Flapping(RefusedLink):
+    """The link is refused and back again, each for half of `period_ms`, for as long as it is held."""
+
+    kind: ClassVar[str] = "flapping"
+    summary: ClassVar[str] = "the link is refused and back again, each for half of period_ms"
+    period_ms: int = 400
+    _over: threading.Event = field(default_factory=threading.Event, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _trouble: str = field(default="", init=False)
+    _times: int = field(default=0, init=False)  # it was refused
+
+    def _apply(self) -> None:
+        super()._apply()
+        self._times = 1
+        self._thread = threading.Thread(
+            target=self._flap, args=(self.link,), name=f"flapping-{self.target}", daemon=True
+        )
+        self._thread.start()
+
+    def _flap(self, link: Link) -> None:
+        refused = True
+        while not self._over.wait(self.period_ms / 2000):
+            try:
+                link.api.set_enabled(link.name, refused)
+            except ToxiproxyError as error:
+                self._trouble = str(error)
+                return
+            refused = not refused
+            self._times += refused
+
+    def _traced(self, state: ProxyState) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        return super()._shows(ping, state) if self._times > 1 else ""
+
+    def prove(self) -> Evidence | None:
+        evidence = super().prove()
+        return Evidence(f"refused {self._times} times; {evidence.seen}") if evidence else None
+
+    def missing(self) -> str:
+        return self._trouble or super().missing()
+
+    def holds(self) -> bool:
+        return self._traced(self.link.api.proxy(self.link.name))
+
+    def _take_back(self) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(self.heal_deadline_s)
+        super()._take_back()
