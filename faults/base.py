@@ -217,6 +217,9 @@ class Worker(Protocol):
     def expect_death(self) -> None:
         """The next end of the parent is a fault's doing, not a crash."""
 
+    def start(self) -> None:
+        """Start the worker again under the same role, and do not wait for it."""
+
     def respawn(self) -> None:
         """Start the worker again under the same role and wait until it consumes; nothing if it already does."""
 
@@ -372,6 +375,10 @@ class Fault(ABC):
 
     def hits(self) -> tuple[Hit, ...]:
         """The operations that it is known to have met themselves, up to now."""
+        return ()
+
+    def killed(self) -> tuple[int, ...]:
+        """The processes that it has ended up to now, if it goes on ending some after its evidence."""
         return ()
 
     @abstractmethod

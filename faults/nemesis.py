@@ -252,7 +252,8 @@ class Nemesis:
     def _say(self, index: int, state: FaultState, evidence: Evidence = Evidence("")) -> None:  # noqa: B008 (immutable)
         planned, fault = self._plan[index]
         try:
-            self._listener(Change(index, planned, state, replace(evidence, hits=fault.hits())))
+            killed = evidence.killed_pids + fault.killed()
+            self._listener(Change(index, planned, state, replace(evidence, hits=fault.hits(), killed_pids=killed)))
         except Exception as error:
             self._untold[index] = f"that it is {state} could not be recorded: {_words(error)}"
 

@@ -6,6 +6,7 @@ finish their task and can tell nobody, a killed tree leaves nothing. A pause lea
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -185,3 +186,78 @@ class Restart(KillTree):
 
     def how(self) -> str:
         return f"SIGTERM and {self.grace_s} s"
+
+
+@dataclass
+class KillLoop(WorkerFault):
+    """SIGKILL to the whole worker again and again, `every_ms` after each start: most meet one that has just begun.
+
+    A supervisor that starts again at once what its memory limit ends, for example.
+    """
+
+    kind: ClassVar[str] = "kill_loop"
+    summary: ClassVar[str] = "SIGKILL to the whole worker again and again, every_ms after each start"
+    every_ms: int = 300
+    _over: threading.Event = field(default_factory=threading.Event, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _killed: list[int] = field(default_factory=list, init=False)
+    _lives: set[int] = field(default_factory=set, init=False)  # main processes that it killed or started
+    _times: int = field(default=0, init=False)
+    _trouble: str = field(default="", init=False)
+
+    def undo(self) -> Undo:
+        return Undo("start the worker again", self.worker.name)
+
+    def inject(self) -> None:
+        wait_for(self.worker.ready, self.proof_deadline_s)
+        self._thread = threading.Thread(target=self._kill, args=(self.worker,), name=f"kill_loop-{self.target}")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _kill(self, worker: Worker) -> None:
+        try:
+            while not self._over.is_set():
+                victims = (worker.pid, *worker.children())
+                self._lives.add(worker.pid)
+                worker.expect_death()
+                worker.kill(victims)
+                self._killed += victims
+                self._await_death(worker, victims)
+                self._times += 1
+                worker.start()
+                self._lives.add(worker.pid)
+                self._over.wait(self.every_ms / 1000)
+        except Exception as error:  # whatever it is, nothing more is killed, and that is seen
+            self._trouble = f"after {self._times} kills: {error}"
+
+    def _await_death(self, worker: Worker, victims: tuple[int, ...]) -> None:
+        if not wait_for(lambda: not any(map(worker.alive, victims)), self.proof_deadline_s):
+            raise FaultError(f"{self.target} (pid {victims[0]}) did not end at SIGKILL")
+
+    def _loops(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and not self._trouble
+
+    def prove(self) -> Evidence | None:
+        """It has killed twice at least, and this worker."""
+        if not self._loops() or self._times < 2 or self.worker.pid not in self._lives:
+            return None
+        return Evidence(f"killed {self._times} times, {len(self._killed)} processes so far", tuple(self._killed))
+
+    def missing(self) -> str:
+        return self._trouble or super().missing()
+
+    def killed(self) -> tuple[int, ...]:
+        return tuple(self._killed)
+
+    def holds(self) -> bool:
+        return self._loops()
+
+    def heal(self) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(self.heal_deadline_s)
+        self.worker.respawn()
+
+    def healed(self) -> bool:
+        over = self._thread is None or not self._thread.is_alive()
+        return over and self.worker.ready()

@@ -12,7 +12,7 @@ from taskchaos.faults.container import Disconnect, OutOfMemory
 from taskchaos.faults.message import PoisonMessage, Queue
 from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, RefusedLink, Reset
 from taskchaos.faults.network_quality import Bandwidth, Flapping, Jitter, LimitData, Slicing, SlowClose
-from taskchaos.faults.process import KillChild, KillParent, KillTree, Pause, Restart
+from taskchaos.faults.process import KillChild, KillLoop, KillParent, KillTree, Pause, Restart
 from taskchaos.faults.redis_disk import DiskFull
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
 
@@ -37,6 +37,7 @@ FAULTS: Mapping[str, type[Fault]] = {
         KillChild,
         Pause,
         Restart,
+        KillLoop,
         Disconnect,
         OutOfMemory,
         RedisKilled,

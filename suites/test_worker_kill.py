@@ -39,6 +39,12 @@ def test_parent(chaos: Chaos) -> None:
 
 
 @pytest.mark.chaos_depth("default")
+def test_loop(chaos: Chaos) -> None:
+    """A worker is killed again and again, mostly while it starts: what it had begun to fetch must come back."""
+    busy(chaos, Schedule.of(PlannedFault("kill_loop", "worker-1", 0.1, chaos.profile.fault_s - 0.3, {"every_ms": 250})))
+
+
+@pytest.mark.chaos_depth("default")
 def test_pause(chaos: Chaos) -> None:
     """SIGSTOP to a whole worker for a while, shorter than the visibility timeout."""
     busy(chaos, Schedule.of(PlannedFault("pause", "worker-1", 0.1, hold_s=min(2.0, chaos.profile.fault_s / 2))))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+from stack_support import ran
 from talking import talking
 from waiting import until
 
@@ -146,15 +147,22 @@ def test_a_worker_fault_bites_and_heals(stack: LocalStack, kind: str) -> None:
     fault = PlannedFault(kind, "worker-2").make(stack.links, stack.workers)
     assert fault.prove() is None
     fault.inject()
-    evidence = fault.prove()
-    assert evidence is not None
-    assert set(evidence.killed_pids) <= set(before)
+    evidence = until(fault.prove)
+    assert kind == "kill_loop" or set(evidence.killed_pids) <= set(before)
     assert not any(alive(pid) for pid in evidence.killed_pids)
     fault.heal()
     assert fault.verify_healed()
     fault.heal()
     assert fault.verify_healed()
     assert len(worker.children()) == 2
+    assert stack.revive() == [], "a fault's doing is no unexpected death"
+
+
+def test_a_kill_loop_tells_in_the_end_whom_it_killed(stack: LocalStack) -> None:
+    """Most after its evidence was found: what they were doing ended there as well."""
+    course = ran(stack, PlannedFault("kill_loop", "worker-2", 0.0, 1.0, {"every_ms": 100}))
+    early, late = (set(course.evidence(state).killed_pids) for state in (FaultState.PROVEN, FaultState.HEALED))
+    assert early < late and not any(alive(pid) for pid in late)
     assert stack.revive() == [], "a fault's doing is no unexpected death"
 
 
