@@ -12,13 +12,16 @@ class Claim(StrEnum):
     DURABLE: what was acknowledged outlives a Redis that loses what it had not written through, or not yet replicated.
     EXCLUSIVE: no two executions of a task at the same time. No lease can keep that while a process is stopped for
     longer than the lease; with FENCED (executions carry numbers that rise, so that a resource can refuse the one that
-    was overtaken) it is held to everything else. RESULTS: what took effect has its result in the result backend in the
-    end, whatever that backend met meanwhile; asked only where a case has results kept.
+    was overtaken) it is held to everything else. EXCLUSIVE_KEYS: the same of all tasks with one business key, where a
+    case has such keys; to wait for another's end is no failure and costs no attempt. RESULTS: what took effect has its
+    result in the result backend in the end, whatever that backend met meanwhile; asked only where a case has results
+    kept.
     """
 
     NO_LOSS = "no_loss"
     DURABLE = "durable"
     EXCLUSIVE = "exclusive"
+    EXCLUSIVE_KEYS = "exclusive_keys"
     FENCED = "fenced"
     EFFECTIVELY_ONCE = "effectively_once"
     RETRIES_BOUNDED = "retries_bounded"

@@ -33,7 +33,8 @@ class Settings:
     visibility_timeout_s: after how long an unacknowledged message comes back (Celery's own default is 3600).
     restore_interval_s: how often that is looked for (Celery's own default is about 100), and for how long a worker that
     is killed while it looks keeps the others from it (300). keep_results: whether the case is about results, so that a
-    subject that usually ignores them has to keep them.
+    subject that usually ignores them has to keep them. business_keys: whether tasks have a business key
+    (`payload["key"]`), of which who claims EXCLUSIVE_KEYS runs one task at a time.
     """
 
     visibility_timeout_s: int = 3
@@ -41,6 +42,7 @@ class Settings:
     max_retries: int = 3
     concurrency: int = 2
     keep_results: bool = False
+    business_keys: bool = False
 
     @property
     def redelivery_s(self) -> float:

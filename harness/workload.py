@@ -45,6 +45,7 @@ class Operation:
     poison: bool = False
     work_ms: int = 0
     padding: int = 0  # bytes of payload
+    key: str = ""  # the business key that it shares with others; "": none
 
     @property
     def task_id(self) -> str:
@@ -60,6 +61,7 @@ class Operation:
             "poison": self.poison,
             "work_ms": self.work_ms,
             "padding": "x" * self.padding,
+            "key": self.key,
         }
 
 
@@ -74,7 +76,8 @@ class Workload:
     """What is asked of the subject. Times in seconds.
 
     Every `permanent_every`-th operation fails for good, and every `poison_every`-th kills its process, each time
-    (0 = none); one that is due for both is poison.
+    (0 = none); one that is due for both is poison. The operations have `keys` business keys in turn (0 = none): what a
+    customer or an order is to them, of which some subjects run one task at a time.
 
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
     out). The fault phase goes on until its faults are healed, for up to MOST_OVERTIME_S longer than planned. A PREFILL
@@ -93,6 +96,7 @@ class Workload:
     poison_every: int = 0
     work_ms: int = 0
     padding: int = 0
+    keys: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field, for a load that cannot be sent."""
@@ -109,6 +113,7 @@ class Workload:
             "poison_every",
             "work_ms",
             "padding",
+            "keys",
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} has to be 0 or more, not {getattr(self, name)}")
@@ -133,7 +138,8 @@ class Workload:
         permanent = bool(self.permanent_every) and number % self.permanent_every == self.permanent_every - 1
         failing = number % self.failing_every == 0 and not permanent and not poison
         failures = self.failures if failing else 0
-        return Operation(number, failures, permanent and not poison, poison, self.work_ms, self.padding)
+        key = f"key-{number % self.keys}" if self.keys else ""
+        return Operation(number, failures, permanent and not poison, poison, self.work_ms, self.padding, key)
 
     def failure_counts(self) -> bytes:
         """How often each operation's body fails before it succeeds, a byte each; empty when none does."""

@@ -39,6 +39,7 @@ _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.STUCK: loss.stuck,
     Rule.DUPLICATE: execution.duplicate,
     Rule.OVERLAP: exclusion.overlap,
+    Rule.KEY_OVERLAP: exclusion.key_overlap,
     Rule.FENCE: exclusion.fence,
     Rule.UNEXPECTED: execution.unexpected,
     Rule.RESURRECTED: execution.resurrected,

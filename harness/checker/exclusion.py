@@ -1,11 +1,11 @@
-"""Who may run beside whom: overlap, fence."""
+"""Who may run beside whom: overlap, key_overlap, fence."""
 
 from __future__ import annotations
 
 from itertools import compress, islice
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
-from taskchaos.harness.checker.results import counted, if_claimed, with_samples
+from taskchaos.harness.checker.results import counted, if_claimed, with_samples, with_texts
 from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import UNFENCED, AttemptOutcome
@@ -29,18 +29,48 @@ def overlap(evidence: CaseEvidence) -> RuleResult:
     return if_claimed(evidence.contract, Claim.EXCLUSIVE, with_samples(result, notes, notes.__getitem__))
 
 
-def _first_overlap(evidence: CaseEvidence, rows: list[int]) -> tuple[str, bool]:
-    """What to say about the first two attempts that intersect, empty when none do; and whether some were excused."""
+def key_overlap(evidence: CaseEvidence) -> RuleResult:
+    """No two operations of one business key at the same time, where the case has such keys; excused as `overlap` is."""
+    keys, attempts = evidence.history.keys, evidence.history.attempts
+    expression = "keys held twice = 0"
+    if not keys:
+        return RuleResult(Rule.KEY_OVERLAP, Outcome.NOT_CLAIMED, expression, None, "the case has no business keys")
+    rows: dict[int, list[int]] = {}
+    for row, op in enumerate(attempts.op):
+        rows.setdefault(op % keys, []).append(row)
+    notes, overtaken = [], 0
+    for key, mine in rows.items():
+        note, excused = _first_overlap(evidence, mine, of_one=False)
+        if note:
+            notes.append(f"key-{key}: {note}")
+        overtaken += excused and not note
+    outcome, reason = Outcome.PASS, f"of {counted(len(rows), 'business key')}, no two tasks ran at the same time"
+    if notes:
+        outcome, reason = Outcome.FAIL, f"of {counted(len(notes), 'business key')}, two tasks ran at the same time"
+    elif all(len(mine) < 2 for mine in rows.values()):
+        outcome, reason = Outcome.UNKNOWN, "no key had two tasks that ran: offer more"
+    if overtaken:
+        reason += f"; {overtaken} beside an attempt that had been stopped for longer than its lease, with a lower fence"
+    result = RuleResult(Rule.KEY_OVERLAP, outcome, expression, len(notes), reason)
+    return if_claimed(evidence.contract, Claim.EXCLUSIVE_KEYS, with_texts(result, notes))
+
+
+def _first_overlap(evidence: CaseEvidence, rows: list[int], *, of_one: bool = True) -> tuple[str, bool]:
+    """What to say about the first two attempts that intersect, empty when none do; and whether some were excused.
+
+    of_one: two of one operation; else two of different ones.
+    """
     attempts, excused = evidence.history.attempts, False
     ends = {row: evidence.attempt_end(row) for row in rows}
     running: list[int] = []
     for row in sorted(rows, key=lambda row: (attempts.begun_ns[row], ends[row], attempts.role[row], row)):
         begun_ns = attempts.begun_ns[row]
         running = [other for other in running if ends[other] > begun_ns]
-        held = [other for other in running if not _refusable(evidence, other, row)]
+        met = [other for other in running if (attempts.op[other] == attempts.op[row]) is of_one]
+        held = [other for other in met if not _refusable(evidence, other, row)]
         if held:
             return _told(evidence, row, max(held, key=lambda other: (ends[other], other))), excused
-        excused = excused or bool(running)
+        excused = excused or bool(met)
         running.append(row)
     return "", excused
 

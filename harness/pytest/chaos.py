@@ -111,7 +111,8 @@ class Chaos:
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         changed = {name: value for name, value in changes.items() if value is not None}
-        stack = with_settings(self._options.stack_options, **changed, keep_results=keep_results)
+        changed |= {"keep_results": keep_results, "business_keys": workload.keys > 0}
+        stack = with_settings(self._options.stack_options, **changed)
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
         stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync)
         subject = self._subject

@@ -35,6 +35,7 @@ class Rule(StrEnum):
     STUCK = "stuck"
     DUPLICATE = "duplicate"
     OVERLAP = "overlap"
+    KEY_OVERLAP = "key_overlap"
     FENCE = "fence"
     UNEXPECTED = "unexpected"
     RESURRECTED = "resurrected"

@@ -31,7 +31,15 @@ class LockedRetry(CelerySubject):
     name = "locked_retry"
     contract = Contract(
         frozenset(
-            {Claim.NO_LOSS, Claim.EXCLUSIVE, Claim.FENCED, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT, Claim.RESULTS}
+            {
+                Claim.NO_LOSS,
+                Claim.EXCLUSIVE,
+                Claim.EXCLUSIVE_KEYS,
+                Claim.FENCED,
+                Claim.RETRIES_BOUNDED,
+                Claim.THROUGHPUT,
+                Claim.RESULTS,
+            }
         ),
         max_crashes=MAX_CRASHES,
     )
@@ -42,6 +50,7 @@ class LockedRetry(CelerySubject):
     def install(self, app: Celery, settings: Settings) -> None:
         """Install the transport; the lease stands where others have a visibility timeout."""
         app.conf.task_ignore_result = not settings.keep_results
+        self._lock = "{payload[key]}" if settings.business_keys else None
         lease_s = float(settings.visibility_timeout_s)
         # An idle worker says nothing for up to two idle times: less than a fault waits for the traffic that proves it.
         locked_retry.install(app, lease_s=lease_s, idle_s=0.2, max_crashes=MAX_CRASHES, exclusive=True)
@@ -61,6 +70,7 @@ class LockedRetry(CelerySubject):
             name="taskchaos.task",
             max_retries=3,
             backoff=Exponential(base_s=0.2, cap_s=2.0),
+            lock=self._lock,
         )(task)
 
     def pending(self, redis: Redis) -> Pending:

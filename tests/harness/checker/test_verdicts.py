@@ -38,6 +38,7 @@ def test_a_clean_case_passes() -> None:
                 Rule.DUPLICATE, PASS, "effects per operation <= 1", 0, "0 operations took effect more than once"
             ),
             RuleResult(Rule.OVERLAP, PASS, "overlapping attempts = 0", 0, "0 operations ran twice at the same time"),
+            RuleResult(Rule.KEY_OVERLAP, NOT_CLAIMED, "keys held twice = 0", None, "the case has no business keys"),
             RuleResult(
                 Rule.FENCE,
                 PASS,
@@ -98,6 +99,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
         Rule.DEAD_LETTER,
         Rule.STUCK,
         Rule.OVERLAP,
+        Rule.KEY_OVERLAP,
         Rule.FENCE,
         Rule.RESULTS,
         Rule.RETRIES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from checker_known import KNOWN, Known
 
 from checker_catalogue import (  # noqa: F401
+    business_keys,
     conditions,
     dead,
     durability,

@@ -1,0 +1,43 @@
+"""Tasks that share a business key (a customer, an order): one at a time of each, and waiting is no failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.profile import Profile
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.suites.loads import PAST_LEASE_S, in_turn, phased
+
+pytestmark = [pytest.mark.chaos(cost_s=10), pytest.mark.chaos_depth("default")]
+
+#: Fewer keys than processes, so that most tasks that are fetched meet a key that is held.
+KEYS = 3
+RATE_TPS = 30
+WORK_MS = 40
+
+
+def _contended(chaos: Chaos, schedule: Schedule = Schedule(), profile: Profile | None = None) -> None:  # noqa: B008
+    """Every third task fails once. Of the capacity that the keys leave (75 a second), 30 are offered."""
+    profile = profile or chaos.profile
+    workload = phased(profile, RATE_TPS, work_ms=WORK_MS, failures=1, failing_every=3, keys=KEYS)
+    target_tps = min(chaos.target_tps, 0.6 * RATE_TPS)
+    chaos(workload, schedule, slo=Slo(target_tps=target_tps, recovery_limit_s=profile.recovery_limit_s))
+
+
+def test_quiet(chaos: Chaos) -> None:
+    """Nothing goes wrong but the tasks themselves."""
+    _contended(chaos)
+
+
+def test_kill(chaos: Chaos) -> None:
+    """Workers are killed while they hold keys: those must come free, and no two hold one meanwhile."""
+    step_s = chaos.profile.fault_s / (chaos.profile.kills + 1)
+    _contended(chaos, in_turn("kill_tree", (0.1 + n * step_s for n in range(chaos.profile.kills)), 0.1))
+
+
+def test_cut(chaos: Chaos) -> None:
+    """A worker that holds keys cannot reach Redis for longer than its lease: others may have them, and it must not."""
+    longer = chaos.profile.lasting(PAST_LEASE_S + 1.0)
+    _contended(chaos, Schedule.of(PlannedFault("black_hole", "worker-1", 0.1, PAST_LEASE_S)), longer)
