@@ -34,7 +34,8 @@ class Settings:
     restore_interval_s: how often that is looked for (Celery's own default is about 100), and for how long a worker that
     is killed while it looks keeps the others from it (300). keep_results: whether the case is about results, so that a
     subject that usually ignores them has to keep them. business_keys: whether tasks have a business key
-    (`payload["key"]`), of which who claims EXCLUSIVE_KEYS runs one task at a time.
+    (`payload["key"]`), of which who claims EXCLUSIVE_KEYS runs one task at a time. max_tasks_per_child: after so many
+    tasks a pool process is replaced (0: never).
     """
 
     visibility_timeout_s: int = 3
@@ -43,6 +44,7 @@ class Settings:
     concurrency: int = 2
     keep_results: bool = False
     business_keys: bool = False
+    max_tasks_per_child: int = 0
 
     @property
     def redelivery_s(self) -> float:

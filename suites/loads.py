@@ -42,12 +42,19 @@ def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: i
     )
 
 
-def busy(chaos: Chaos, schedule: Schedule, profile: Profile | None = None, *, fsync: Fsync = Fsync.EVERYSEC) -> None:
+def busy(
+    chaos: Chaos,
+    schedule: Schedule,
+    profile: Profile | None = None,
+    *,
+    fsync: Fsync = Fsync.EVERYSEC,
+    max_tasks_per_child: int = 0,
+) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
-    chaos(workload, schedule, slo=slo, fsync=fsync)
+    chaos(workload, schedule, slo=slo, fsync=fsync, max_tasks_per_child=max_tasks_per_child)
 
 
 def past_lease(chaos: Chaos, kind: str) -> None:

@@ -93,6 +93,7 @@ class Chaos:
         redis_disk_mb: int = 0,
         fsync: Fsync = Fsync.EVERYSEC,
         keep_results: bool = False,
+        max_tasks_per_child: int = 0,
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
 
@@ -102,6 +103,7 @@ class Chaos:
         is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
         fsync: when Redis writes through what it has acknowledged.
         keep_results: whether subjects are asked to keep results, and rule `results` is judged.
+        max_tasks_per_child: after how many tasks a pool process is replaced; 0: never.
         """
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
@@ -111,7 +113,11 @@ class Chaos:
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         changed = {name: value for name, value in changes.items() if value is not None}
-        changed |= {"keep_results": keep_results, "business_keys": workload.keys > 0}
+        changed |= {
+            "keep_results": keep_results,
+            "business_keys": workload.keys > 0,
+            "max_tasks_per_child": max_tasks_per_child,
+        }
         stack = with_settings(self._options.stack_options, **changed)
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
         stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync)

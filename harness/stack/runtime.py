@@ -87,6 +87,8 @@ def build(config: RoleConfig, expired: Callable[[str], object] | None = None) ->
             "unacked_mutex_expire": max(1, config.settings.restore_interval_s),
         },
     )
+    if config.settings.max_tasks_per_child:
+        app.conf.worker_max_tasks_per_child = config.settings.max_tasks_per_child
     subject = resolve(config.subject)
 
     def register() -> Any:

@@ -1,0 +1,49 @@
+"""Deployments: workers are restarted in turn, in a hurry, beside a restart of Redis; pool processes are replaced."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.case.stack_options import Pool
+from taskchaos.harness.profile import Profile
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.suites.loads import busy, in_turn
+
+pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
+
+#: More than a task takes, so that a warm shutdown comes to its end.
+PATIENT_S = 10
+#: A pool process is replaced after so many tasks: each second or so under this load.
+TASKS_PER_CHILD = 5
+
+
+def _rolling(profile: Profile, grace_s: int) -> Schedule:
+    """Both workers, one after the other."""
+    return in_turn("restart", (0.1, profile.fault_s / 2), 0.1, grace_s=grace_s)
+
+
+def test_rolling(chaos: Chaos) -> None:
+    """SIGTERM to one worker after the other, with the time that it takes to end by itself."""
+    busy(chaos, _rolling(chaos.profile, PATIENT_S))
+
+
+def test_hurried(chaos: Chaos) -> None:
+    """SIGKILL right behind SIGTERM: what was running is cut off."""
+    busy(chaos, _rolling(chaos.profile, 0))
+
+
+def test_with_redis(chaos: Chaos) -> None:
+    """Redis is restarted while a worker is: who starts finds nobody, who is there loses its connections."""
+    worker = PlannedFault("restart", "worker-1", 0.3, 0.1, {"grace_s": PATIENT_S})
+    redis = PlannedFault("redis_restart", "redis", 0.2, 1.0)
+    busy(chaos, Schedule.of(worker, redis), chaos.profile.lasting(2.5))
+
+
+def test_recycled(chaos: Chaos) -> None:
+    """Pool processes are replaced after a few tasks each (`worker_max_tasks_per_child`), and some are killed."""
+    if chaos.pool is not Pool.PREFORK:
+        chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
+    step_s = chaos.profile.fault_s / (chaos.profile.kills + 1)
+    kills = in_turn("kill_child", (0.1 + n * step_s for n in range(chaos.profile.kills)), 0.1)
+    busy(chaos, kills, max_tasks_per_child=TASKS_PER_CHILD)
