@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import TimeoutError as Late
 
 from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError
-from taskchaos.harness.stack.redis_access import ANSWER_S, ONCE
+from taskchaos.harness.stack.direct_client import ANSWER_S, ONCE
 from taskchaos.harness.stack.runtime import RoleConfig, build, refuse
 from taskchaos.harness.subject import Pending, Subject
 from taskchaos.harness.subject_calls import LIMIT_S, SubjectFault, call

@@ -6,27 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from taskchaos.faults.base import FaultError
 from taskchaos.harness.record.result import ServerInfo
 
-#: How long a server may take to answer the harness. Blocked by a long script, it says BUSY by then.
-ANSWER_S = 5.0
-#: No second try by the client itself.
-ONCE = Retry(NoBackoff(), 0)
 PROBE = "taskchaos:probe"
 #: More than fits into what a filler leaves of a disk's last page.
 _PROBE_BYTES = 8192
 #: Settings that a server changes by itself.
 _ITS_OWN = frozenset({"maxclients"})
-
-
-def direct_client(host: str, port: int) -> Redis:
-    """A client past the proxy. It waits once, and not for long: a server that hangs is to be noticed."""
-    return Redis(host=host, port=port, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=ONCE)
 
 
 def info_of(client: Redis) -> ServerInfo:

@@ -17,8 +17,9 @@ from taskchaos.faults.base import FaultError, wait_for
 from taskchaos.harness.case.stack_options import Fsync
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.stack.child_process import OwnedProcess
+from taskchaos.harness.stack.direct_client import direct_client
 from taskchaos.harness.stack.procfs import state_of
-from taskchaos.harness.stack.redis_access import RedisAccess, direct_client, info_of
+from taskchaos.harness.stack.redis_access import RedisAccess, info_of
 
 START_DEADLINE_S = 10.0
 _VERSION_S = 10.0
@@ -89,7 +90,6 @@ class RedisServer(RedisAccess):
                 self._launch()
                 break
             except StackError as error:
-                self.process.stop()
                 if "in use" not in str(error) or attempt == _PORT_TRIES - 1:
                     self._home.shutdown()
                     raise
@@ -100,7 +100,11 @@ class RedisServer(RedisAccess):
     def _launch(self) -> None:
         argv = self._argv()
         self.process = self._home.submit(OwnedProcess, self.name, argv, self._log).result()
-        self.process.wait_until(self._greets, START_DEADLINE_S)
+        try:
+            self.process.wait_until(self._greets, START_DEADLINE_S)
+        except StackError:
+            self.process.stop()
+            raise
 
     def _argv(self) -> list[str]:
         options = {
@@ -160,7 +164,6 @@ class RedisServer(RedisAccess):
         try:
             self._launch()
         except StackError as error:
-            self.process.stop()
             raise FaultError(f"{self.name} could not be started again: {error}") from error
         self._down_on_purpose = False
 

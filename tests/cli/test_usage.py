@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from cli_support import taskchaos
 
+from taskchaos.harness.cli import suite_names
+
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
 
@@ -18,8 +20,7 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--bogus"], "No such option '--bogus'"),
         (
             ["run", "nosuch"],
-            "no suite 'nosuch'; there are command, container, latency, partition, poison, result_path, slow_task, "
-            "target, throughput, transient_error, worker_kill",
+            f"no suite 'nosuch'; there are {', '.join(suite_names())}, or give a path",
         ),
         (
             ["run", "-s", "nosuch"],

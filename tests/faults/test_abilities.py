@@ -20,7 +20,7 @@ from taskchaos.harness.workload import Workload
 LOCAL = StackOptions()
 COMPOSE = StackOptions(place=StackKind.COMPOSE)
 REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
-IN_CONTAINERS = {*faults_on(On.CONTAINER), *faults_on(On.SERVER)}
+IN_CONTAINERS = {*faults_on(On.CONTAINER), "disk_full"}
 
 
 def test_each_stack_offers_the_faults_that_it_can_do() -> None:

@@ -128,7 +128,7 @@ class SlowReplies(LinkFault):
     added={
         "faults/schedule.py": [
             (
-                "import KillChild, KillParent, KillTree, Pause, Restart\n",
+                "import Contained, Fault, FaultError, Link, On, Server, Worker\n",
                 "from taskchaos.faults.slow_replies import SlowReplies\n",
             ),
             ("        RequestLate,\n", "        SlowReplies,\n"),

@@ -36,7 +36,8 @@ from taskchaos.harness.stack.containers.role import FIRST_PORT, PROXY, RUN
 from taskchaos.harness.stack.containers.socket_traffic import SocketTraffic
 from taskchaos.harness.stack.containers.subject_code import Code, code_of
 from taskchaos.harness.stack.containers.worker import ContainerWorker
-from taskchaos.harness.stack.redis_access import direct_client, info_of
+from taskchaos.harness.stack.direct_client import direct_client
+from taskchaos.harness.stack.redis_access import info_of
 from taskchaos.harness.stack.sockets import Socket, connections
 from taskchaos.harness.stack.zygote import TEMPORARY
 from taskchaos.harness.workload import Workload
