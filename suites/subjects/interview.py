@@ -43,6 +43,11 @@ MAY_MISS_TARGET = FAR_FROM_TARGET.by_chance
 EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | {Rule.LOST})
 
 
+FAILS_WITHOUT_REDIS = Expectation(
+    must=frozenset({Rule.FALSE_FAILURE}),
+    may=_FOLLOWS | frozenset({Rule.LOST, Rule.ZOMBIE, Rule.WORKERS, Rule.STUCK, Rule.DUPLICATE}),
+)
+
 #: As stock Celery: see there.
 MAY_END_AT_A_MESSAGE = frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.ZOMBIE})
 
@@ -69,6 +74,10 @@ class Interview(CelerySubject):
         "command.pop_replies_lost-silence": LOSES_RETRIES,
         "command.retry_publish_cut": LOSES_RETRIES,
         "container.out_of_memory": LOSES_RETRIES,
+        # Its result and its lock cannot be stored, nor taken back: failed, and locked.
+        "redis_restart": FAILS_WITHOUT_REDIS,
+        "redis_restart.pause": Expectation(),
+        "redis_restart.pause_past_lease": FAILS_WITHOUT_REDIS.by_chance,
         # A lock that cannot be set or removed in time fails the task.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
         "container.disk_full": EXITS_WITHOUT_DISK,

@@ -56,6 +56,15 @@ FAILS_RETRIES = Expectation(must=frozenset({Rule.FALSE_FAILURE}), may=frozenset(
 #: And with no fault at all, RETRY is written over the SUCCESS of a retry that came at once, for one retry in ten.
 OVERWRITES_RESULTS = Expectation(must=frozenset({Rule.RESULTS}))
 
+#: What ends while Redis is away has a result that cannot be stored: the task is failed, although it took effect.
+FAILS_WITHOUT_REDIS = Expectation(
+    must=frozenset({Rule.FALSE_FAILURE}), may=frozenset({Rule.LOST, Rule.ZOMBIE, Rule.WORKERS})
+)
+#: Each task that ends while Redis is away costs its worker a place in the prefetch, for good: it grows deaf.
+GOES_DEAF = Expectation(
+    must=frozenset({Rule.RECOVERY}), may=frozenset({Rule.STUCK, Rule.THROUGHPUT, Rule.LOST, Rule.WORKERS})
+)
+
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
     "partition.replies_lost": LOSES_REPLIES,
@@ -72,6 +81,9 @@ ON_REDIS = {
     "command.retry_publish_cut": LOSES_ONE,
     "container.out_of_memory": LOSES_CHILDS,
     "container.disk_full": EXITS_WITHOUT_DISK,
+    "redis_restart": FAILS_WITHOUT_REDIS,
+    "redis_restart.pause": Expectation(),
+    "redis_restart.pause_past_lease": Expectation(),
     "result_path.cut-refused": LOSES_RESULTS,
     "result_path.cut-black_hole": FAILS_RETRIES,
     "poison": ENDS_AT_A_MESSAGE,
@@ -139,6 +151,8 @@ class BestSettings(CelerySubject):
         "result_path.cut-black_hole": OVERWRITES_RESULTS,
         **LATE_ACKS,
         # It gives the task of a lost child back, and goes on after a channel error.
+        "redis_restart": GOES_DEAF,
+        "redis_restart.pause_past_lease": GOES_DEAF,
         "container.out_of_memory": Expectation(),
         "container.disk_full": MAY_LOSE,
         # Bounded sockets notice the cut; an ack that times out keeps its place in the prefetch for good.
