@@ -15,7 +15,7 @@ class Claim(StrEnum):
     was overtaken) it is held to everything else. EXCLUSIVE_KEYS: the same of all tasks with one business key, where a
     case has such keys; to wait for another's end is no failure and costs no attempt. RESULTS: what took effect has its
     result in the result backend in the end, whatever that backend met meanwhile; asked only where a case has results
-    kept.
+    kept. UNIQUE: a task that is submitted again under its id is the one that was submitted before.
     """
 
     NO_LOSS = "no_loss"
@@ -28,6 +28,7 @@ class Claim(StrEnum):
     BACKOFF = "backoff"
     THROUGHPUT = "throughput"
     RESULTS = "results"
+    UNIQUE = "unique"
 
 
 @dataclass(frozen=True, slots=True)

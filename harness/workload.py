@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class Operation:
     work_ms: int = 0
     padding: int = 0  # bytes of payload
     key: str = ""  # the business key that it shares with others; "": none
+    again: bool = False  # this is its second submit
 
     @property
     def task_id(self) -> str:
@@ -77,7 +79,9 @@ class Workload:
 
     Every `permanent_every`-th operation fails for good, and every `poison_every`-th kills its process, each time
     (0 = none); one that is due for both is poison. The operations have `keys` business keys in turn (0 = none): what a
-    customer or an order is to them, of which some subjects run one task at a time.
+    customer or an order is to them, of which some subjects run one task at a time. Every `again_every`-th operation is
+    submitted a second time under its id, `again_after_ms` after it was due (0 = none): who sends does not remember.
+    `burst` of them are due at once, at the same rate.
 
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
     out). The fault phase goes on until its faults are healed, for up to MOST_OVERTIME_S longer than planned. A PREFILL
@@ -97,10 +101,13 @@ class Workload:
     work_ms: int = 0
     padding: int = 0
     keys: int = 0
+    again_every: int = 0
+    again_after_ms: int = 0
+    burst: int = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field, for a load that cannot be sent."""
-        for name in ("rate_tps", "failing_every"):
+        for name in ("rate_tps", "failing_every", "burst"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} has to be at least 1, not {getattr(self, name)}")
         for name in (
@@ -114,6 +121,8 @@ class Workload:
             "work_ms",
             "padding",
             "keys",
+            "again_every",
+            "again_after_ms",
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} has to be 0 or more, not {getattr(self, name)}")
@@ -172,10 +181,19 @@ class Workload:
     def due(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[Operation, int]]:
         """The operations of one of several producers, each with its due time in ns after the load began.
 
-        more: so many beyond the plan, at the same rate.
+        more: so many beyond the plan, at the same rate. What is submitted twice comes twice, in order of due times.
         """
-        for number in range(producer, self.operations + more, producers):
-            yield (
-                self.operation(number),
-                0 if self.model is LoadModel.PREFILL else number * 1_000_000_000 // self.rate_tps,
-            )
+        numbers = range(producer, self.operations + more, producers)
+        first = ((self._due_ns(number), number) for number in numbers)
+        again_ns = self.again_after_ms * 1_000_000
+        twice = (number for number in numbers if self.again_every and number % self.again_every == 0)
+        second = ((self._due_ns(number) + again_ns, number) for number in twice)
+        sent = -1
+        for due_ns, number in heapq.merge(first, second):
+            yield replace(self.operation(number), again=number <= sent), due_ns
+            sent = max(sent, number)
+
+    def _due_ns(self, number: int) -> int:
+        if self.model is LoadModel.PREFILL:
+            return 0
+        return (number - number % self.burst) * 1_000_000_000 // self.rate_tps

@@ -20,7 +20,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from taskchaos.harness.checker import durability, exclusion, execution, kept, loss, preconditions, reports, throughput
+from taskchaos.harness.checker import (
+    durability,
+    exclusion,
+    execution,
+    kept,
+    loss,
+    preconditions,
+    reports,
+    throughput,
+    unique,
+)
 from taskchaos.harness.checker.columns import ACKED, EFFECT, REFUSED, REPEATED, SUBMITTED, UNSURE
 from taskchaos.harness.checker.evidence import CaseEvidence, gather
 from taskchaos.harness.checker.faults import doubtful, label
@@ -49,6 +59,7 @@ _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.RESULTS: kept.results,
     Rule.LEAK: preconditions.leak,
     Rule.RETRIES: execution.retries,
+    Rule.UNIQUE: unique.unique,
     Rule.EVIDENCE: preconditions.evidence_complete,
     Rule.FAULTS: preconditions.faults,
     Rule.CONVERGED: preconditions.converged,

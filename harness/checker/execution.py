@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from taskchaos.harness.checker.columns import (
@@ -54,7 +55,17 @@ def _duplicates(evidence: CaseEvidence, ops: list[int], expression: str, told: s
 
 
 def _explained(evidence: CaseEvidence, ops: list[int]) -> set[int]:
-    """Duplicates that at-least-once delivery allows.
+    """Duplicates that at-least-once delivery allows, and those of what was submitted twice on purpose (unique.py)."""
+    explained = explained_by_faults(evidence, ops)
+    if evidence.history.again:
+        wanted = mask_of(ops, evidence.history.planned)
+        submits = Counter(evidence.history.submits.op[row] for row in rows_in(evidence.history.submits.op, wanted))
+        explained |= {op for op, times in submits.items() if times > 1}
+    return explained
+
+
+def explained_by_faults(evidence: CaseEvidence, ops: list[int]) -> set[int]:
+    """Of operations with several effects, those that a fault explains.
 
     A fault of the submitting producer must have been in force during a submit (it may have sent twice), or one of a
     worker that had the operation between the first sight of it there and its last effect; or one of a server at either

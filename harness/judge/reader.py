@@ -240,6 +240,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         slo=case.slo,
         keep_results=case.stack.settings.keep_results,
         keys=case.workload.keys,
+        again=case.workload.again_every > 0,
         lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
         longest_wait_ns=round(case.longest_wait_s * NS_PER_S),
         final=final,

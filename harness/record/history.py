@@ -249,6 +249,7 @@ class History:
     slo: Slo = field(default_factory=Slo)
     keep_results: bool = False  # the subject was asked to keep results
     keys: int = 0  # so many business keys, in turn
+    again: bool = False  # some operations were submitted a second time on purpose
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
     longest_wait_ns: int = 0  # for how long the subject claims that an operation may rightly wait between two attempts
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them

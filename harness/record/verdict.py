@@ -45,6 +45,7 @@ class Rule(StrEnum):
     RESULTS = "results"
     LEAK = "leak"
     RETRIES = "retries"
+    UNIQUE = "unique"
     EVIDENCE = "evidence"
     FAULTS = "faults"
     CONVERGED = "converged"

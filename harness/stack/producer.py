@@ -197,13 +197,13 @@ class Publishers:
 
     def _next(self) -> tuple[Operation, int] | None:
         with self._taking:
-            item = next(self.due, None)
-            while item is not None and item[0].number >= self._operations:
-                if self._last:
-                    return None
-                self._taking.wait()
-            self.taken += item is not None
-            return item
+            for item in self.due:
+                while item[0].number >= self._operations and not self._last:
+                    self._taking.wait()
+                if item[0].number < self._operations:
+                    self.taken += not item[0].again
+                    return item
+            return None
 
     def _send_when_due(self, operation: Operation, due_ns: int, *, open_load: bool) -> None:
         wait_ns = due_ns - now_ns()

@@ -188,7 +188,40 @@ def _breaks(kind: str, fault: Fault, case: Case) -> bool:
     return applies(kind, fault, case) and not (kind == "disk_full" and case.name == "elsewhere")
 
 
-def test_a_disk_of_the_machine_is_never_filled(stack: ComposeStack) -> None:
-    """Redis is a target only where the case asked for a disk of its own."""
-    with pytest.raises(FaultError, match="disk_full: no target 'redis'; there are none on this stack"):
-        PlannedFault("disk_full", "redis").make(stack.links, stack.workers, {})
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
+    """A stack whose Redis is on the engine's disk, as it is unless a case asks for another."""
+    if lacking := missing():
+        pytest.skip(lacking)
+    options = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
+    images.prepare(options)
+    workload = Workload(model=LoadModel.PREFILL, prefill=1)
+    with ComposeStack(tmp_path_factory.mktemp("usual") / "case", "stock_best", workload, options) as one:
+        one.start_workers()
+        yield one
+    assert left(one.project) == []
+
+
+def test_a_disk_of_the_machine_is_never_filled(usual: ComposeStack) -> None:
+    with pytest.raises(FaultError, match="redis has no disk of its own to fill: run the case with redis_disk_mb"):
+        _make(usual, "disk_full", "redis").inject()
+
+
+@pytest.mark.parametrize("kind", ["redis_kill", "redis_restart", "redis_empty", "redis_pause"])
+def test_a_fault_of_redis_bites_and_heals(usual: ComposeStack, kind: str) -> None:
+    server = usual.servers["redis"]
+    usual.inspector.set("kept", 1)
+    pid = server.pid
+    fault = _make(usual, kind, "redis")
+    assert fault.prove() is None, "no evidence before it is injected"
+    fault.inject()
+    evidence = until(fault.prove)
+    assert str(pid) in evidence.seen and evidence.forgot_since_ns == (0 if kind == "redis_empty" else None)
+    assert fault.holds() and not fault.healed()
+    usual.check()  # what is down on purpose alarms nobody
+    _heals(fault)
+    assert fault.prove() is None and not fault.holds(), "no evidence after it was healed"
+    assert usual.inspector.exists("kept") == (kind != "redis_empty")
+    assert (server.pid == pid) == (kind == "redis_pause")
+    usual.revive()
+    until(lambda: usual.whole() == "", usual.whole)

@@ -32,6 +32,28 @@ def test_a_prefill_is_due_at_once() -> None:
     assert {ns for _, ns in Workload(model=LoadModel.PREFILL, prefill=5).due(0, 1)} == {0}
 
 
+def test_what_is_submitted_twice_comes_twice_in_order_of_due_times() -> None:
+    workload = Workload(rate_tps=10, baseline_s=0.5, fault_s=0, healed_s=0, again_every=2, again_after_ms=150)
+    due = [(op.number, op.again, ns // 1_000_000) for op, ns in workload.due(0, 1)]
+    assert due == [
+        (0, False, 0),
+        (1, False, 100),
+        (0, True, 150),
+        (2, False, 200),
+        (3, False, 300),
+        (2, True, 350),
+        (4, False, 400),
+        (4, True, 550),
+    ]
+    at_once = Workload(rate_tps=10, baseline_s=0.2, fault_s=0, healed_s=0, again_every=1)
+    assert [(op.number, op.again) for op, _ in at_once.due(0, 1)] == [(0, False), (0, True), (1, False), (1, True)]
+
+
+def test_a_burst_is_due_at_once_at_the_same_rate() -> None:
+    workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, burst=5)
+    assert [ns // 1_000_000 for _, ns in workload.due(0, 1)] == [0] * 5 + [500] * 5
+
+
 def test_permanent_operations_fail_for_good() -> None:
     workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=5)
     assert workload.permanent == {n for n in range(10) if workload.operation(n).permanent} == {4, 9}

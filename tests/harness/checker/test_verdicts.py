@@ -70,6 +70,7 @@ def test_a_clean_case_passes() -> None:
                 1,
                 "0 operations over the limit; the most attempts are 1",
             ),
+            RuleResult(Rule.UNIQUE, NOT_CLAIMED, "taken for two = 0", None, "the case submits nothing twice"),
             RuleResult(Rule.EVIDENCE, PASS, "gaps in the evidence = 0", 0, "2 operations submitted, records whole"),
             RuleResult(Rule.FAULTS, PASS, "planned faults proven and healed", 1, "1 fault proven and healed"),
             RuleResult(Rule.CONVERGED, PASS, "converged", 1, "at rest over 3 readings"),
@@ -103,6 +104,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
         Rule.FENCE,
         Rule.RESULTS,
         Rule.RETRIES,
+        Rule.UNIQUE,
         Rule.THROUGHPUT,
         Rule.RECOVERY,
     }

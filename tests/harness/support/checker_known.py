@@ -57,6 +57,7 @@ def known(
 EXPRESSIONS = {
     Rule.LOST: "lost = 0",
     Rule.DURABILITY: "forgotten by Redis = 0",
+    Rule.UNIQUE: "taken for two = 0",
     Rule.KEY_OVERLAP: "keys held twice = 0",
     Rule.DEAD_LETTER: "undue dead letters = 0",
     Rule.STUCK: "stuck = 0",

@@ -45,6 +45,7 @@ ORDER = (
     "durability",
     "execution",
     "exclusion",
+    "unique",
     "reports",
     "kept",
     "preconditions",

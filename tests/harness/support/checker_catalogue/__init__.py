@@ -23,6 +23,7 @@ from checker_catalogue import (  # noqa: F401
     start,
     statements,
     throughput,
+    unique,
 )
 
 __all__ = ["KNOWN", "Known"]

@@ -1,0 +1,44 @@
+"""What is submitted comes twice, or all at once: producers forget what they have sent, and work comes in bursts."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskchaos.faults.schedule import PlannedFault, Schedule
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.suites.loads import phased
+
+pytestmark = [pytest.mark.chaos(cost_s=8), pytest.mark.chaos_depth("default")]
+
+RATE_TPS = 30
+#: So many at once, each second or so: ten times what the workers are offered otherwise.
+BURST = 30
+
+
+def _offered(chaos: Chaos, schedule: Schedule = Schedule(), **more: int) -> None:  # noqa: B008 (immutable)
+    """Every fourth task fails once."""
+    workload = phased(chaos.profile, RATE_TPS, work_ms=20, failures=1, failing_every=4, **more)
+    target_tps = min(chaos.target_tps, 0.6 * RATE_TPS)
+    chaos(workload, schedule, slo=Slo(target_tps=target_tps, recovery_limit_s=chaos.profile.recovery_limit_s))
+
+
+def test_twice_at_once(chaos: Chaos) -> None:
+    """Every third task is submitted again at once, while the first is queued or runs."""
+    _offered(chaos, again_every=3)
+
+
+def test_twice_late(chaos: Chaos) -> None:
+    """Every third task is submitted again when the first has long ended."""
+    _offered(chaos, again_every=3, again_after_ms=2500)
+
+
+def test_twice_under_fire(chaos: Chaos) -> None:
+    """And a worker is killed meanwhile."""
+    kills = (PlannedFault("kill_tree", f"worker-{n}", 0.2 + n, 0.1) for n in (1, 2))
+    _offered(chaos, Schedule.of(*kills), again_every=3, again_after_ms=700)
+
+
+def test_burst(chaos: Chaos) -> None:
+    """All tasks of a second are due at once."""
+    _offered(chaos, burst=BURST)
