@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
 
 #: More than a task takes, so that a warm shutdown comes to its end.
 PATIENT_S = 10
-#: A pool process is replaced after so many tasks: each second or so under this load.
-TASKS_PER_CHILD = 5
+#: A pool process is replaced after so many tasks: each few seconds under this load.
+TASKS_PER_CHILD = 15
 
 
 def _rolling(profile: Profile, grace_s: int) -> Schedule:

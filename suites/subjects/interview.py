@@ -74,6 +74,12 @@ class Interview(CelerySubject):
         "command.pop_replies_lost-silence": LOSES_RETRIES,
         "command.retry_publish_cut": LOSES_RETRIES,
         "container.out_of_memory": LOSES_RETRIES,
+        "deploy.hurried": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
+        "deploy.recycled": MAY_LOSE_REPLIES,
+        "deploy.with_redis": FAILS_WITHOUT_REDIS.by_chance,
+        "link_quality.limit_data-500": LOSES_REPLIES,
+        "link_quality.limit_data-20000": LOSES_REPLIES,
+        "link_quality.flapping-worker-1": MAY_LOSE_REPLIES,
         # Its result and its lock cannot be stored, nor taken back: failed, and locked.
         "redis_restart": FAILS_WITHOUT_REDIS,
         "redis_restart.pause": Expectation(),
@@ -166,6 +172,7 @@ class SleepBackoff(Interview):
     expectations = {
         **Interview.expectations,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+        "result_path.slow": Expectation(),
         **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
         "command.pop_replies_lost-reset": STARVES,
         "command.pop_replies_lost-silence": STARVES,

@@ -84,6 +84,12 @@ ON_REDIS = {
     "redis_restart": FAILS_WITHOUT_REDIS,
     "redis_restart.pause": Expectation(),
     "redis_restart.pause_past_lease": Expectation(),
+    "deploy.with_redis": FAILS_WITHOUT_REDIS.by_chance,
+    "deploy.recycled": LOSES_CHILDS.by_chance,
+    "link_quality.limit_data-500": LOSES_REPLIES,
+    "link_quality.limit_data-20000": LOSES_REPLIES,
+    "link_quality.flapping-worker-1": MAY_LOSE_REPLIES,
+    "result_path.slow": OVERWRITES_RESULTS,
     "result_path.cut-refused": LOSES_RESULTS,
     "result_path.cut-black_hole": FAILS_RETRIES,
     "poison": ENDS_AT_A_MESSAGE,
@@ -113,6 +119,7 @@ class Defaults(CelerySubject):
         **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
+        "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         # What waits in a worker for longer than the visibility timeout is delivered again, too.
         "slow_task.restart": MAY_RUN_AGAIN,
         "slow_task.cut-black_hole": MAY_RUN_AGAIN,
@@ -153,6 +160,7 @@ class BestSettings(CelerySubject):
         # It gives the task of a lost child back, and goes on after a channel error.
         "redis_restart": GOES_DEAF,
         "redis_restart.pause_past_lease": GOES_DEAF,
+        "deploy.with_redis": GOES_DEAF.by_chance,
         "container.out_of_memory": Expectation(),
         "container.disk_full": MAY_LOSE,
         # Bounded sockets notice the cut; an ack that times out keeps its place in the prefetch for good.
