@@ -14,6 +14,8 @@ from taskchaos.harness.record.result import ServerInfo
 PROBE = "taskchaos:probe"
 #: More than fits into what a filler leaves of a disk's last page.
 _PROBE_BYTES = 8192
+#: It goes by itself if it cannot be removed: a key that is left would be held against the subject.
+_PROBE_MS = 500
 #: Settings that a server changes by itself.
 _ITS_OWN = frozenset({"maxclients"})
 
@@ -68,7 +70,7 @@ class RedisAccess:
     def refuses_writes(self) -> str:
         """Why it takes no writes now, in its own words; "" if it does. Tries one. Raises FaultError."""
         try:
-            self.client.set(PROBE, bytes(_PROBE_BYTES))
+            self.client.set(PROBE, bytes(_PROBE_BYTES), px=_PROBE_MS)
             self.client.delete(PROBE)
             status = self.client.info("persistence")["aof_last_write_status"]
         except ResponseError as error:
