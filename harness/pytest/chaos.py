@@ -29,6 +29,8 @@ from taskchaos.harness.workload import LoadModel, Workload
 
 #: Stock Celery at its best: what it fails in the same scenario is said beside a user's own failure.
 BASELINE = "stock_best"
+#: The suite and scenario in which tasks fail once, and nothing else happens.
+FAILURES_ALONE = ("transient_error", "once")
 #: Visibility timeout for suites that take no message away from a worker.
 UNDISTURBED_S = 30
 
@@ -121,19 +123,19 @@ class Chaos:
         stack = with_settings(self._options.stack_options, **changed)
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
         stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync)
-        subject = self._subject
+        subject, failures = self._subject, self._options.failures
         case = Case(
             suite=self.suite,
             scenario=self.scenario,
             subject=self._spec,
             subject_name=subject.name,
             seed=self._options.seed,
-            workload=workload,
+            workload=workload.with_failures(failures),
             contract=subject.contract,
             longest_wait_s=float(subject.longest_wait_s),
             schedule=schedule,
             slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
-            expectation=subject.expectation(self.suite, self.scenario),
+            expectation=self._expected(failing=failures > 0),
             baseline=baseline_of(subject, self.suite, self.scenario),
             stack=stack,
             drain_deadline_s=scale.drain_deadline_s,
@@ -157,6 +159,12 @@ class Chaos:
         self._item.user_properties.append((OUTCOME, _pytest_outcome(result)))
         _raise_unless_expected(result)
         return result
+
+    def _expected(self, *, failing: bool) -> Expectation:
+        """What is expected of the subject; where tasks fail besides, it may also fail as it does of that alone."""
+        expected = self._subject.expectation(self.suite, self.scenario)
+        beside = self._subject.expectation(*FAILURES_ALONE) if failing else Expectation()
+        return replace(expected, may=expected.may | beside.must | beside.may)
 
     def _conduct(self, case: Case, *, alone: bool, tries: int = 1) -> CaseResult:
         """Run the case. Of a drained one only the drain has to be alone: filling queues can go on side by side."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Rule
@@ -102,6 +103,9 @@ LATE_ACKS = {
 
 #: What Celery promises anybody with a result backend.
 KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS)
+#: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
+CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
+KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
 
 
 class Defaults(CelerySubject):
