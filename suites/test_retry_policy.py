@@ -11,7 +11,9 @@ from taskchaos.harness.workload import Workload
 pytestmark = [pytest.mark.chaos(cost_s=20), pytest.mark.chaos_depth("default")]
 
 #: Few enough that four attempts of each task keep no subject busy.
-RATE_TPS = 30
+RATE_TPS = 20
+#: Enough that a herd gathers.
+OUTAGE_TPS = 30
 #: As often as every subject that ships tries again.
 RETRIES = 3
 
@@ -29,12 +31,12 @@ def test_outage(chaos: Chaos) -> None:
     """What all tasks depend on is down for half of the fault phase: nobody makes it worse, nothing is lost."""
     profile = chaos.profile
     workload = Workload(
-        rate_tps=RATE_TPS,
+        rate_tps=OUTAGE_TPS,
         baseline_s=profile.baseline_s,
         fault_s=profile.fault_s,
         healed_s=profile.healed_s,
         outage_after_s=0.1,
         outage_s=profile.fault_s / 2,
     )
-    slo = Slo(target_tps=min(chaos.target_tps, 0.8 * RATE_TPS), phases=frozenset({PhaseName.BASELINE}), growth=True)
+    slo = Slo(target_tps=min(chaos.target_tps, 0.8 * OUTAGE_TPS), phases=frozenset({PhaseName.BASELINE}), growth=True)
     chaos(workload, slo=slo, visibility_timeout_s=UNDISTURBED_S)

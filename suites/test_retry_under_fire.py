@@ -1,4 +1,4 @@
-"""Workers are killed while tasks fail and wait for their retry: a wait that is held in a worker's memory dies with it."""
+"""Workers are killed while tasks fail and wait for their retry: a wait in a worker's memory dies with it."""
 
 from __future__ import annotations
 

@@ -23,8 +23,7 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 #: A wait may be shorter than the shortest of its law by so much: times are rounded, and two clocks measure it.
 EARLY_S = 0.02
-#: And longer than the law says by so much, and by what the first tries of other tasks took then: to see that it is due.
-#: Where these took longer, it says nothing.
+#: And longer than the law says by so much, to see that it is due, and by what the first tries of other tasks took then.
 LATE_S = 0.1
 #: Fewer waits after a number of retries are not compared with the law.
 FEWEST_WAITS = 30
@@ -102,10 +101,7 @@ def _fits(law: BackoffLaw, found: Sequence[Wait], probes: Probes) -> list[Fit]:
     for retries in sorted({wait.retries for wait in found}):
         group = [wait for wait in found if wait.retries == retries]
         early = [_early_share(law, wait) for wait in group]
-        took = [(wait, probes.near_s(wait.begun_ns)) for wait in group]
-        late = [
-            1.0 - _late_share(law, wait, near_s) for wait, near_s in took if near_s is not None and near_s <= LATE_S
-        ]
+        late = [1.0 - share for wait in group if (share := _late_share(law, wait, probes)) is not None]
         sides = ((False, early), (True, late))
         fits += [Fit(retries, later, len(side), tail(side)) for later, side in sides if len(side) >= FEWEST_WAITS]
     return fits
@@ -117,8 +113,14 @@ def _early_share(law: BackoffLaw, wait: Wait) -> float:
     return law.share_until(wait.wait_s + EARLY_S, wait.retries, previous_s)
 
 
-def _late_share(law: BackoffLaw, wait: Wait, near_s: float) -> float:
-    """Where in the law a wait is, seen as early as what held it up allows: never above uniform."""
+def _late_share(law: BackoffLaw, wait: Wait, probes: Probes) -> float | None:
+    """Where in the law a wait is, seen as early as what held it up allows: never above uniform.
+
+    None where new tasks were begun so late, or none were, that a wait of twice the longest could hide behind that.
+    """
+    near_s, longest_s = probes.near_s(wait.begun_ns), law.between_s(wait.retries, wait.previous_s)[1]
+    if near_s is None or near_s > max(LATE_S, longest_s / 2 - LATE_S):
+        return None
     return law.share_below(wait.wait_s - LATE_S - near_s, wait.retries, wait.previous_s)
 
 

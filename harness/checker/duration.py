@@ -49,6 +49,9 @@ def duration(evidence: CaseEvidence) -> RuleResult:
     longest_ns = evidence.history.longest_wait_ns
     expression = f"waits beyond {seconds(longest_ns):g} s explained"
     steps = list(_steps(evidence))
+    if evidence.history.keys:
+        reason = "tasks share business keys: how long one waits for another, no queue tells"
+        return RuleResult(Rule.DURATION, Outcome.NOT_CLAIMED, expression, None, reason)
     if not steps:
         reason = "no operation came to a worker: check that workers ran"
         result = RuleResult(Rule.DURATION, Outcome.UNKNOWN, expression, None, reason)

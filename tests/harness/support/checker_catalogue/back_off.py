@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from checker_histories import ALL, LAW, HistoryBuilder
+from checker_histories import ALL, HistoryBuilder
 from checker_known import FAIL, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
 from taskchaos.harness.backoff import BackoffLaw, Jitter, LawKind
