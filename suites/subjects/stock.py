@@ -89,6 +89,8 @@ ON_REDIS = {
     "result_path.cut-black_hole": FAILS_RETRIES,
     "poison": ENDS_AT_A_MESSAGE,
     "poison.task": GIVES_UP_AT_A_CRASH,
+    # What waits for its retry is in `unacked` until it runs, and comes back. What is on its way to a worker is not.
+    "retry_under_fire": MAY_LOSE,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }
