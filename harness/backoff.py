@@ -24,7 +24,7 @@ class LawKind(StrEnum):
     DECORRELATED = "decorrelated"
 
 
-class Jitter(StrEnum):
+class JitterKind(StrEnum):
     """Which part of the longest wait is drawn: none of it, all of it, or its second half."""
 
     NONE = "none"
@@ -45,7 +45,7 @@ class BackoffLaw:
     base_s: float = 1.0
     cap_s: float = 600.0
     floor_s: float = 0.0
-    jitter: Jitter = Jitter.FULL
+    jitter: JitterKind = JitterKind.FULL
     grain_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class BackoffLaw:
             return self.base_s, 3.0 * max(previous_s, self.base_s)
         exponent = min(max(retries, 0), _LARGEST_EXPONENT) if self.kind is LawKind.EXPONENTIAL else 0
         high = min(self.cap_s, self.base_s * 2.0**exponent)
-        low = {Jitter.NONE: high, Jitter.FULL: 0.0, Jitter.EQUAL: high / 2}[self.jitter]
+        low = {JitterKind.NONE: high, JitterKind.FULL: 0.0, JitterKind.EQUAL: high / 2}[self.jitter]
         return max(low, self.floor_s), high
 
     def _share(self, wait_s: float, retries: int, previous_s: float) -> float:

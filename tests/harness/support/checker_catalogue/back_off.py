@@ -8,7 +8,7 @@ from dataclasses import replace
 from checker_histories import ALL, HistoryBuilder
 from checker_known import FAIL, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.backoff import BackoffLaw, Jitter, LawKind
+from taskchaos.harness.backoff import BackoffLaw, JitterKind, LawKind
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
@@ -221,9 +221,9 @@ def _() -> H:
 
 # ---------------------------------------------------------------- other laws
 
-_EQUAL = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=Jitter.EQUAL)
-_NONE = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=Jitter.NONE)
-_FIXED = BackoffLaw(LawKind.FIXED, base_s=0.2, cap_s=0.4, jitter=Jitter.NONE)
+_EQUAL = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=JitterKind.EQUAL)
+_NONE = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=JitterKind.NONE)
+_FIXED = BackoffLaw(LawKind.FIXED, base_s=0.2, cap_s=0.4, jitter=JitterKind.NONE)
 _STEPS = BackoffLaw(base_s=1.0, cap_s=10.0, grain_s=1.0)
 _WANDERS = BackoffLaw(LawKind.DECORRELATED, base_s=0.1, cap_s=1.0)
 _FLOOR = BackoffLaw(base_s=0.2, cap_s=0.4, floor_s=0.1)
