@@ -69,10 +69,9 @@ def duration(evidence: CaseEvidence) -> RuleResult:
 def _steps(evidence: CaseEvidence) -> Iterator[Step]:
     """The first step of each operation that was tried, and each after a failed attempt."""
     sent, begun = first_sends(evidence), first_begins(evidence)
-    first_ns = min((at_ns for at_ns in begun if at_ns != NEVER), default=NEVER)
     for op, (sent_ns, begun_ns) in enumerate(zip(sent, begun, strict=True)):
         if sent_ns != NEVER and begun_ns != NEVER:
-            yield Step(op, sent_ns, max(sent_ns, first_ns), begun_ns, False)  # before the first of all, no worker ran
+            yield Step(op, sent_ns, sent_ns, begun_ns, False)
     attempts, longest_ns = evidence.history.attempts, evidence.history.longest_wait_ns
     for op, rows in attempts_of_retried(evidence):
         for row, later in pairwise(rows):
@@ -91,8 +90,6 @@ def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
     for step in late:
         due_ns = step.due_ns
         if (healed_ns := met.last_end(step.from_ns, step.begun_ns)) != NEVER:
-            if healed_ns == FOREVER:
-                continue
             due_ns = max(due_ns, healed_ns + 2 * history.lease_ns + history.longest_wait_ns)
         passed_ns = min(step.begun_ns, line.passed_ns(due_ns))
         wasted_ns = max(step.begun_ns - max(passed_ns, due_ns), rest.within(due_ns, step.begun_ns))
@@ -123,7 +120,7 @@ class _Line:
 
 
 class _Rest:
-    """When no attempt ran, nor began."""
+    """When no attempt ran, nor began; before the first of all, there may have been no workers."""
 
     def __init__(self, evidence: CaseEvidence) -> None:
         attempts = evidence.history.attempts

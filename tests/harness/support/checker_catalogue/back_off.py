@@ -123,6 +123,16 @@ def _() -> H:
     return builder.attempt(30, 2102, 2103).effect(30, 2102)
 
 
+@known("just enough", Rule.BACKOFF, PASS, 1.0, f"{_compared(30, 30)}: as claimed (p = 1)")
+def _() -> H:
+    return _fair(30)
+
+
+@known("a fault met the attempt before one of them", Rule.BACKOFF, UNKNOWN, None, _few(29), others=(Rule.FAULTS,))
+def _() -> H:
+    return _fair(30).fault(1000, 1000.5)
+
+
 @known("one too few", Rule.BACKOFF, UNKNOWN, None, _few(29))
 def _() -> H:
     return _fair(29)

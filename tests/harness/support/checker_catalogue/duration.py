@@ -155,6 +155,18 @@ def _() -> H:
 
 
 @known(
+    "tasks share business keys",
+    Rule.DURATION,
+    NOT_CLAIMED,
+    None,
+    "tasks share business keys: how long one waits for another, no queue tells",
+    others=(Rule.KEY_OVERLAP,),
+)
+def _() -> H:
+    return _again(8000).set(keys=2)
+
+
+@known(
     "nothing ran",
     Rule.DURATION,
     UNKNOWN,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from checker_histories import ALL, HistoryBuilder, ns
-from checker_known import FAIL, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
+from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
 from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim
@@ -159,3 +159,63 @@ def _() -> H:
 )
 def _() -> H:
     return _down(19)
+
+
+# ---------------------------------------------------------------- what else an outage is for
+
+
+@known(
+    "nobody felt the outage",
+    Rule.EVIDENCE,
+    UNKNOWN,
+    1,
+    "what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then",
+    others=(Rule.RETRY_STORM,),
+)
+def _() -> H:
+    return H().done(0).set(outage=Outage(ns(DOWN), ns(UP)), planned_outage=True)
+
+
+@known(
+    "one attempt felt the outage",
+    Rule.EVIDENCE,
+    PASS,
+    0,
+    "1 operation submitted, records whole",
+    others=(Rule.RETRY_STORM,),
+)
+def _() -> H:
+    return _down(1)
+
+
+def _given_up(attempts: int, failures: bytes = b"") -> H:
+    """Operation 1 fails so often and is given up, in so many words."""
+    builder = H().done(0).ack(1).set(failures=failures)
+    for number in range(attempts):
+        builder.attempt(1, 1100 + 100 * number, outcome=TRANSIENT)
+    return builder.said(1, FAILURE, 2000)
+
+
+_LOST = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+_NOT_LOST = "nothing is missing; no fault bit, so this gives no bound"
+_OUTAGE = Outage(ns(DOWN), ns(UP))
+for _name, _build, _contract, _lost in (
+    ("by an outage", lambda: _given_up(3).set(outage=_OUTAGE), ALL, False),
+    ("by an outage, with an attempt left", lambda: _given_up(2).set(outage=_OUTAGE), ALL, True),
+    ("by an outage, and no number is claimed", lambda: _given_up(3).set(outage=_OUTAGE), UNBOUNDED, True),
+    ("as often as planned", lambda: _given_up(3, bytes([0, 3])), ALL, False),
+    ("more often than planned", lambda: _given_up(3, bytes([0, 2])), ALL, True),
+):
+
+    @known(
+        f"given up as all attempts failed: {_name}",
+        Rule.LOST,
+        FAIL if _lost else PASS,
+        int(_lost),
+        _LOST if _lost else _NOT_LOST,
+        *([(1, "attempt at worker-1 ended transient, subject said failure")] if _lost else []),
+        contract=_contract,
+        others=(Rule.RETRY_STORM, Rule.EVIDENCE),
+    )
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
