@@ -1,40 +1,57 @@
-"""A loop around a dependency that is down.
+"""Retries below the retries.
 
-Bug: "cannot connect" is no failure of the task, so it is tried again at once, for as long as it takes.
+Bug: what talks to the dependency tries again by itself, at once, and each retry of the task does so again.
 Exposed by: what all tasks depend on is down for a while.
-Symptom: a storm of attempts that keeps it down, and the workers from everything else.
-Met by: `retry(countdown=0, max_retries=None)` around a request.
+Symptom: a storm of attempts that keeps it down.
+Met by: a client with retries of its own inside of a task with retries.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from collections.abc import Mapping
+from typing import Any
 
-from taskchaos.harness.contract import Claim
+from celery import Celery
+
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Rule
+from taskchaos.harness.subject import TaskBody
+from taskchaos.harness.workload import TransientError
 from taskchaos.suites.subjects.controls.lawful import Lawful
+
+BREATH_S = 0.005
 
 
 class HotLoop(Lawful):
-    """Tries for ever, and at once."""
+    """Each attempt is thirty."""
 
     name = "hot_loop"
-    contract = replace(Lawful.contract, claims=Lawful.contract.claims - {Claim.RETRIES_BOUNDED})
     expectations = {
-        "retry_policy.outage": Expectation(must=frozenset({Rule.RETRY_STORM}), may=frozenset({Rule.BACKOFF})),
+        "retry_policy.outage": Expectation(
+            must=frozenset({Rule.RETRY_STORM, Rule.RETRIES}), may=frozenset({Rule.BACKOFF})
+        ),
         "retry_policy.several": Expectation(must=frozenset({Rule.BACKOFF})),
     }
-    max_retries = None
+    tries = 30
 
-    def wait_s(self, retries: int) -> float:
-        """No time at all."""
-        return 0.0
+    def register(self, app: Celery, body: TaskBody) -> Any:
+        """The task, and the loop within."""
+
+        def trying(payload: Mapping[str, Any], fence: int | None = None) -> Any:
+            for _ in range(self.tries - 1):
+                try:
+                    return body(payload, fence)
+                except TransientError:
+                    time.sleep(BREATH_S)
+            return body(payload, fence)
+
+        return super().register(app, trying)
 
 
 class HotLoopMended(HotLoop):
-    """Tries for ever, with waits between."""
+    """Each attempt is one."""
 
     name = "hot_loop_mended"
     expectations = {}
-    wait_s = Lawful.wait_s
+    tries = 1
