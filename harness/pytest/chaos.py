@@ -176,11 +176,13 @@ class Chaos:
 
 
 def load_was_late(result: CaseResult) -> bool:
-    """Whether nothing but a late load generator keeps the case from being decided."""
+    """Whether nothing but a late load generator keeps the case from being decided, or a machine that is late itself."""
     unknown = {r.rule for r in result.rules if r.outcome is Outcome.UNKNOWN}
     late, dropped = result.operations.late_sends, result.operations.dropped_sends
-    allowed = SLO_RULES | {Rule.EVIDENCE} if dropped else SLO_RULES  # what was dropped is missing from the evidence too
-    return result.outcome is Outcome.UNKNOWN and not result.trouble and bool(late or dropped) and unknown <= allowed
+    # What was dropped is missing from the evidence too; and where new tasks are late, so are all waits.
+    allowed = SLO_RULES | {Rule.BACKOFF} | ({Rule.EVIDENCE} if dropped else set())
+    disturbed = bool(late or dropped) or Rule.BACKOFF in unknown
+    return result.outcome is Outcome.UNKNOWN and not result.trouble and disturbed and unknown <= allowed
 
 
 def baseline_of(subject: Subject, suite: str, scenario: str) -> Expectation:
