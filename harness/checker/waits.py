@@ -86,10 +86,15 @@ def first_sends(evidence: CaseEvidence) -> array[int]:
 
 
 class Probes:
-    """How long tasks had been on their way that were tried for the first time about a moment."""
+    """How long tasks had been on their way that were tried for the first time about a moment.
+
+    Of tasks that share business keys they tell nothing: each waits for others than the next.
+    """
 
     def __init__(self, evidence: CaseEvidence) -> None:
         self._longest: dict[int, int] = {}
+        if evidence.history.keys:
+            return
         for sent_ns, begun_ns in zip(first_sends(evidence), first_begins(evidence), strict=True):
             if NEVER not in (sent_ns, begun_ns):
                 at = begun_ns // NEAR_NS

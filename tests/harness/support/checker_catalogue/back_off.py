@@ -165,6 +165,11 @@ def _() -> H:
     return waited(spread(40, 1, 5), queue=101)
 
 
+@known("one behind another, by their keys", Rule.BACKOFF, UNKNOWN, None, _few(40), others=(Rule.KEY_OVERLAP,))
+def _() -> H:
+    return waited([900.0] * 40).set(keys=3)
+
+
 @known("as late as new tasks", Rule.BACKOFF, PASS, 1.0, f"{_compared(40, 40)}: as claimed (p = 1)")
 def _() -> H:
     return waited(spread(40, 190, 390), queue=95)
