@@ -18,6 +18,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "--chaos-proxy": ("embedded or toxiproxy (the real one; the default with --chaos-stack compose)", {}),
     "--chaos-profile": ("quick (default), default or nightly", {}),
     "--chaos-target-tps": ("tasks per second to keep (default: from the profile)", {"type": float}),
+    "--chaos-failures": ("percent of the tasks that fail once, in every suite (default 0)", {"type": float}),
     "--chaos-out": ("run folder (default: a new one below .taskchaos/runs)", {}),
     "--chaos-redis-server": ("another Redis or Valkey binary", {}),
     "--chaos-pool": ("Celery pool: prefork (default), threads or solo", {}),

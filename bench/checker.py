@@ -18,6 +18,7 @@ import time
 from array import array
 from pathlib import Path
 
+from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.checker import check, series
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S
 from taskchaos.harness.contract import Claim, Contract, PhaseName, Slo
@@ -107,7 +108,7 @@ def measure(operations: int, repetitions: int) -> dict[str, float]:
     )
     gc.collect()
     before_mib = _peak_mib()
-    contract = Contract(frozenset(Claim))
+    contract = Contract(frozenset(Claim), backoff=BackoffLaw())
     took = []
     for _ in range(repetitions):
         begun = time.perf_counter()

@@ -108,6 +108,13 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
     help="Cases at the same time [default: 2 per core and one, with compose 1 per core and one; no more than cases].",
 )
 @click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
+@click.option(
+    "--failures",
+    type=float,
+    metavar="PERCENT",
+    default=0.0,
+    help="Share of the tasks that fail once, in every suite [default: 0, but for suites about failures].",
+)
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
 @click.option("--redis-server", help="Another redis-server or valkey-server binary.")
 @click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from taskchaos.harness.backoff import BackoffLaw
+
 
 class Claim(StrEnum):
     """One promise a subject may make. A rule whose claim is not made is reported as "not claimed".
@@ -15,7 +17,8 @@ class Claim(StrEnum):
     was overtaken) it is held to everything else. EXCLUSIVE_KEYS: the same of all tasks with one business key, where a
     case has such keys; to wait for another's end is no failure and costs no attempt. RESULTS: what took effect has its
     result in the result backend in the end, whatever that backend met meanwhile; asked only where a case has results
-    kept. UNIQUE: a task that is submitted again under its id is the one that was submitted before.
+    kept. UNIQUE: a task that is submitted again under its id is the one that was submitted before. BACKOFF: between a
+    failed attempt and the next it waits as its law says.
     """
 
     NO_LOSS = "no_loss"
@@ -37,12 +40,19 @@ class Contract:
 
     max_attempts: executions of one operation the subject allows itself when nothing crashes
     (1 + max_retries); only read when RETRIES_BOUNDED is claimed. max_crashes: executions that may end with their
-    process before the operation may be given up; None: never for that reason.
+    process before the operation may be given up; None: never for that reason. backoff: the law of waiting between
+    attempts, which a contract that claims BACKOFF has to name.
     """
 
     claims: frozenset[Claim]
     max_attempts: int = 4
     max_crashes: int | None = None
+    backoff: BackoffLaw | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a claim without what it is judged by."""
+        if Claim.BACKOFF in self.claims and self.backoff is None:
+            raise ValueError("a contract that claims backoff names its law: Contract(..., backoff=BackoffLaw(...))")
 
     def has(self, claim: Claim) -> bool:
         """Whether the subject makes this claim."""
@@ -51,6 +61,10 @@ class Contract:
     def claiming(self, *claims: Claim) -> Contract:
         """The same contract with more claims."""
         return replace(self, claims=self.claims | frozenset(claims))
+
+    def waiting(self, law: BackoffLaw) -> Contract:
+        """The same contract, claiming to wait like this between attempts."""
+        return replace(self, claims=self.claims | {Claim.BACKOFF}, backoff=law)
 
 
 class PhaseName(StrEnum):
@@ -69,8 +83,12 @@ class Slo:
 
     target_tps: effects per second wanted in each of `phases`; None = report only.
     recovery_limit_s: longest time from the last heal until the rate is back at 95 % of baseline; None = report only.
+    waits: whether the case is about waits between attempts, so that too few to judge them make it unknown. growth:
+    whether connections, memory, keys and files are counted before and after, and have to come back.
     """
 
     target_tps: float | None = None
     phases: frozenset[PhaseName] = frozenset({PhaseName.BASELINE, PhaseName.HEALED})
     recovery_limit_s: float | None = None
+    waits: bool = False
+    growth: bool = False

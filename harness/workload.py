@@ -13,6 +13,8 @@ _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
 #: Bounds of a plan: how often an operation may fail, and how many there may be.
 MOST_FAILURES = 255
 MOST_OPERATIONS = 10_000_000
+#: In the folder of marks: from when until when the dependency of the tasks is down.
+OUTAGE = "outage.json"
 #: The longest that a fault phase may last beyond its plan, until its last heal, with the load going on.
 MOST_OVERTIME_S = 5.0
 
@@ -37,7 +39,7 @@ class Operation:
     """One unit of work.
 
     failures: transient failures before the body succeeds; poison: the body kills its process each time; work_ms: how
-    long it works.
+    long it works; dependent: it fails as long as the dependency is down, which the body looks up.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Operation:
     padding: int = 0  # bytes of payload
     key: str = ""  # the business key that it shares with others; "": none
     again: bool = False  # this is its second submit
+    dependent: bool = False
 
     @property
     def task_id(self) -> str:
@@ -64,6 +67,7 @@ class Operation:
             "work_ms": self.work_ms,
             "padding": "x" * self.padding,
             "key": self.key,
+            "dependent": self.dependent,
         }
 
 
@@ -86,6 +90,9 @@ class Workload:
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
     out). The fault phase goes on until its faults are healed, for up to MOST_OVERTIME_S longer than planned. A PREFILL
     load sends `prefill` operations before any worker runs, then measures the drain.
+
+    What all tasks depend on is down for `outage_s` from `outage_after_s` on, counted from the beginning of the fault
+    phase: an attempt that is made meanwhile fails, transiently, besides the failures that its operation has of its own.
     """
 
     model: LoadModel = LoadModel.OPEN
@@ -104,6 +111,8 @@ class Workload:
     again_every: int = 0
     again_after_ms: int = 0
     burst: int = 1
+    outage_after_s: float = 0.0
+    outage_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field, for a load that cannot be sent."""
@@ -123,11 +132,17 @@ class Workload:
             "keys",
             "again_every",
             "again_after_ms",
+            "outage_after_s",
+            "outage_s",
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} has to be 0 or more, not {getattr(self, name)}")
         if self.failures > MOST_FAILURES:
             raise ValueError(f"failures has to be at most {MOST_FAILURES}, not {self.failures}")
+        if self.outage_s and not self.outage_after_s + self.outage_s <= self.fault_s:
+            raise ValueError(f"the outage has to end within the fault phase of {self.fault_s:g} s")
+        if self.outage_s and self.model is not LoadModel.OPEN:
+            raise ValueError("an outage needs a load with phases")
         if self.operations > MOST_OPERATIONS:
             raise ValueError(f"{self.operations:,} operations are more than a case may have ({MOST_OPERATIONS:,})")
 
@@ -148,7 +163,8 @@ class Workload:
         failing = number % self.failing_every == 0 and not permanent and not poison
         failures = self.failures if failing else 0
         key = f"key-{number % self.keys}" if self.keys else ""
-        return Operation(number, failures, permanent and not poison, poison, self.work_ms, self.padding, key)
+        fate = {"permanent": permanent and not poison, "poison": poison, "dependent": self.outage_s > 0}
+        return Operation(number, failures, **fate, work_ms=self.work_ms, padding=self.padding, key=key)
 
     def failure_counts(self) -> bytes:
         """How often each operation's body fails before it succeeds, a byte each; empty when none does."""
@@ -173,6 +189,12 @@ class Workload:
     def overtime_s(self) -> float:
         """How much longer its fault phase may last than planned."""
         return min(MOST_OVERTIME_S, (MOST_OPERATIONS - self.operations) / self.rate_tps)
+
+    def with_failures(self, percent: float) -> Workload:
+        """The same where this share of the tasks fails once, unless some do already. Raises ValueError."""
+        if self.failures or not percent:
+            return self
+        return replace(self, failures=1, failing_every=max(1, round(100 / percent)))
 
     def lasting(self, fault_s: float) -> Workload:
         """The same with a fault phase of this length. Raises ValueError like the class."""

@@ -1,7 +1,9 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
     gather (columns.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and what is rare in them
-    loss, durability, execution, exclusion, statements, kept   rules about tasks
+    loss, durability, execution, exclusion, reports, kept   rules about tasks
+    waits, back_off, storm, duration               rules about waiting
+    growth                                         the rule about what is kept
     conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
     windows                          the case over time, for charts
@@ -21,13 +23,17 @@ from dataclasses import replace
 from functools import partial
 
 from taskchaos.harness.checker import (
+    back_off,
     durability,
+    duration,
     exclusion,
     execution,
+    growth,
     kept,
     loss,
     preconditions,
     reports,
+    storm,
     throughput,
     unique,
 )
@@ -58,8 +64,12 @@ _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.ZOMBIE: reports.zombie,
     Rule.RESULTS: kept.results,
     Rule.LEAK: preconditions.leak,
+    Rule.GROWTH: growth.growth,
     Rule.RETRIES: execution.retries,
     Rule.UNIQUE: unique.unique,
+    Rule.BACKOFF: back_off.backoff,
+    Rule.RETRY_STORM: storm.retry_storm,
+    Rule.DURATION: duration.duration,
     Rule.EVIDENCE: preconditions.evidence_complete,
     Rule.FAULTS: preconditions.faults,
     Rule.CONVERGED: preconditions.converged,

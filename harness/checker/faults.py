@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -76,6 +76,11 @@ class Spans:
         at = bisect_left(self.ends, begin_ns)
         return at < len(self.ends) and self.begins[at] <= end_ns
 
+    def last_end(self, begin_ns: int, end_ns: int) -> int:
+        """When the last of those ended that meet this stretch; NEVER if none does."""
+        at = bisect_right(self.begins, end_ns) - 1
+        return self.ends[at] if at >= 0 and self.ends[at] >= begin_ns else NEVER
+
 
 def _joined(stretches: Iterable[tuple[int, int]]) -> Spans:
     begins: list[int] = []
@@ -115,6 +120,11 @@ def bites(history: History, stretch: Callable[[FaultInterval], tuple[int, int]] 
         {role: _joined([*servers, *(stretch(fault) for fault in taken if fault.role == role)]) for role in roles},
         _joined(servers),
     )
+
+
+def all_bites(history: History) -> Spans:
+    """The stretches in which any fault that happened was in force, whomever it was done to."""
+    return _joined(in_force(fault) for fault in history.faults if happened(fault))
 
 
 def of_server(fault: FaultInterval) -> bool:

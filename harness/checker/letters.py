@@ -23,8 +23,9 @@ _FAILURES = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.
 class Letters:
     """The dead letters of a case.
 
-    due: those that the plan or the contract explains; and without a dead letter, permanent failures, and poison whose
-    crashes are used up, that the subject admitted. undue: the others without an effect, each with what was seen of it.
+    due: those that the plan or the contract explains; and without a dead letter, permanent failures, poison whose
+    crashes are used up, and what failed by plan as often as the contract allows attempts, that the subject admitted.
+    undue: the others without an effect, each with what was seen of it.
     all: whatever is in the dead letters.
     """
 
@@ -41,6 +42,7 @@ def sort_letters(history: History, contract: Contract, found: Tally) -> Letters:
     flags = found.flags
     undue = {op: note for op, note in notes.items() if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT}
     admitted = _admitted(history, found) | _admitted_poison(history, contract, found)
+    admitted |= _admitted_attempts(history, contract, found)
     return Letters(dead - notes.keys() | admitted, undue, dead)
 
 
@@ -87,3 +89,21 @@ def _admitted_poison(history: History, contract: Contract, found: Tally) -> froz
     for row in rows_in(attempts.op, mask_of(poison, history.planned)):
         crashes[attempts.op[row]] += attempts.outcome[row] == AttemptOutcome.CRASHED
     return frozenset(op for op in poison if _used_up(crashes[op], contract.max_crashes))
+
+
+def _admitted_attempts(history: History, contract: Contract, found: Tally) -> frozenset[int]:
+    """Operations that the plan has fail as often as the subject claims to try, and of which it says that they failed.
+
+    By their own failures, or because what they depend on was down.
+    """
+    if not contract.has(Claim.RETRIES_BOUNDED) or not (history.outage or any(history.failures)):
+        return frozenset()
+    tries, failures = contract.max_attempts, history.failures
+    outage = history.outage is not None
+    said = [op for op in range(history.planned) if found.said[op] & FAILED and not found.flags[op] & EFFECT]
+    doomed = [op for op in said if outage or (op < len(failures) and failures[op] >= tries)]
+    ended = dict.fromkeys(doomed, 0)
+    attempts = history.attempts
+    for row in rows_in(attempts.op, mask_of(doomed, history.planned)):
+        ended[attempts.op[row]] += attempts.outcome[row] == AttemptOutcome.TRANSIENT
+    return frozenset(op for op in doomed if ended[op] >= tries)

@@ -46,6 +46,8 @@ def evidence_complete(evidence: CaseEvidence) -> RuleResult:
     gaps += cut_short(evidence)
     if tame := _tame(evidence):
         gaps.append(f"{counted(tame, 'operation')} had to end a process and never did: see that bodies run as planned")
+    if evidence.history.planned_outage and not _felt(evidence):
+        gaps.append("what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then")
     gaps += _torn(evidence)
     reason = "; ".join(gaps)
     if not gaps:
@@ -54,6 +56,15 @@ def evidence_complete(evidence: CaseEvidence) -> RuleResult:
     outcome = Outcome.UNKNOWN if gaps else Outcome.PASS
     result = RuleResult(Rule.EVIDENCE, outcome, "gaps in the evidence = 0", len(gaps), reason)
     return with_samples(result, left.whys, left.note)
+
+
+def _felt(evidence: CaseEvidence) -> bool:
+    """Whether an attempt failed while what the tasks depend on was down."""
+    outage, attempts = evidence.history.outage, evidence.history.attempts
+    ends = zip(attempts.ended_ns, attempts.outcome, strict=True)
+    return outage is not None and any(
+        outage.begun_ns <= at_ns and end == AttemptOutcome.TRANSIENT for at_ns, end in ends
+    )
 
 
 def _tame(evidence: CaseEvidence) -> int:

@@ -25,13 +25,13 @@ from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError, UsageError
 from taskchaos.harness.judge import judge
 from taskchaos.harness.record import alarm, events
-from taskchaos.harness.record.history import FinalState, OperationHit, Redrive
+from taskchaos.harness.record.history import FinalState, OperationHit, Redrive, Usage
 from taskchaos.harness.record.layout import EVENTS, LEDGER, MARKS, STOP, UNDO
 from taskchaos.harness.record.ledger_tail import LedgerTail, ledger_tail
 from taskchaos.harness.record.manifest import seal_case
 from taskchaos.harness.record.result import CaseResult, Trouble
 from taskchaos.harness.stack.base import Stack
-from taskchaos.harness.stack.body import pardon
+from taskchaos.harness.stack.body import pardon, take_down
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.workload import LoadModel, Workload
 
@@ -49,6 +49,8 @@ WORTH_TELLING_S = 0.1
 AUDIT_EVERY_S = 0.25
 #: Whose an error is, if not the stack's.
 _TROUBLES = ((SubjectError, Trouble.SUBJECT), (StandstillError, Trouble.STANDSTILL))
+#: So long it is waited for connections, keys and files to be given back.
+COME_BACK_S = 1.0
 #: How long a dead letter that was run again has to take effect, beyond what the subject may rightly wait.
 REDRIVE_S = 5.0
 
@@ -67,6 +69,7 @@ class _Stage:
     stop: Path  # there once the user wishes the run to end
     place: Turn | None = None  # among the other cases, if the drain is to be alone
     audited_s: float = 0.0
+    usage_before: Usage | None = None  # at the end of the baseline, where the case is to come back to it
 
     @property
     def overdue_s(self) -> float:
@@ -274,12 +277,15 @@ def _open_load(stage: _Stage) -> None:
     workload = stage.case.workload
     begin_ns = now_ns() + int(LEAD_S * NS_PER_S)
     begin_s = begin_ns / NS_PER_S
+    _plan_outage(stage, begin_ns)
     stage.stack.begin_load(begin_ns, open_end=workload.fault_s > 0)
     _sleep_until(stage, begin_s)
     rate = float(workload.rate_tps)
     fault_s = begin_s + workload.baseline_s
     with _phase(stage, PhaseName.BASELINE, workload.baseline_s, rate):
         _sleep_until(stage, fault_s)
+    if stage.case.slo.growth:
+        stage.usage_before = stage.stack.usage()
     if workload.fault_s:
         with _phase(stage, PhaseName.FAULT, workload.fault_s, rate) as notes:
             stage.nemesis.start(fault_s)
@@ -293,6 +299,16 @@ def _open_load(stage: _Stage) -> None:
             _sleep_until(stage, begin_s + workload.load_s)
     _sleep_until(stage, time.monotonic() + LOAD_GRACE_S, stage.stack.load_done)
     stage.stack.end_load()
+
+
+def _plan_outage(stage: _Stage, begin_ns: int) -> None:
+    """Tell the bodies, and the record, when what they depend on is down."""
+    workload = stage.case.workload
+    if workload.outage_s:
+        begun_ns = begin_ns + int((workload.baseline_s + workload.outage_after_s) * NS_PER_S)
+        ended_ns = begun_ns + int(workload.outage_s * NS_PER_S)
+        take_down(stage.folder / MARKS, begun_ns, ended_ns)
+        stage.log.emit(events.OutageSet(case=stage.case.id, begun_ns=begun_ns, ended_ns=ended_ns))
 
 
 def _until_healed(stage: _Stage, began_s: float) -> Workload:
@@ -372,11 +388,25 @@ def _finish(stage: _Stage, healed: bool) -> FinalState:
     final = settling.read(settled, not why_not, why_not)
     if not healed:
         raise StackError(f"not healed: {why_not}; how to undo it by hand is in {stage.folder.name}/{UNDO}")
+    if stage.case.slo.growth:
+        final = replace(final, usage_before=stage.usage_before, usage=_back_to(stage, stage.usage_before))
     if final.converged and final.dead:
         final = replace(final, redrive=_redrive(stage, min(final.dead)))
     stage.stack.check()
     stage.audit()
     return final
+
+
+def _back_to(stage: _Stage, before: Usage | None) -> Usage | None:
+    """What is in use now; for a while it is waited until that is no more than before."""
+    until = time.monotonic() + COME_BACK_S
+    while (now := stage.stack.usage()) is not None and before is not None and time.monotonic() < until:
+        files = any(number > before.files.get(role, number) for role, number in now.files.items())
+        if not files and now.connections <= before.connections and now.keys <= before.keys:
+            break
+        stage.tick()
+        time.sleep(_TICK_S)
+    return now
 
 
 def _redrive(stage: _Stage, op: int) -> Redrive | None:

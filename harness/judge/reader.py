@@ -26,6 +26,7 @@ from taskchaos.harness.record.history import (
     FaultInterval,
     FinalState,
     History,
+    Outage,
     Phase,
     SubmitOutcome,
 )
@@ -190,6 +191,8 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
             phases.append(Phase(event.phase, event.at_ns - took_ns, event.at_ns, offered))
         elif isinstance(event, events.FaultChanged):
             faults[event.fault] = _changed(faults.get(event.fault), event)
+        elif isinstance(event, events.OutageSet):
+            history.outage = Outage(event.begun_ns, event.ended_ns)
         elif isinstance(event, events.WorkerDied):
             deaths.append(f"{event.role}: {event.detail}")
         elif isinstance(event, events.StackRepaired):
@@ -235,6 +238,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         permanent=workload.permanent,
         poison=workload.poison,
         failures=workload.failure_counts(),
+        planned_outage=workload.outage_s > 0,
         producers=roles("producer", case.stack.producers),
         planned_faults=len(case.schedule.faults),
         slo=case.slo,

@@ -29,6 +29,8 @@ from taskchaos.harness.workload import LoadModel, Workload
 
 #: Stock Celery at its best: what it fails in the same scenario is said beside a user's own failure.
 BASELINE = "stock_best"
+#: The suite and scenario in which tasks fail once, and nothing else happens.
+FAILURES_ALONE = ("transient_error", "once")
 #: Visibility timeout for suites that take no message away from a worker.
 UNDISTURBED_S = 30
 
@@ -121,19 +123,19 @@ class Chaos:
         stack = with_settings(self._options.stack_options, **changed)
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
         stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync)
-        subject = self._subject
+        subject, failures = self._subject, self._options.failures
         case = Case(
             suite=self.suite,
             scenario=self.scenario,
             subject=self._spec,
             subject_name=subject.name,
             seed=self._options.seed,
-            workload=workload,
+            workload=workload.with_failures(failures),
             contract=subject.contract,
             longest_wait_s=float(subject.longest_wait_s),
             schedule=schedule,
             slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
-            expectation=subject.expectation(self.suite, self.scenario),
+            expectation=self._expected(failing=failures > 0),
             baseline=baseline_of(subject, self.suite, self.scenario),
             stack=stack,
             drain_deadline_s=scale.drain_deadline_s,
@@ -158,6 +160,12 @@ class Chaos:
         _raise_unless_expected(result)
         return result
 
+    def _expected(self, *, failing: bool) -> Expectation:
+        """What is expected of the subject; where tasks fail besides, it may also fail as it does of that alone."""
+        expected = self._subject.expectation(self.suite, self.scenario)
+        beside = self._subject.expectation(*FAILURES_ALONE) if failing else Expectation()
+        return replace(expected, may=expected.may | beside.must | beside.may)
+
     def _conduct(self, case: Case, *, alone: bool, tries: int = 1) -> CaseResult:
         """Run the case. Of a drained one only the drain has to be alone: filling queues can go on side by side."""
         run_log = run.open_run(self._options)
@@ -168,11 +176,13 @@ class Chaos:
 
 
 def load_was_late(result: CaseResult) -> bool:
-    """Whether nothing but a late load generator keeps the case from being decided."""
+    """Whether nothing but a late load generator keeps the case from being decided, or a machine that is late itself."""
     unknown = {r.rule for r in result.rules if r.outcome is Outcome.UNKNOWN}
     late, dropped = result.operations.late_sends, result.operations.dropped_sends
-    allowed = SLO_RULES | {Rule.EVIDENCE} if dropped else SLO_RULES  # what was dropped is missing from the evidence too
-    return result.outcome is Outcome.UNKNOWN and not result.trouble and bool(late or dropped) and unknown <= allowed
+    # What was dropped is missing from the evidence too; and where new tasks are late, so are all waits.
+    allowed = SLO_RULES | {Rule.BACKOFF} | ({Rule.EVIDENCE} if dropped else set())
+    disturbed = bool(late or dropped) or Rule.BACKOFF in unknown
+    return result.outcome is Outcome.UNKNOWN and not result.trouble and disturbed and unknown <= allowed
 
 
 def baseline_of(subject: Subject, suite: str, scenario: str) -> Expectation:

@@ -102,6 +102,16 @@ class LoadExtended(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutageSet(Event):
+    """When what the tasks depend on is down (CLOCK_MONOTONIC): said when the load begins."""
+
+    type: ClassVar[str] = "outage_set"
+    case: str
+    begun_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseEnded(Event):
     """offered_tps is None where no load is sent. done_tps counts effects of any kind in the phase."""
 
@@ -244,6 +254,7 @@ EVENTS: Mapping[str, type[Event]] = {
         StackReady,
         PhaseBegan,
         LoadExtended,
+        OutageSet,
         PhaseEnded,
         FaultChanged,
         WorkerDied,

@@ -177,6 +177,14 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """When what the tasks depend on was down, so that every attempt failed."""
+
+    begun_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Redrive:
     """One dead letter that was run again after the final read, its body made to succeed.
 
@@ -187,6 +195,21 @@ class Redrive:
     begun_ns: int
     effect: bool
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was in use at one moment.
+
+    connections, memory_bytes, keys: of the server; keys that expire by themselves are not counted. files: open files
+    of each worker's processes; empty where they cannot be counted.
+    """
+
+    at_ns: int
+    connections: int
+    memory_bytes: int
+    keys: int
+    files: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +228,7 @@ class FinalState:
     itself, nothing given up), for longer than every redelivery timeout and the longest wait that the subject claims;
     NEVER otherwise.
     redrive: what came of running a dead letter again, if the subject offers a way.
+    usage_before, usage: what was in use at the end of the baseline, and is now, where the case counts that.
     """
 
     reads: int = 0
@@ -221,6 +245,8 @@ class FinalState:
     reason: str = ""
     stalled_since_ns: int = NEVER
     redrive: Redrive | None = None
+    usage_before: Usage | None = None
+    usage: Usage | None = None
 
 
 @dataclass(slots=True)
@@ -231,6 +257,8 @@ class History:
     permanent: frozenset[int] = frozenset()  # operations whose body always fails permanently
     poison: frozenset[int] = frozenset()  # operations whose body ends its process each time
     failures: bytes = b""  # by operation: how often its body fails before it succeeds; empty: never
+    outage: Outage | None = None  # as it was set; None: none
+    planned_outage: bool = False
     producers: tuple[str, ...] = ()  # the roles that had to send the plan
     finished: frozenset[str] = frozenset()  # producers that said that they had gone through their part of it
     gone_through: int | None = None  # operations, as they said; None: not known

@@ -48,6 +48,7 @@ def make_options(
     worker_start: str,
     parallel: int,
     replay: str | None,
+    failures: float = 0.0,
     keyword: str | None = None,
     shard: str | None = None,
     suites: Sequence[str] = (),
@@ -60,6 +61,8 @@ def make_options(
     if target_tps is not None and not 0 < target_tps <= HIGHEST_TPS:
         bound = "above 0" if not math.isfinite(target_tps) or target_tps <= 0 else f"at most {HIGHEST_TPS:,.0f}"
         raise UsageError(f"--target-tps {target_tps:g}: has to be {bound}")
+    if not 0 <= failures <= 100:
+        raise UsageError(f"--failures {failures:g}: has to be from 0 to 100 percent")
     if keyword:
         check_keyword(keyword)
     part = Shard.parse(shard) if shard else None
@@ -76,6 +79,7 @@ def make_options(
         stack=stack,
         profile=profile,
         target_tps=target_tps,
+        failures=failures,
         proxy=through,
         redis_server=os.path.abspath(redis_server) if redis_server else None,
         pool=choice(Pool, pool, "--pool"),
@@ -107,6 +111,7 @@ def options_from(config: pytest.Config) -> RunOptions:
     get = config.getoption
     parallel = getattr(config.option, "numprocesses", None)
     return make_options(
+        failures=get("--chaos-failures") or 0.0,
         out=get("--chaos-out"),
         subjects=get("--chaos-subject") or (),
         seed=1 if get("--chaos-seed") is None else get("--chaos-seed"),

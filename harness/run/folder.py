@@ -34,6 +34,7 @@ class RunOptions:
     stack: str = "local"
     profile: str = "quick"
     target_tps: float | None = None
+    failures: float = 0.0  # percent of the tasks that fail once, in every suite
     proxy: ProxyKind = ProxyKind.EMBEDDED
     redis_server: str | None = None
     pool: Pool = Pool.PREFORK
@@ -61,7 +62,7 @@ class RunOptions:
         """What was chosen beyond subjects, stack, profile and seed, as words of a command line."""
         default = RunOptions(out=self.out)
         words: list[str] = []
-        for option in ("target_tps", "proxy", "redis_server", "pool", "worker_start"):
+        for option in ("target_tps", "failures", "proxy", "redis_server", "pool", "worker_start"):
             value = getattr(self, option)
             if value != getattr(default, option):
                 shown = f"{value:g}" if isinstance(value, float) else str(value)

@@ -19,8 +19,10 @@ from taskchaos.faults.message import Queue
 from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
 from taskchaos.harness import codec
 from taskchaos.harness.case.stack_options import ProxyKind, StackOptions, WorkerStart, roles
+from taskchaos.harness.clock import now_ns
 from taskchaos.harness.errors import StackError
 from taskchaos.harness.record import alarm
+from taskchaos.harness.record.history import Usage
 from taskchaos.harness.record.layout import LEDGER, MARKS
 from taskchaos.harness.record.result import ServerInfo
 from taskchaos.harness.stack.forked_worker import ForkedWorker
@@ -273,6 +275,21 @@ class Stack(ABC):
             if worker.paused()[0]:
                 return f"{worker.name} is stopped"
         return ""
+
+    def usage(self) -> Usage | None:
+        """What the server and the workers have in use; None when the server does not say."""
+        try:
+            clients, memory, space = (self.inspector.info(section) for section in ("clients", "memory", "keyspace"))
+        except RedisError:
+            return None
+        files = {role: worker.open_files() for role, worker in self.workers.items()}
+        return Usage(
+            at_ns=now_ns(),
+            connections=int(clients["connected_clients"]),
+            memory_bytes=int(memory["used_memory"]),
+            keys=sum(int(base["keys"]) - int(base["expires"]) for base in space.values()),
+            files={role: number for role, number in files.items() if number is not None},
+        )
 
     def stop(self, grace_s: float = 0.0) -> None:
         """End everything, workers first. Idempotent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from taskchaos.harness.clock import now_ns
+from taskchaos.harness.files import read_file
 from taskchaos.harness.record import alarm
 from taskchaos.harness.record.history import AttemptOutcome
 from taskchaos.harness.record.ledger import Ledger
-from taskchaos.harness.workload import PermanentError, TransientError
+from taskchaos.harness.workload import OUTAGE, PermanentError, TransientError
 
 #: In the folder of marks: `<operation>.pardoned` makes its body succeed, whatever the plan says.
 PARDONED = "pardoned"
@@ -28,6 +31,7 @@ class Body:
     def __init__(self, ledger: Ledger, marks: Path) -> None:
         self._ledger = ledger
         self._marks = marks
+        self._outage: tuple[int, int] | None = None
 
     def __call__(self, payload: Mapping[str, Any], fence: int | None = None) -> int:
         """Execute once. Raises TransientError or PermanentError as the operation demands; returns its number.
@@ -42,13 +46,16 @@ class Body:
         try:
             if payload["work_ms"]:
                 time.sleep(payload["work_ms"] / 1000)
-            doomed = payload["permanent"] or payload["poison"] or payload["failures"]
+            doomed = payload["permanent"] or payload["poison"] or payload["failures"] or payload["dependent"]
             pardoned = doomed and self._is_pardoned(number)
             if payload["poison"] and not pardoned:
                 self._end_process(number, token)
             if payload["permanent"] and not pardoned:
                 outcome = AttemptOutcome.PERMANENT
                 raise PermanentError(f"operation {number} fails every time")
+            if not pardoned and payload["dependent"] and self._is_down(now_ns()):
+                outcome = AttemptOutcome.TRANSIENT
+                raise TransientError(f"operation {number} cannot reach what it depends on")
             if not pardoned and self._has_to_fail(number, payload["failures"]):
                 outcome = AttemptOutcome.TRANSIENT
                 raise TransientError(f"operation {number} fails this time")
@@ -64,6 +71,17 @@ class Body:
         os.kill(os.getpid(), signal.SIGKILL)
         alarm.sound(self._ledger.folder, f"the body of operation {number} was to end its process, and could not")
 
+    def _is_down(self, at_ns: int) -> bool:
+        """Whether the dependency is down. When that is was written before the load began, and is read once."""
+        if self._outage is None:
+            try:
+                from_ns, until_ns = json.loads(read_file(self._marks / OUTAGE))
+            except (OSError, ValueError) as error:
+                alarm.sound(self._ledger.folder, f"a body could not read when its dependency is down: {error}")
+                return False
+            self._outage = from_ns, until_ns
+        return self._outage[0] <= at_ns < self._outage[1]
+
     def _has_to_fail(self, number: int, failures: int) -> bool:
         for failure in range(failures):
             try:
@@ -77,6 +95,13 @@ class Body:
 
     def _is_pardoned(self, number: int) -> bool:
         return (self._marks / f"{number}.{PARDONED}").exists()
+
+
+def take_down(marks: Path, from_ns: int, until_ns: int) -> None:
+    """What the tasks depend on is down between these times. To be said before the load begins. Raises OSError."""
+    fresh = marks / f"{OUTAGE}.new"
+    fresh.write_text(json.dumps([from_ns, until_ns]), encoding="utf-8")
+    fresh.replace(marks / OUTAGE)
 
 
 def pardon(marks: Path, number: int) -> None:

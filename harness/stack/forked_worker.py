@@ -71,6 +71,10 @@ class ForkedWorker(ABC):
         wait_for(lambda: not process.alive(), grace_s)
         process.end()
 
+    def open_files(self) -> int | None:
+        """How many files its processes have open; None where that cannot be seen."""
+        return None
+
     @abstractmethod
     def pause(self) -> None: ...
 

@@ -36,6 +36,14 @@ def children_of(pid: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def open_files(pid: int) -> int:
+    """How many files a process has open, sockets and pipes among them; 0 if there is none."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """Send a signal to one process; one that is gone is fine."""
     try:

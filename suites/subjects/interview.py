@@ -59,6 +59,8 @@ class Interview(CelerySubject):
     longest_wait_s = 4.0
     expectations: Mapping[str, Expectation] = {
         "transient_error": LOSES_RETRIES,
+        "retry_policy": LOSES_RETRIES,
+        "retry_under_fire": LOSES_RETRIES,
         "worker_kill": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
         "worker_kill.pause": Expectation(),
         "partition.replies_lost": LOSES_REPLIES,
@@ -164,6 +166,10 @@ class LockBeforeTry(Interview):
 STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=MAY_LOSE_REPLIES.may | {Rule.RETRIES})
 
 
+#: What a kill takes from such a queue may come again, and not all of it comes to an end in time.
+STARVES_UNDER_FIRE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=STARVES.must | STARVES.may | {Rule.STUCK})
+
+
 class SleepBackoff(Interview):
     """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
 
@@ -173,6 +179,8 @@ class SleepBackoff(Interview):
         **Interview.expectations,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
+        "retry_policy": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
+        "retry_under_fire": STARVES_UNDER_FIRE,
         **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
         "command.pop_replies_lost-reset": STARVES,
         "command.pop_replies_lost-silence": STARVES,

@@ -12,6 +12,7 @@ import locked_retry
 from locked_retry import Exponential, LockedTask
 from locked_retry.broker.turns import RowState
 from locked_retry.operator.dead_letters import Tools
+from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
 from taskchaos.harness.workload import TransientError, operation_number
@@ -20,6 +21,8 @@ ROW = "lr:t:"
 #: A task that ends so often with its process is given up: more often than the kills of a suite meet the same task, and
 #: soon enough for the drain to see it of one that kills its process itself (the pause doubles with each crash).
 MAX_CRASHES = 5
+#: Short, so that a case sees many retries.
+BACKOFF = Exponential(base_s=0.2, cap_s=2.0)
 #: Kept on purpose: completion records, counters, the highest fence, last turns, refused settles.
 OF_TASKS = ("lr:done:", "lr:stats", "lr:fence", "lr:w:", "lr:stale", "lr:dead", "lr:clock")
 OF_HERDS = ("lr:watch:", "lr:bell:", "lr:asleep:", "lr:look")
@@ -43,7 +46,7 @@ class LockedRetry(CelerySubject):
             }
         ),
         max_crashes=MAX_CRASHES,
-    )
+    ).waiting(BackoffLaw(base_s=BACKOFF.base_s, cap_s=BACKOFF.cap_s))
     longest_wait_s = 2.0
     #: Fetching and retrying are both part of the turn script.
     commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="LPUSH")
@@ -70,7 +73,7 @@ class LockedRetry(CelerySubject):
             bind=True,
             name="taskchaos.task",
             max_retries=3,
-            backoff=Exponential(base_s=0.2, cap_s=2.0),
+            backoff=BACKOFF,
             lock=self._lock,
         )(task)
 

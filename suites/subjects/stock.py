@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Rule
@@ -94,6 +95,8 @@ ON_REDIS = {
     "result_path.cut-black_hole": FAILS_RETRIES,
     "poison": ENDS_AT_A_MESSAGE,
     "poison.task": GIVES_UP_AT_A_CRASH,
+    # What waits for its retry is in `unacked` until it runs, and comes back. What is on its way to a worker is not.
+    "retry_under_fire": MAY_LOSE,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }
@@ -108,6 +111,9 @@ LATE_ACKS = {
 
 #: What Celery promises anybody with a result backend.
 KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS)
+#: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
+CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
+KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
 
 
 class Defaults(CelerySubject):

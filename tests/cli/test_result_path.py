@@ -22,12 +22,14 @@ class Mine(LockedRetry):
 """
 
 KEEPS_NONE = """
-from taskchaos.harness.contract import Claim, Contract
+from dataclasses import replace
+
+from taskchaos.harness.contract import Claim
 from taskchaos.suites.subjects.locked_retry import LockedRetry
 
 class Mine(LockedRetry):
     name = "keeps_none"
-    contract = Contract(LockedRetry.contract.claims - {Claim.RESULTS}, max_crashes=LockedRetry.contract.max_crashes)
+    contract = replace(LockedRetry.contract, claims=LockedRetry.contract.claims - {Claim.RESULTS})
 
     def install(self, app, settings):
         super().install(app, settings)

@@ -34,6 +34,8 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "--profile", "huge"], "--profile huge: choose from quick, default, nightly"),
         (["run", "--worker-start", "magic"], "--worker-start magic: choose from zygote, cli"),
         (["run", "--stack", "swarm"], "--stack swarm: choose from local, compose"),
+        (["run", "--failures", "101"], "--failures 101: has to be from 0 to 100 percent"),
+        (["run", "--failures", "nan"], "--failures nan: has to be from 0 to 100 percent"),
         (["run", "--target-tps", "0"], "--target-tps 0: has to be above 0"),
         (["run", "--target-tps", "nan"], "--target-tps nan: has to be above 0"),
         (["run", "--target-tps", "inf"], "--target-tps inf: has to be above 0"),

@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.judge.reader import read_ledger
 from taskchaos.harness.record.history import UNFENCED, AttemptOutcome, History
 from taskchaos.harness.record.ledger import Ledger
-from taskchaos.harness.stack.body import Body, pardon
+from taskchaos.harness.stack.body import Body, pardon, take_down
 from taskchaos.harness.workload import LoadModel, Operation, PermanentError, TransientError, Workload, operation_number
 
 
@@ -66,6 +68,45 @@ def test_poison_operations_neither_fail_nor_succeed() -> None:
     assert workload.poison == {op.number for op in operations if op.poison} == {5, 11}
     assert workload.permanent == {op.number for op in operations if op.permanent} == {2, 8}
     assert all(op.failures == (0 if op.poison or op.permanent else 1) for op in operations)
+
+
+def test_a_share_of_the_tasks_fails_unless_some_do_already() -> None:
+    plain = Workload(rate_tps=20, baseline_s=1, fault_s=0, healed_s=0)
+    assert [n for n in range(20) if plain.with_failures(25).operation(n).failures] == [0, 4, 8, 12, 16]
+    assert plain.with_failures(0) == plain
+    often = Workload(failures=3)
+    assert often.with_failures(50) == often
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"outage_s": 0.6, "outage_after_s": 0.5, "fault_s": 1.0}, "within the fault phase of 1 s"),
+        ({"outage_s": 0.5, "model": LoadModel.PREFILL}, "needs a load with phases"),
+        ({"outage_s": -1.0}, "outage_s has to be 0 or more"),
+    ],
+)
+def test_an_outage_that_cannot_be_is_refused(values: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Workload(**values)
+
+
+def test_every_body_fails_while_what_it_depends_on_is_down(tmp_path: Path) -> None:
+    operation = Workload(outage_s=0.5).operation(3)
+    at_ns = now_ns()
+
+    def run(since_s: int, until_s: int) -> int:
+        take_down(tmp_path, at_ns + since_s * NS_PER_S, at_ns + until_s * NS_PER_S)
+        return Body(Ledger(tmp_path, "worker-1"), tmp_path)(operation.payload())
+
+    with pytest.raises(TransientError, match="cannot reach what it depends on"):
+        run(-100, 100)
+    assert run(-100, -50) == 3
+    assert run(50, 100) == 3
+    take_down(tmp_path, at_ns - NS_PER_S, at_ns + 100 * NS_PER_S)
+    assert Body(Ledger(tmp_path, "worker-1"), tmp_path)(Operation(4).payload()) == 4, "it depends on nothing"
+    pardon(tmp_path, 3)
+    assert run(-100, 100) == 3
 
 
 @pytest.mark.parametrize(("text", "number"), [("op-17", 17), ("task_lock_op-3", 3), ("unrelated", None)])

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from taskchaos.harness.stack.forked_worker import ForkedWorker
-from taskchaos.harness.stack.procfs import state_of
+from taskchaos.harness.stack.procfs import open_files, state_of
 
 
 class LocalWorker(ForkedWorker):
@@ -15,6 +15,9 @@ class LocalWorker(ForkedWorker):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._stopped_pids: tuple[int, ...] = ()
+
+    def open_files(self) -> int | None:
+        return sum(map(open_files, (self.pid, *self.children())))
 
     def pause(self) -> None:
         self._stopped_pids = (self.pid, *self.children())

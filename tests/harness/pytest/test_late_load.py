@@ -44,6 +44,12 @@ def test_dropped_operations_may_be_missing_from_the_evidence() -> None:
     assert load_was_late(replace(LATE, operations=OperationCounts(dropped_sends=1), rules=rules))
 
 
+def test_waits_that_a_busy_machine_hides_are_measured_again() -> None:
+    rules = (_rule(Rule.LOST, Outcome.PASS), _rule(Rule.BACKOFF, Outcome.UNKNOWN))
+    assert load_was_late(replace(LATE, operations=OperationCounts(), rules=rules))
+    assert not load_was_late(replace(LATE, rules=(*rules, _rule(Rule.RETRY_STORM, Outcome.UNKNOWN))))
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -73,6 +73,26 @@ def test_a_distance_slows_the_workers_links_and_is_no_fault(prefilled: Prefilled
     assert stack.whole() == "link worker-1 still carries a fault"
 
 
+def test_what_is_in_use_is_counted(prefilled: Prefilled) -> None:
+    """Connections of the server, keys that stay, and files of the workers' processes."""
+    stack = prefilled()
+    stack.start_workers()
+    before = stack.usage()
+    assert before is not None and set(before.files) == {"worker-1", "worker-2"}
+    tree = (stack.workers["worker-1"].pid, *stack.workers["worker-1"].children())
+    assert before.files["worker-1"] == sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in tree) > 20
+    with redis_server.direct_client("127.0.0.1", stack.redis.port) as client:
+        client.set("stays", "x" * 5_000_000)
+        client.set("goes", 1, ex=100)
+        after = stack.usage()
+        assert after is not None
+        assert after.keys == before.keys + 1
+        assert after.memory_bytes >= before.memory_bytes + 3_000_000
+        assert after.connections == before.connections + 1
+    stack.redis.process.stop()
+    assert stack.usage() is None
+
+
 def test_nothing_is_left_when_a_stack_stops(prefilled: Prefilled) -> None:
     stack = prefilled(pool=Pool.PREFORK)
     stack.start_workers()

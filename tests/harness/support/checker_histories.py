@@ -6,6 +6,7 @@ import random
 from dataclasses import fields, replace
 from typing import Any, Self
 
+from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.contract import Claim, Contract, PhaseName, Slo
 from taskchaos.harness.record.history import (
@@ -25,9 +26,10 @@ from taskchaos.harness.record.history import (
     Submits,
 )
 
-ALL = Contract(frozenset(Claim), max_attempts=3)
-AT_LEAST_ONCE = Contract(frozenset(Claim) - {Claim.EFFECTIVELY_ONCE}, max_attempts=3)
-NO_FENCES = Contract(frozenset(Claim) - {Claim.FENCED}, max_attempts=3)
+LAW = BackoffLaw(base_s=0.2, cap_s=0.4)
+ALL = Contract(frozenset(Claim), max_attempts=3, backoff=LAW)
+AT_LEAST_ONCE = replace(ALL, claims=ALL.claims - {Claim.EFFECTIVELY_ONCE})
+NO_FENCES = replace(ALL, claims=ALL.claims - {Claim.FENCED})
 READ_AT = 10_000
 LEASE = 100
 #: Indices into the roles of every history.

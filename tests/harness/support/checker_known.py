@@ -9,7 +9,7 @@ from checker_histories import ALL, HistoryBuilder
 
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, History
-from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Sample
+from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule, RuleResult, Sample
 
 PASS, FAIL, UNKNOWN, NOT_CLAIMED = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN, Outcome.NOT_CLAIMED
 OPEN, TRANSIENT, PERMANENT = AttemptOutcome.OPEN, AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT
@@ -49,7 +49,14 @@ def known(
         told = tuple(Sample(*sample) for sample in samples)
         whole = len(told) if found is None else found
         result = RuleResult(rule, outcome, expression or EXPRESSIONS[rule], observed, reason, told, whole)
-        KNOWN.append(Known(name, build().build(), result, contract, frozenset(others)))
+        history = build().build()
+        # Without an attempt there is no step to be judged, and what is about figures is slow on purpose.
+        no_matter = frozenset(
+            {Rule.DURATION}
+            if rule in SLO_RULES or not any(0 <= op < history.planned for op in history.attempts.op)
+            else ()
+        )
+        KNOWN.append(Known(name, history, result, contract, frozenset(others) | no_matter))
 
     return register
 
@@ -71,7 +78,11 @@ EXPRESSIONS = {
     Rule.ZOMBIE: "zombie effects = 0",
     Rule.RESULTS: "results missing = 0",
     Rule.LEAK: "keys left = 0",
+    Rule.GROWTH: "back to baseline",
     Rule.RETRIES: "attempts per operation <= 3",
+    Rule.BACKOFF: "waits: exponential, 0.2 s up to 0.4 s, full jitter",
+    Rule.RETRY_STORM: "retries while it is down as claimed",
+    Rule.DURATION: "waits beyond 1 s explained",
     Rule.EVIDENCE: "gaps in the evidence = 0",
     Rule.FAULTS: "planned faults proven and healed",
     Rule.CONVERGED: "converged",

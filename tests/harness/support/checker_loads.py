@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from checker_histories import HistoryBuilder, ns
+from dataclasses import replace
 
-from taskchaos.harness.contract import Claim, Contract, PhaseName
+from checker_histories import ALL, HistoryBuilder, ns
+
+from taskchaos.harness.contract import Claim, PhaseName
 from taskchaos.harness.record.history import Phase
 
 H = HistoryBuilder
 PREFILL, BASELINE, FAULT = PhaseName.PREFILL, PhaseName.BASELINE, PhaseName.FAULT
 HEALED, DRAIN = PhaseName.HEALED, PhaseName.DRAIN
-NO_PACE = Contract(frozenset(Claim) - {Claim.THROUGHPUT})
+NO_PACE = replace(ALL, claims=ALL.claims - {Claim.THROUGHPUT}, max_attempts=4)
 
 
 def spans(*spans: tuple[float, float]) -> tuple[Phase, ...]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from checker_known import KNOWN, Known
 
 from checker_catalogue import (  # noqa: F401
+    back_off,
     business_keys,
     conditions,
     dead,
     durability,
+    duration,
     evidence,
     exclusion,
     execution,
     faults,
+    growth,
     late,
     livelock,
     loss,
@@ -22,6 +25,7 @@ from checker_catalogue import (  # noqa: F401
     results,
     start,
     statements,
+    storm,
     throughput,
     unique,
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from checker_histories import ALL, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, OPEN, PASS, PERMANENT, SUCCESS, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import AttemptOutcome, Redrive, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
@@ -16,8 +16,8 @@ H = HistoryBuilder
 INTERRUPTED, OK = AttemptOutcome.INTERRUPTED, AttemptOutcome.OK
 CRASHES = replace(ALL, max_crashes=2)
 ONE_TRY = replace(ALL, max_attempts=1, max_crashes=1)
-UNBOUNDED = Contract(frozenset(Claim) - {Claim.RETRIES_BOUNDED}, max_attempts=3)
-LOSES = Contract(frozenset(Claim) - {Claim.NO_LOSS}, max_attempts=3)
+UNBOUNDED = replace(ALL, claims=ALL.claims - {Claim.RETRIES_BOUNDED})
+LOSES = replace(ALL, claims=ALL.claims - {Claim.NO_LOSS})
 
 _LAST = "took effect although the subject's last word is failure"
 _NOT_SHOWN = "none of them undue; whether one can be run again was not shown"

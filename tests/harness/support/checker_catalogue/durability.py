@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from checker_histories import ALL, HistoryBuilder
 from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 ACKED = SubmitOutcome.ACKNOWLEDGED
-USUAL = Contract(ALL.claims - {Claim.DURABLE}, max_attempts=3)
+USUAL = replace(ALL, claims=ALL.claims - {Claim.DURABLE})
 _NOTE = "its submit was acknowledged, and not yet written through"
 _BOUND = "nothing is missing; 95 % bound: at most 95.0 % per fault (1 fault)"
 _LAST = "redis_power_loss on redis: the last 0.10 s"

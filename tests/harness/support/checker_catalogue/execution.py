@@ -289,6 +289,7 @@ for _name, _build, _met in (
     "40 operations over the limit; the most attempts are 4",
     *((op, "4 attempts that no fault met") for op in range(32)),
     found=40,
+    others=(Rule.BACKOFF,),
 )
 def _() -> H:
     builder = H().done(*range(40))

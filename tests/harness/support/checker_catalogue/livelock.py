@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from checker_histories import READ_AT, HistoryBuilder, ns
+from checker_histories import ALL, READ_AT, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import NEVER, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
-LOSES = Contract(frozenset(Claim) - {Claim.NO_LOSS}, max_attempts=3)
+LOSES = replace(ALL, claims=ALL.claims - {Claim.NO_LOSS})
 #: A world in which things move without end is not at rest, and what is left in it is not known.
-_BUSY = (Rule.CONVERGED, Rule.LEAK)
+_BUSY = (Rule.CONVERGED, Rule.LEAK, Rule.DURATION)
 SINCE = READ_AT - 4000
 
 # ---------------------------------------------------------------- on the broker

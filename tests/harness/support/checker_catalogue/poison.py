@@ -8,14 +8,14 @@ from dataclasses import replace
 from checker_histories import ALL, AT_LEAST_ONCE, READ_AT, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 CRASHED = AttemptOutcome.CRASHED
 CRASHES = replace(ALL, max_crashes=2)
-LOSES = Contract(frozenset(Claim) - {Claim.RETRIES_BOUNDED}, max_attempts=3, max_crashes=2)
+LOSES = replace(ALL, claims=ALL.claims - {Claim.RETRIES_BOUNDED}, max_crashes=2)
 _DUE = "1 dead letter, none of them undue; whether one can be run again was not shown"
 _LOST = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
 _BOUND = "nothing is missing; no fault bit, so this gives no bound"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from checker_histories import ALL, HistoryBuilder
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, SUCCESS, UNKNOWN, known
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import ClaimKind, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
-SILENT = Contract(ALL.claims - {Claim.RESULTS}, max_attempts=3)
+SILENT = replace(ALL, claims=ALL.claims - {Claim.RESULTS})
 _MISSING = "1 operation took effect and left no final result"
 _NOTE = "it took effect, and the result backend has no final result of it"
 

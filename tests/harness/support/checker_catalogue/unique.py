@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from checker_histories import ALL, HistoryBuilder
 from checker_known import FAIL, NOT_CLAIMED, PASS, UNKNOWN, known
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 ACKED = SubmitOutcome.ACKNOWLEDGED
-ONCE = Contract(ALL.claims - {Claim.EFFECTIVELY_ONCE}, max_attempts=3)
+ONCE = replace(ALL, claims=ALL.claims - {Claim.EFFECTIVELY_ONCE})
 _ONE = "each of 1 operation that were submitted twice is one task"
 _TWO = "1 operation of 1 that were submitted twice took effect twice"
 _NOTE = "2 submits, 2 effects"
@@ -42,7 +44,7 @@ def _() -> H:
     0,
     "0 operations took effect more than once unexplained; 1 explained by faults or unsure submits",
     expression="unexplained duplicates = 0",
-    contract=Contract(ONCE.claims - {Claim.UNIQUE}, max_attempts=3),
+    contract=replace(ONCE, claims=ONCE.claims - {Claim.UNIQUE}),
 )
 def _() -> H:
     return _ran_again(_twice())
@@ -83,7 +85,7 @@ def _() -> H:
     NOT_CLAIMED,
     1,
     f"the subject does not claim unique; seen: {_TWO}",
-    contract=Contract(ONCE.claims - {Claim.UNIQUE}, max_attempts=3),
+    contract=replace(ONCE, claims=ONCE.claims - {Claim.UNIQUE}),
 )
 def _() -> H:
     return _ran_again(_twice())

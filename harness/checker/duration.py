@@ -1,0 +1,144 @@
+"""Duration: no operation waits longer for its next step than its subject claims, and its queue and faults explain.
+
+A step is due when it was sent, or the claimed wait after its attempt failed. What comes after that is explained by a
+fault, for as long as redelivery takes; and by the queue in front of it, for as long as workers go on and begin nothing
+that came later. From then on, or where all workers are idle, the wait is nobody's but the subject's.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
+from taskchaos.harness.checker.faults import FOREVER, all_bites
+from taskchaos.harness.checker.results import counted, if_claimed, with_samples
+from taskchaos.harness.checker.waits import Probes, first_begins, first_sends
+from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.history import NEVER, AttemptOutcome
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
+
+#: What a busy machine may take on top of everything.
+PATIENCE_NS = 2 * NS_PER_S
+#: A worker may have taken so many tasks for each of its processes before others got theirs.
+PREFETCH = 4
+#: Nothing begins and nothing runs for so long: the workers are idle.
+IDLE_NS = 250 * NS_PER_MS
+_FAILED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.INTERRUPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From when an operation could go on until it did. due_ns: the claimed wait later, if it had failed.
+
+    probed: new tasks tell how long the queue was; of a first step, which is one of them, who was served before it.
+    """
+
+    op: int
+    from_ns: int
+    due_ns: int
+    begun_ns: int
+    probed: bool
+
+
+def duration(evidence: CaseEvidence) -> RuleResult:
+    """No step is late by more than its queue, faults and a busy machine explain."""
+    longest_ns = evidence.history.longest_wait_ns
+    expression = f"waits beyond {seconds(longest_ns):g} s explained"
+    steps = list(_steps(evidence))
+    if evidence.history.keys:
+        reason = "tasks share business keys: how long one waits for another, no queue tells"
+        return RuleResult(Rule.DURATION, Outcome.NOT_CLAIMED, expression, None, reason)
+    if not steps:
+        reason = "no operation came to a worker: check that workers ran"
+        result = RuleResult(Rule.DURATION, Outcome.UNKNOWN, expression, None, reason)
+        return if_claimed(evidence.contract, Claim.BACKOFF, result)
+    late = [step for step in steps if step.begun_ns - step.due_ns > PATIENCE_NS]
+    over = _unexplained(evidence, late) if late else {}
+    worst = max((step.begun_ns - step.from_ns for step in steps), default=0)
+    outcome = Outcome.FAIL if over else Outcome.PASS
+    reason = f"{counted(len(over), 'operation')} waited for longer; the longest wait of all was {seconds(worst):.1f} s"
+    result = RuleResult(Rule.DURATION, outcome, expression, len(over), reason)
+    result = with_samples(result, over, lambda op: f"waited {seconds(over[op]):.1f} s longer than its queue explains")
+    return if_claimed(evidence.contract, Claim.BACKOFF, result)
+
+
+def _steps(evidence: CaseEvidence) -> Iterator[Step]:
+    """The first step of each operation that was tried, and each after a failed attempt."""
+    sent, begun = first_sends(evidence), first_begins(evidence)
+    for op, (sent_ns, begun_ns) in enumerate(zip(sent, begun, strict=True)):
+        if sent_ns != NEVER and begun_ns != NEVER:
+            yield Step(op, sent_ns, sent_ns, begun_ns, False)
+    attempts, longest_ns = evidence.history.attempts, evidence.history.longest_wait_ns
+    for op, rows in attempts_of_retried(evidence):
+        for row, later in pairwise(rows):
+            ended_ns, begun_ns = attempts.ended_ns[row], attempts.begun_ns[later]
+            if attempts.outcome[row] in _FAILED and begun_ns > ended_ns:
+                yield Step(op, ended_ns, ended_ns + longest_ns, begun_ns, True)
+
+
+def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
+    """By operation, for how long nothing explains a late step; only of those for which that is too long."""
+    met, probes, line, rest = all_bites(evidence.history), Probes(evidence), _Line(evidence), _Rest(evidence)
+    attempts, history = evidence.history.attempts, evidence.history
+    took = (end - begin for begin, end in zip(attempts.begun_ns, attempts.ended_ns, strict=True) if end != NEVER)
+    patience_ns = PATIENCE_NS + PREFETCH * max(took, default=0)
+    over: dict[int, int] = {}
+    for step in late:
+        due_ns = step.due_ns
+        if (healed_ns := met.last_end(step.from_ns, step.begun_ns)) != NEVER:
+            due_ns = max(due_ns, healed_ns + 2 * history.lease_ns + history.longest_wait_ns)
+        passed_ns = min(step.begun_ns, line.passed_ns(due_ns))
+        wasted_ns = max(step.begun_ns - max(passed_ns, due_ns), rest.within(due_ns, step.begun_ns))
+        queue_s = probes.within_s(due_ns, step.begun_ns) if step.probed else 0.0
+        allowed_ns = patience_ns + round(queue_s * NS_PER_S)
+        if wasted_ns > allowed_ns:
+            over[step.op] = max(over.get(step.op, 0), wasted_ns - allowed_ns)
+    return over
+
+
+class _Line:
+    """Who was served although they came later."""
+
+    def __init__(self, evidence: CaseEvidence) -> None:
+        came = sorted(
+            (sent_ns, begun_ns)
+            for sent_ns, begun_ns in zip(first_sends(evidence), first_begins(evidence), strict=True)
+            if NEVER not in (sent_ns, begun_ns)
+        )
+        self._sent = [sent_ns for sent_ns, _ in came]
+        # By place in the line, when the first of it and of all behind it was begun.
+        self._begun = list(accumulate((begun_ns for _, begun_ns in reversed(came)), min))[::-1]
+
+    def passed_ns(self, at_ns: int) -> int:
+        """When the first one was begun that was sent after this time; FOREVER if none was."""
+        place = bisect_right(self._sent, at_ns)
+        return self._begun[place] if place < len(self._begun) else FOREVER
+
+
+class _Rest:
+    """When no attempt ran, nor began; before the first of all, there may have been no workers."""
+
+    def __init__(self, evidence: CaseEvidence) -> None:
+        attempts = evidence.history.attempts
+        rows = range(len(attempts.op))
+        busy = sorted((attempts.begun_ns[row], max(attempts.begun_ns[row], evidence.attempt_end(row))) for row in rows)
+        self._begins: list[int] = []
+        self._ends: list[int] = []
+        until_ns = busy[0][1] if busy else FOREVER
+        for begun_ns, ended_ns in busy:
+            if begun_ns - until_ns > IDLE_NS:
+                self._begins.append(until_ns)
+                self._ends.append(begun_ns)
+            until_ns = max(until_ns, ended_ns)
+
+    def within(self, begin_ns: int, end_ns: int) -> int:
+        """For how long in this stretch the workers were idle."""
+        at, found = bisect_left(self._ends, begin_ns), 0
+        while at < len(self._ends) and self._begins[at] < end_ns:
+            found += max(0, min(end_ns, self._ends[at]) - max(begin_ns, self._begins[at]))
+            at += 1
+        return found

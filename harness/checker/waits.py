@@ -1,0 +1,112 @@
+"""Waits between a failed attempt and the next of its operation, as far as nothing but the subject decided on them.
+
+What is seen of a wait is longer than it by the queue in front of it, and by what a busy machine needs. How much that
+is, new tasks tell: those that are tried for the first time then. A wait is left out where a fault was in force since
+its operation was first tried, where a submit is unsure (there may be two messages), and after anything but plain
+failures.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from taskchaos.harness.checker.columns import UNSURE
+from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
+from taskchaos.harness.checker.faults import Spans, all_bites
+from taskchaos.harness.clock import NS_PER_MS, seconds
+from taskchaos.harness.record.history import NEVER, AttemptOutcome
+
+#: First attempts so near in time tell how long the queue is.
+NEAR_NS = 250 * NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One wait, from `ended_ns` to `begun_ns`.
+
+    retries: how many attempts had failed before the failed one. previous_s: how long that one was waited for.
+    """
+
+    op: int
+    retries: int
+    previous_s: float
+    ended_ns: int
+    begun_ns: int
+
+    @property
+    def wait_s(self) -> float:
+        """How long it was."""
+        return seconds(self.begun_ns - self.ended_ns)
+
+
+def waits(evidence: CaseEvidence) -> list[Wait]:
+    """All waits that can be held against the subject, by operation and in order."""
+    met = all_bites(evidence.history)
+    return [wait for op, rows in attempts_of_retried(evidence) for wait in _plain(evidence, met, op, rows)]
+
+
+def _plain(evidence: CaseEvidence, met: Spans, op: int, rows: list[int]) -> Iterator[Wait]:
+    """The waits of one operation, until something else than a plain failure comes between."""
+    attempts = evidence.history.attempts
+    if evidence.tally.flags[op] & UNSURE:
+        return
+    previous_s = 0.0
+    for retries, (row, later) in enumerate(pairwise(rows)):
+        ended_ns, begun_ns = attempts.ended_ns[row], attempts.begun_ns[later]
+        if attempts.outcome[row] != AttemptOutcome.TRANSIENT or begun_ns < ended_ns:
+            return
+        if met.meet(attempts.begun_ns[rows[0]], begun_ns):
+            return
+        wait = Wait(op, retries, previous_s, ended_ns, begun_ns)
+        yield wait
+        previous_s = wait.wait_s
+
+
+def first_begins(evidence: CaseEvidence) -> array[int]:
+    """When each operation was first tried; NEVER for those that were not."""
+    first = array("q", [NEVER]) * evidence.history.planned
+    attempts = evidence.history.attempts
+    for op, begun_ns in zip(attempts.op, attempts.begun_ns, strict=True):
+        if first[op] == NEVER or begun_ns < first[op]:
+            first[op] = begun_ns
+    return first
+
+
+def first_sends(evidence: CaseEvidence) -> array[int]:
+    """When each operation was first sent; NEVER for those that were not."""
+    first = array("q", [NEVER]) * evidence.history.planned
+    submits = evidence.history.submits
+    for op, begun_ns in zip(submits.op, submits.begun_ns, strict=True):
+        if first[op] == NEVER or begun_ns < first[op]:
+            first[op] = begun_ns
+    return first
+
+
+class Probes:
+    """How long tasks had been on their way that were tried for the first time about a moment.
+
+    Of tasks that share business keys they tell nothing: each waits for others than the next.
+    """
+
+    def __init__(self, evidence: CaseEvidence) -> None:
+        self._longest: dict[int, int] = {}
+        if evidence.history.keys:
+            return
+        for sent_ns, begun_ns in zip(first_sends(evidence), first_begins(evidence), strict=True):
+            if NEVER not in (sent_ns, begun_ns):
+                at = begun_ns // NEAR_NS
+                self._longest[at] = max(self._longest.get(at, 0), begun_ns - sent_ns)
+
+    def near_s(self, at_ns: int) -> float | None:
+        """The longest that those took that began at about this time; None if none did."""
+        at = at_ns // NEAR_NS
+        found = [self._longest[near] for near in (at - 1, at, at + 1) if near in self._longest]
+        return seconds(max(found)) if found else None
+
+    def within_s(self, begin_ns: int, end_ns: int) -> float:
+        """The longest that those took that began in this stretch, or about it; 0 if none did."""
+        stretch = range(begin_ns // NEAR_NS - 1, end_ns // NEAR_NS + 2)
+        return seconds(max((self._longest.get(at, 0) for at in stretch), default=0))

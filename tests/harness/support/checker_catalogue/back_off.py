@@ -1,0 +1,293 @@
+"""Known histories: waits between attempts, against the law that the subject claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from checker_histories import ALL, HistoryBuilder
+from checker_known import FAIL, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
+
+from taskchaos.harness.backoff import BackoffLaw, JitterKind, LawKind
+from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
+
+H = HistoryBuilder
+SILENT = replace(ALL, claims=ALL.claims - {Claim.BACKOFF}, backoff=None)
+UNCLAIMED = replace(ALL, claims=ALL.claims - {Claim.BACKOFF})
+#: What a worker needs to see that a task is due.
+SEEN = 10
+
+
+def spread(number: int, low: float, high: float) -> list[float]:
+    """Waits that are spread evenly, in an order that says nothing."""
+    return [low + (high - low) * (n * 17 % number + 0.5) / number for n in range(number)]
+
+
+def waited(
+    *waits: Iterable[float],
+    outcome: AttemptOutcome = TRANSIENT,
+    sent: SubmitOutcome = SubmitOutcome.ACKNOWLEDGED,
+    queue: float = 2,
+) -> H:
+    """An operation each 20 ms, begun `queue` ms after it was sent, that waits as the lists say, and then takes effect.
+
+    Each list holds the waits of all operations after as many retries as there are lists before it.
+    """
+    builder = H().slo(waits=True)
+    for op, each in enumerate(zip(*waits, strict=True)):
+        at = 1000 + 20 * op
+        builder.submit(op, sent, at - queue, done=at - queue)
+        for wait in each:
+            builder.attempt(op, at, at + 1, outcome)
+            at += 1 + wait
+        builder.attempt(op, at, at + 1).effect(op, at)
+    return builder
+
+
+def _fair(number: int = 40) -> H:
+    return waited(spread(number, SEEN, 200 + SEEN))
+
+
+def _twice(number: int, longest: float) -> H:
+    return waited(spread(number, SEEN, 200), spread(number, SEEN, longest))
+
+
+def _compared(early: int, late: int) -> str:
+    noun = "wait" if early == 1 else "waits"
+    return f"{early} {noun} compared with the law, {late} of them while the queue was short"
+
+
+def _seen(number: int) -> str:
+    needed = "30 after the same number of retries, while the queue is short, can be judged"
+    return f"{number} waits that no fault met; {needed}"
+
+
+def _few(number: int) -> str:
+    return f"too few: {_seen(number)}; have more tasks fail, or free the machine"
+
+
+@known("as claimed", Rule.BACKOFF, PASS, 1.0, f"{_compared(40, 40)}: as claimed (p = 1)")
+def _() -> H:
+    return _fair()
+
+
+@known("as claimed, twice", Rule.BACKOFF, PASS, 1.0, f"{_compared(80, 80)}: as claimed (p = 1)")
+def _() -> H:
+    return _twice(40, 400)
+
+
+for _name, _waits, _p, _how in (
+    ("at once", spread(40, 1, 5), 5e-27, "earlier than the law after 0 retries (p = 5e-27"),
+    ("without jitter", [205.0] * 40, 1e-09, "later than the law after 0 retries (p = 1e-09"),
+    ("in the middle, without jitter", [95.0] * 60, 8e-10, "earlier than the law after 0 retries (p = 8e-10"),
+):
+
+    @known(
+        _name,
+        Rule.BACKOFF,
+        FAIL,
+        _p,
+        f"{_compared(len(_waits), len(_waits))}; {len(_waits)} are {_how}, below 1e-06)",
+    )
+    def _(waits: list[float] = _waits) -> H:
+        return waited(waits)
+
+
+@known(
+    "up to twice the longest",
+    Rule.BACKOFF,
+    FAIL,
+    2e-10,
+    f"{_compared(149, 147)}; 147 are later than the law after 0 retries (p = 2e-10, below 1e-06)",
+)
+def _() -> H:
+    return waited(spread(149, 10, 420))
+
+
+@known(
+    "the second wait ignores the cap",
+    Rule.BACKOFF,
+    FAIL,
+    9e-19,
+    f"{_compared(240, 226)}; 106 are later than the law after 1 retry (p = 9e-19, below 1e-06)",
+)
+def _() -> H:
+    return _twice(120, 1000)
+
+
+@known("of two numbers of retries, one has enough", Rule.BACKOFF, PASS, 1.0, f"{_compared(31, 31)}: as claimed (p = 1)")
+def _() -> H:
+    builder = _fair(30).ack(30, at=2000).attempt(30, 2001, 2002, TRANSIENT).attempt(30, 2100, 2101, TRANSIENT)
+    return builder.attempt(30, 2102, 2103).effect(30, 2102)
+
+
+@known("just enough", Rule.BACKOFF, PASS, 1.0, f"{_compared(30, 30)}: as claimed (p = 1)")
+def _() -> H:
+    return _fair(30)
+
+
+@known("a fault met the attempt before one of them", Rule.BACKOFF, UNKNOWN, None, _few(29), others=(Rule.FAULTS,))
+def _() -> H:
+    return _fair(30).fault(1000, 1000.5)
+
+
+@known("one too few", Rule.BACKOFF, UNKNOWN, None, _few(29))
+def _() -> H:
+    return _fair(29)
+
+
+@known(
+    "one too few, where it is no matter",
+    Rule.BACKOFF,
+    NOT_CLAIMED,
+    None,
+    f"the case is not about waits: {_seen(29)}",
+)
+def _() -> H:
+    return _fair(29).slo(waits=False)
+
+
+@known("while the queue was long", Rule.BACKOFF, UNKNOWN, None, _few(40))
+def _() -> H:
+    return waited([900.0] * 40, queue=101)
+
+
+@known(
+    "at once, while the queue was long",
+    Rule.BACKOFF,
+    FAIL,
+    2e-27,
+    f"{_compared(40, 0)}; 40 are earlier than the law after 0 retries (p = 2e-27, below 1e-06)",
+)
+def _() -> H:
+    return waited(spread(40, 1, 5), queue=101)
+
+
+@known("one behind another, by their keys", Rule.BACKOFF, UNKNOWN, None, _few(40), others=(Rule.KEY_OVERLAP,))
+def _() -> H:
+    return waited([900.0] * 40).set(keys=3)
+
+
+@known("as late as new tasks", Rule.BACKOFF, PASS, 1.0, f"{_compared(40, 40)}: as claimed (p = 1)")
+def _() -> H:
+    return waited(spread(40, 190, 390), queue=95)
+
+
+for _name, _build in (
+    ("a fault met all of them", lambda: waited([1.0] * 40).fault(900, 4000)),
+    ("a fault met all of them, at another worker", lambda: waited([1.0] * 40).fault(900, 4000, target="worker-2")),
+    ("submits are unsure", lambda: waited([1.0] * 40, sent=SubmitOutcome.UNKNOWN)),
+    ("the attempts were interrupted", lambda: waited([1.0] * 40, outcome=AttemptOutcome.INTERRUPTED)),
+    ("attempts overlap", lambda: waited([-0.5] * 40)),
+):
+
+    @known(
+        f"none counts: {_name}",
+        Rule.BACKOFF,
+        UNKNOWN,
+        None,
+        _few(0),
+        others=(Rule.EVIDENCE, Rule.FAULTS, Rule.OVERLAP, Rule.DUPLICATE, Rule.LOST),
+    )
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
+
+
+@known(
+    "at once, unless a fault without evidence explains it",
+    Rule.BACKOFF,
+    UNKNOWN,
+    5e-27,
+    f"{_compared(40, 40)}; 40 are earlier than the law after 0 retries (p = 5e-27, below 1e-06), "
+    "unless worker_kill on worker-1 explains it, of which there is no evidence",
+    others=(Rule.FAULTS,),
+)
+def _() -> H:
+    return waited(spread(40, 1, 5)).fault(900, 4000, proven=False)
+
+
+@known(
+    "no law",
+    Rule.BACKOFF,
+    NOT_CLAIMED,
+    None,
+    "the subject names no law of waiting",
+    expression="waits as claimed",
+    contract=SILENT,
+)
+def _() -> H:
+    return waited(spread(40, 1, 5))
+
+
+@known(
+    "not claimed",
+    Rule.BACKOFF,
+    NOT_CLAIMED,
+    5e-27,
+    f"the subject does not claim backoff; seen: {_compared(40, 40)}; 40 are earlier than the law after 0 retries "
+    "(p = 5e-27, below 1e-06)",
+    contract=UNCLAIMED,
+)
+def _() -> H:
+    return waited(spread(40, 1, 5))
+
+
+# ---------------------------------------------------------------- other laws
+
+_EQUAL = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=JitterKind.EQUAL)
+_NONE = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=JitterKind.NONE)
+_FIXED = BackoffLaw(LawKind.FIXED, base_s=0.2, cap_s=0.4, jitter=JitterKind.NONE)
+_STEPS = BackoffLaw(base_s=1.0, cap_s=10.0, grain_s=1.0)
+_WANDERS = BackoffLaw(LawKind.DECORRELATED, base_s=0.1, cap_s=1.0)
+_FLOOR = BackoffLaw(base_s=0.2, cap_s=0.4, floor_s=0.1)
+
+
+def _claims(law: BackoffLaw) -> Contract:
+    return replace(ALL, backoff=law)
+
+
+for _law, _waits, _after, _note in (
+    (_EQUAL, [100.0] * 39 + [79.0], 0, "79 ms after 0 retries, at least 100 ms claimed"),
+    (_NONE, [200.0] * 39 + [179.0], 0, "179 ms after 0 retries, at least 200 ms claimed"),
+    (_FIXED, [200.0] * 39 + [179.0], 0, "179 ms after 0 retries, at least 200 ms claimed"),
+    (_FLOOR, [100.0] * 39 + [79.0], 0, "79 ms after 0 retries, at least 100 ms claimed"),
+    (_WANDERS, [100.0] * 39 + [79.0], 0, "79 ms after 0 retries, at least 100 ms claimed"),
+):
+
+    @known(
+        f"one is too short: {_law}, floor {_law.floor_s:g}",
+        Rule.BACKOFF,
+        FAIL,
+        1,
+        "1 wait of 40 shorter than the law allows",
+        (39, _note),
+        contract=_claims(_law),
+        expression=f"waits: {_law}",
+    )
+    def _(waits: list[float] = _waits) -> H:
+        return waited(waits)
+
+
+for _law, _waits, _late in (
+    (_EQUAL, spread(40, 80, 200), 40),
+    (_NONE, [200.0, 210.0] * 20, 40),
+    (_FIXED, [200.0, 210.0] * 20, 40),
+    (_STEPS, [2.0, 1003.0] * 60, 104),  # no new task is begun when the last ones come back
+    (_WANDERS, spread(40, 100, 300), 40),
+    (_FLOOR, spread(40, 100, 200), 40),
+):
+
+    @known(
+        f"as claimed: {_law}, floor {_law.floor_s:g}",
+        Rule.BACKOFF,
+        PASS,
+        1.0,
+        f"{_compared(len(_waits), _late)}: as claimed (p = 1)",
+        contract=_claims(_law),
+        expression=f"waits: {_law}",
+        others=(Rule.DURATION,),
+    )
+    def _(waits: list[float] = _waits) -> H:
+        return waited(waits).set(longest_wait_ns=0)

@@ -1,0 +1,178 @@
+"""Known histories: how long operations wait for their next step, and what explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from checker_histories import ALL, HistoryBuilder, ns
+from checker_known import FAIL, NOT_CLAIMED, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
+
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.history import AttemptOutcome
+from taskchaos.harness.record.verdict import Rule
+
+H = HistoryBuilder
+UNCLAIMED = replace(ALL, claims=ALL.claims - {Claim.BACKOFF})
+_OTHERS = (Rule.FAULTS, Rule.EVIDENCE, Rule.OVERLAP, Rule.RETRIES, Rule.DUPLICATE)
+
+
+def _again(at: float, outcome: AttemptOutcome = TRANSIENT) -> H:
+    """Operation 0 fails at 110 and is tried again; 1 s is claimed, 2 s are a busy machine's, 40 ms are prefetched."""
+    builder = H().set(longest_wait_ns=ns(1000)).ack(0).attempt(0, outcome=outcome)
+    return builder.attempt(0, at).effect(0, at + 5)
+
+
+def _told(over: int, longest: float) -> str:
+    noun = "operation" if over == 1 else "operations"
+    return f"{over} {noun} waited for longer; the longest wait of all was {longest:.1f} s"
+
+
+def _beside(builder: H, first: int, begin: float, end: float, wait: float = 1) -> H:
+    """Operations every 200 ms that are begun so long after they were sent."""
+    at = begin
+    while at < end:
+        builder.ack(first, at=at - wait).attempt(first, at).effect(first, at + 5)
+        first, at = first + 1, at + 200
+    return builder
+
+
+@known("in time", Rule.DURATION, PASS, 0, _told(0, 0.9))
+def _() -> H:
+    return _again(1000)
+
+
+@known("late, but not by much", Rule.DURATION, PASS, 0, _told(0, 3.0))
+def _() -> H:
+    return _again(3150)
+
+
+@known(
+    "late, and nothing to do", Rule.DURATION, FAIL, 1, _told(1, 3.0), (0, "waited 0.0 s longer than its queue explains")
+)
+def _() -> H:
+    return _again(3151)
+
+
+@known(
+    "much too late, and nothing to do",
+    Rule.DURATION,
+    FAIL,
+    1,
+    _told(1, 7.9),
+    (0, "waited 4.8 s longer than its queue explains"),
+)
+def _() -> H:
+    return _again(8000)
+
+
+@known(
+    "overtaken by new ones", Rule.DURATION, FAIL, 1, _told(1, 7.9), (0, "waited 4.8 s longer than its queue explains")
+)
+def _() -> H:
+    return _beside(_again(8000), 1, 200, 8000)
+
+
+@known("behind a long queue", Rule.DURATION, PASS, 0, _told(0, 7.9))
+def _() -> H:
+    builder = _again(8000)
+    for op in range(1, 40):
+        builder.ack(op, at=50).attempt(op, 200 * op).effect(op, 200 * op + 5)
+    return builder
+
+
+for _name, _build, _longest in (
+    ("at its worker", lambda: _again(8000).fault(500, 7000), 7.9),
+    ("at another worker", lambda: _again(8000).fault(500, 7000, target="worker-2"), 7.9),
+    ("that is not healed", lambda: _again(8000).fault(500, -1, healed=False), 7.9),
+    ("and what redelivery takes", lambda: _again(3300).fault(50, 111), 3.2),
+):
+
+    @known(f"a fault: {_name}", Rule.DURATION, PASS, 0, _told(0, _longest), others=_OTHERS)
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
+
+
+@known(
+    "a fault, but long ago",
+    Rule.DURATION,
+    FAIL,
+    1,
+    _told(1, 7.9),
+    (0, "waited 4.6 s longer than its queue explains"),
+)
+def _() -> H:
+    return _again(8000).fault(50, 150)
+
+
+@known(
+    "a fault without evidence",
+    Rule.DURATION,
+    UNKNOWN,
+    1,
+    f"{_told(1, 7.9)}, unless worker_kill on worker-1 explains it, of which there is no evidence",
+    (0, "waited 4.8 s longer than its queue explains"),
+    others=_OTHERS,
+)
+def _() -> H:
+    return _again(8000).fault(500, 7000, proven=False)
+
+
+@known("the first step", Rule.DURATION, FAIL, 1, _told(1, 8.0), (1, "waited 6.0 s longer than its queue explains"))
+def _() -> H:
+    return _again(1000).ack(1, at=1000).attempt(1, 9000).effect(1, 9005)
+
+
+@known("sent before there were workers", Rule.DURATION, PASS, 0, _told(0, 9.0))
+def _() -> H:
+    return H().set(longest_wait_ns=ns(1000)).ack(0, at=0).attempt(0, 9000).effect(0, 9005)
+
+
+for _name, _outcome in (("permanently", PERMANENT), ("by an interruption", AttemptOutcome.INTERRUPTED)):
+
+    @known(f"failed {_name}", Rule.DURATION, FAIL, 1, _told(1, 7.9), (0, "waited 4.8 s longer than its queue explains"))
+    def _(outcome: AttemptOutcome = _outcome) -> H:
+        return _again(8000, outcome)
+
+
+for _name, _outcome in (("crashed", AttemptOutcome.CRASHED), ("never ended", OPEN), ("succeeded", AttemptOutcome.OK)):
+
+    @known(f"what came before {_name}", Rule.DURATION, PASS, 0, _told(0, 0.1), others=_OTHERS)
+    def _(outcome: AttemptOutcome = _outcome) -> H:
+        return _again(8000, outcome)
+
+
+@known(
+    "not claimed",
+    Rule.DURATION,
+    NOT_CLAIMED,
+    1,
+    f"the subject does not claim backoff; seen: {_told(1, 7.9)}",
+    contract=UNCLAIMED,
+)
+def _() -> H:
+    return _again(8000)
+
+
+@known(
+    "tasks share business keys",
+    Rule.DURATION,
+    NOT_CLAIMED,
+    None,
+    "tasks share business keys: how long one waits for another, no queue tells",
+    others=(Rule.KEY_OVERLAP,),
+)
+def _() -> H:
+    return _again(8000).set(keys=2)
+
+
+@known(
+    "nothing ran",
+    Rule.DURATION,
+    UNKNOWN,
+    None,
+    "no operation came to a worker: check that workers ran",
+    others=(Rule.LOST, Rule.EVIDENCE),
+)
+def _() -> H:
+    return H().set(longest_wait_ns=ns(1000)).ack(0)

@@ -1,0 +1,221 @@
+"""Known histories: what all tasks depend on is down for a while, and how hard it is tried meanwhile and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from checker_histories import ALL, HistoryBuilder, ns
+from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
+
+from taskchaos.harness.backoff import BackoffLaw
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.record.history import Outage, SubmitOutcome
+from taskchaos.harness.record.verdict import Rule
+
+H = HistoryBuilder
+DOWN, UP = 1000, 2000
+UNBOUNDED = replace(ALL, claims=ALL.claims - {Claim.RETRIES_BOUNDED})
+UNCLAIMED = replace(ALL, claims=ALL.claims - {Claim.BACKOFF})
+SILENT = replace(UNCLAIMED, backoff=None)
+#: Waits so long that hardly one retry comes in the time.
+SLOW = replace(UNBOUNDED, backoff=BackoffLaw(base_s=4.0, cap_s=8.0))
+_OTHERS = (Rule.RETRIES, Rule.BACKOFF)
+
+
+def _down(
+    number: int,
+    *again: float,
+    back: float | Sequence[float] | None = 50,
+    sent: SubmitOutcome = SubmitOutcome.ACKNOWLEDGED,
+) -> H:
+    """Operations that fail one after the other from the beginning of the outage on, and again so many ms after that.
+
+    back: when they come back, in ms after the heal; several are taken in turn.
+    """
+    builder = H().set(outage=Outage(ns(DOWN), ns(UP)), planned_outage=True, longest_wait_ns=ns(9000))
+    for op in range(number):
+        at = DOWN + 5 * op
+        builder.submit(op, sent, at - 1, done=at)
+        for after in (0, *again):
+            builder.attempt(op, at + after, at + after + 1, TRANSIENT)
+        times = [back] if isinstance(back, (int, float)) else back
+        if times is not None:
+            until = UP + times[op % len(times)]
+            builder.attempt(op, until, until + 1).effect(op, until)
+    return builder
+
+
+def _told(retries: str, number: int, allowed: str, back: int, waiting: int, most: int) -> str:
+    noun = "operation" if number == 1 else "operations"
+    down = f"{retries} retries/s of {number} {noun} while it was down, {allowed}/s allowed"
+    return f"{down}; {back} of {waiting} came back within 0.5 s, {most} allowed"
+
+
+@known("as the law says", Rule.RETRY_STORM, PASS, 40.0, _told("40.0", 40, "113.2", 40, 40, 57))
+def _() -> H:
+    return _down(40, 150, back=range(0, 400, 10))
+
+
+@known(
+    "a loop",
+    Rule.RETRY_STORM,
+    FAIL,
+    1000.0,
+    _told("1000.0", 40, "488.8", 40, 40, 57),
+    contract=UNBOUNDED,
+    others=_OTHERS,
+)
+def _() -> H:
+    return _down(40, *range(10, 500, 20))
+
+
+@known(
+    "a loop, where attempts are counted",
+    Rule.RETRY_STORM,
+    FAIL,
+    200.0,
+    _told("200.0", 40, "113.2", 0, 0, 0),
+    others=_OTHERS,
+)
+def _() -> H:
+    return _down(40, *range(10, 100, 20))
+
+
+@known("back at once", Rule.RETRY_STORM, FAIL, 0.0, _told("0.0", 40, "76.5", 40, 40, 23), contract=SLOW, others=_OTHERS)
+def _() -> H:
+    return _down(40)
+
+
+@known("back bit by bit", Rule.RETRY_STORM, PASS, 0.0, _told("0.0", 40, "76.5", 10, 40, 23), contract=SLOW)
+def _() -> H:
+    return _down(40, back=range(50, 2050, 50))
+
+
+@known(
+    "never back", Rule.RETRY_STORM, PASS, 0.0, _told("0.0", 40, "76.5", 0, 40, 23), contract=SLOW, others=(Rule.LOST,)
+)
+def _() -> H:
+    return _down(40, back=None)
+
+
+_FEW = "only {} failed by the outage, 20 are needed"
+
+
+@known("just enough", Rule.RETRY_STORM, PASS, 0.0, _told("0.0", 20, "63.5", 20, 20, 32))
+def _() -> H:
+    return _down(20)
+
+
+for _name, _build, _number in (
+    ("too few", lambda: _down(19), "19 operations"),
+    ("of one sort", lambda: _down(1), "1 operation"),
+    ("a fault met them all", lambda: _down(40).fault(900, 1300), "0 operations"),
+    ("their submits are unsure", lambda: _down(40, sent=SubmitOutcome.UNKNOWN), "0 operations"),
+    ("it was never down", lambda: _down(40).set(outage=None), "0 operations"),
+    ("it was down later", lambda: _down(40).set(outage=Outage(ns(5000), ns(6000))), "0 operations"),
+):
+
+    @known(_name, Rule.RETRY_STORM, UNKNOWN, None, _FEW.format(_number), others=(Rule.EVIDENCE, Rule.LOST))
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
+
+
+@known("a fault came when it was up again", Rule.RETRY_STORM, PASS, 0.0, _told("0.0", 40, "113.2", 40, 40, 57))
+def _() -> H:
+    return _down(40).fault(2001, 2300)
+
+
+@known("nothing was down", Rule.RETRY_STORM, NOT_CLAIMED, None, "nothing that the tasks depend on was down")
+def _() -> H:
+    return _down(40).set(outage=None, planned_outage=False)
+
+
+@known("no law", Rule.RETRY_STORM, NOT_CLAIMED, None, "the subject names no law of waiting", contract=SILENT)
+def _() -> H:
+    return _down(40)
+
+
+@known(
+    "not claimed",
+    Rule.RETRY_STORM,
+    NOT_CLAIMED,
+    200.0,
+    f"the subject does not claim backoff; seen: {_told('200.0', 40, '113.2', 0, 0, 0)}",
+    contract=UNCLAIMED,
+    others=_OTHERS,
+)
+def _() -> H:
+    return _down(40, *range(10, 100, 20))
+
+
+@known(
+    "not claimed, and too few",
+    Rule.RETRY_STORM,
+    NOT_CLAIMED,
+    None,
+    f"the subject does not claim backoff; seen: {_FEW.format('19 operations')}",
+    contract=UNCLAIMED,
+)
+def _() -> H:
+    return _down(19)
+
+
+# ---------------------------------------------------------------- what else an outage is for
+
+
+@known(
+    "nobody felt the outage",
+    Rule.EVIDENCE,
+    UNKNOWN,
+    1,
+    "what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then",
+    others=(Rule.RETRY_STORM,),
+)
+def _() -> H:
+    return H().done(0).set(outage=Outage(ns(DOWN), ns(UP)), planned_outage=True)
+
+
+@known(
+    "one attempt felt the outage",
+    Rule.EVIDENCE,
+    PASS,
+    0,
+    "1 operation submitted, records whole",
+    others=(Rule.RETRY_STORM,),
+)
+def _() -> H:
+    return _down(1)
+
+
+def _given_up(attempts: int, failures: bytes = b"") -> H:
+    """Operation 1 fails so often and is given up, in so many words."""
+    builder = H().done(0).ack(1).set(failures=failures)
+    for number in range(attempts):
+        builder.attempt(1, 1100 + 100 * number, outcome=TRANSIENT)
+    return builder.said(1, FAILURE, 2000)
+
+
+_LOST = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+_NOT_LOST = "nothing is missing; no fault bit, so this gives no bound"
+_OUTAGE = Outage(ns(DOWN), ns(UP))
+for _name, _build, _contract, _lost in (
+    ("by an outage", lambda: _given_up(3).set(outage=_OUTAGE), ALL, False),
+    ("by an outage, with an attempt left", lambda: _given_up(2).set(outage=_OUTAGE), ALL, True),
+    ("by an outage, and no number is claimed", lambda: _given_up(3).set(outage=_OUTAGE), UNBOUNDED, True),
+    ("as often as planned", lambda: _given_up(3, bytes([0, 3])), ALL, False),
+    ("more often than planned", lambda: _given_up(3, bytes([0, 2])), ALL, True),
+):
+
+    @known(
+        f"given up as all attempts failed: {_name}",
+        Rule.LOST,
+        FAIL if _lost else PASS,
+        int(_lost),
+        _LOST if _lost else _NOT_LOST,
+        *([(1, "attempt at worker-1 ended transient, subject said failure")] if _lost else []),
+        contract=_contract,
+        others=(Rule.RETRY_STORM, Rule.EVIDENCE),
+    )
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
