@@ -152,8 +152,8 @@ def test_broken_faults_of_servers_never_pass(
 
 
 def test_no_fault_is_left_out() -> None:
-    """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py, what else is
-    done to Redis, and to clocks, in test_sabotage_redis.py.
+    """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py, what
+    else is done to Redis, and to clocks, in test_sabotage_redis.py.
     """
     elsewhere = faults_on(On.CONTAINER, On.QUEUE, On.SERVER, On.CLOCK)
     assert {*ON_LINKS, *ON_WORKERS, *elsewhere} == FAULTS.keys()
