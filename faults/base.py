@@ -13,15 +13,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.faults.traffic import TrafficSource
+
+if TYPE_CHECKING:
+    from taskchaos.faults.preload.page import ProcessPage
 
 #: What the name of a worker's path to the result backend ends with: a link that nothing has to use.
 RESULTS = "-results"
 #: The target of what is sent to the queue. It is nobody's role.
 QUEUE = "queue"
+#: What the harness's own connections to a server call themselves.
+HARNESS = "taskchaos"
 
 
 class Ability(StrEnum):
@@ -29,6 +34,9 @@ class Ability(StrEnum):
 
     COMMANDS = "needs --proxy embedded: the real Toxiproxy knows no Redis commands"
     CONTAINERS = "needs --stack compose: it is done to a container"
+    OWN_SERVER = "needs --stack local: Redis is started with options of the fault's"
+    PRELOAD = "needs --stack local, Linux and a C compiler (cc): a library is loaded before libc"
+    DEBUG = "needs --stack local: Redis's DEBUG is switched off elsewhere"
 
 
 class On(StrEnum):
@@ -40,6 +48,7 @@ class On(StrEnum):
     CONTAINER = "container"  # of a worker
     SERVER = "server"  # Redis
     QUEUE = "queue"  # what is in it
+    CLOCK = "clock"  # of a worker, a producer or Redis
 
 
 class FaultError(Exception):
@@ -251,6 +260,19 @@ class ContainedWorker(Worker, Contained, Protocol):
     """A worker that has a container of its own."""
 
 
+class ServerConnection(Protocol):
+    """A connection of the harness to a server, past the proxy. Everything raises FaultError."""
+
+    def send(self, *words: str | int) -> None:
+        """Send a command."""
+
+    def read(self) -> Any:
+        """The next answer; an error of the server's is a FaultError in its own words."""
+
+    def close(self) -> None:
+        """Close it. Raises nothing."""
+
+
 class Server(Protocol):
     """A Redis as faults see it: asked past the proxy, and its process or container. Everything raises FaultError."""
 
@@ -260,6 +282,9 @@ class Server(Protocol):
 
     def ask(self, *words: str | int) -> Any:
         """The answer to a command; an error of the server's is a FaultError in its own words."""
+
+    def connect(self) -> ServerConnection:
+        """A connection of its own, for what must share none. Whoever asks for it closes it."""
 
     def figures(self, section: str) -> Mapping[str, Any]:
         """A section of INFO."""
@@ -275,6 +300,9 @@ class Server(Protocol):
         settings and users are those that it had.
         """
 
+    def page(self) -> ProcessPage:
+        """What its process is made to see of its clock and its disk. Raises FaultError when it was not started so."""
+
     @property
     def pid(self) -> int:
         """Its process, or that of the life before if it does not run."""
@@ -288,8 +316,12 @@ class Server(Protocol):
     def terminate(self, grace_s: float) -> None:
         """SIGTERM, on purpose; SIGKILL after the grace. Returns when it has ended."""
 
-    def start(self) -> None:
-        """Start it again at its address, with its files, and wait until it answers. Nothing if it runs."""
+    def start(self, *, load_delay_us: int = 0) -> None:
+        """Start it again at its address, with its files, and wait until it answers. Nothing if it runs.
+
+        load_delay_us: it takes so long for each command of its append-only file, and answers LOADING meanwhile; that
+        is not waited for.
+        """
 
     def pause(self) -> None:
         """Stop its process where it is; it goes on at `resume`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker
+from taskchaos.faults.clock import Clocked
 from taskchaos.faults.message import Queue
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.faults.state import FaultState
@@ -49,9 +50,10 @@ class Nemesis:
         undo_log: UndoLog,
         servers: Mapping[str, Server] | None = None,
         queues: Mapping[str, Queue] | None = None,
+        clocks: Mapping[str, Clocked] | None = None,
     ) -> None:
         """Raises FaultError at once when the schedule names a kind or target that is not there."""
-        self._plan = [(p, p.make(links, workers, servers, queues)) for p in schedule.faults]
+        self._plan = [(p, p.make(links, workers, servers, queues, clocks)) for p in schedule.faults]
         self._listener = listener
         self._undo_log = undo_log
         self._stop = threading.Event()

@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskchaos.faults.base import Contained, Fault, FaultError, Link, On, Server, Worker
+from taskchaos.faults.clock import Clocked, ClockWrong
 from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from taskchaos.faults.container import Disconnect, OutOfMemory
 from taskchaos.faults.message import PoisonMessage, Queue
 from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, RefusedLink, Reset
 from taskchaos.faults.network_quality import Bandwidth, Flapping, Jitter, LimitData, Slicing, SlowClose
 from taskchaos.faults.process import KillChild, KillLoop, KillParent, KillTree, Pause, Restart
-from taskchaos.faults.redis_disk import DiskFull
+from taskchaos.faults.redis_answers import RedisAcl, RedisEvicting, RedisOutOfMemory, RedisReadOnly
+from taskchaos.faults.redis_clients import RedisClientKill, RedisClientPause, RedisClientsFull, RedisOutputLimit
+from taskchaos.faults.redis_disk import DiskFull, RedisDiskSlow, RedisSyncError
+from taskchaos.faults.redis_expiry import RedisExpiryOff
+from taskchaos.faults.redis_loading import RedisLoading
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
+from taskchaos.faults.redis_repeated import RedisBusy, RedisScriptFlush
 
 #: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
 FAULTS: Mapping[str, type[Fault]] = {
@@ -44,7 +50,22 @@ FAULTS: Mapping[str, type[Fault]] = {
         RedisRestarted,
         RedisEmptied,
         RedisPaused,
+        RedisReadOnly,
+        RedisLoading,
+        RedisBusy,
+        RedisOutOfMemory,
+        RedisEvicting,
+        RedisClientPause,
+        RedisClientKill,
+        RedisClientsFull,
+        RedisOutputLimit,
+        RedisScriptFlush,
+        RedisAcl,
+        RedisExpiryOff,
         DiskFull,
+        RedisSyncError,
+        RedisDiskSlow,
+        ClockWrong,
         PoisonMessage,
         ReplyLost,
         CutBefore,
@@ -76,6 +97,7 @@ class PlannedFault:
         workers: Mapping[str, Worker],
         servers: Mapping[str, Server] | None = None,
         queues: Mapping[str, Queue] | None = None,
+        clocks: Mapping[str, Clocked] | None = None,
     ) -> Fault:
         """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
         if self.kind not in FAULTS:
@@ -88,6 +110,7 @@ class PlannedFault:
             On.CONTAINER: workers,
             On.SERVER: servers or {},
             On.QUEUE: queues or {},
+            On.CLOCK: clocks or {},
         }[on]
         if self.target not in targets:
             there = ", ".join(targets) or "none on this stack"

@@ -49,12 +49,22 @@ def busy(
     *,
     fsync: Fsync = Fsync.EVERYSEC,
     max_tasks_per_child: int = 0,
+    redis_disk_mb: int = 0,
+    keep_results: bool = False,
 ) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
-    chaos(workload, schedule, slo=slo, fsync=fsync, max_tasks_per_child=max_tasks_per_child)
+    chaos(
+        workload,
+        schedule,
+        slo=slo,
+        fsync=fsync,
+        max_tasks_per_child=max_tasks_per_child,
+        redis_disk_mb=redis_disk_mb,
+        keep_results=keep_results,
+    )
 
 
 def past_lease(chaos: Chaos, kind: str) -> None:
@@ -63,7 +73,7 @@ def past_lease(chaos: Chaos, kind: str) -> None:
     busy(chaos, Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S)), longer)
 
 
-def idle(chaos: Chaos, schedule: Schedule, *, redis_disk_mb: int = 0) -> None:
+def idle(chaos: Chaos, schedule: Schedule) -> None:
     """Offer little, run the schedule, demand 80 % of the load where no fault is in force."""
     slo = Slo(target_tps=min(chaos.target_tps, 0.8 * IDLE_TPS), recovery_limit_s=chaos.profile.recovery_limit_s)
-    chaos(phased(chaos.profile, IDLE_TPS), schedule, slo=slo, redis_disk_mb=redis_disk_mb)
+    chaos(phased(chaos.profile, IDLE_TPS), schedule, slo=slo)

@@ -1,4 +1,4 @@
-"""Containers fail: a worker loses its network or its memory, is restarted by a deployment; Redis's disk is full."""
+"""Containers fail: a worker loses its network or its memory, is restarted by a deployment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from taskchaos.harness.pytest.chaos import Chaos
 from taskchaos.suites.loads import busy, idle, in_turn, past_lease
 
 pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
-
-#: Large enough for the append-only file of a nightly case, and full in a moment.
-REDIS_DISK_MB = 64
 
 
 def _half(kind: str, target: str, profile: Profile) -> Schedule:
@@ -49,8 +46,3 @@ def test_restart_killed(chaos: Chaos) -> None:
 def test_out_of_memory(chaos: Chaos) -> None:
     """Each worker's container runs out of memory once, and the kernel kills a pool child."""
     busy(chaos, _each("out_of_memory", chaos.profile, chaos.profile.fault_s / 2 - 0.1))
-
-
-def test_disk_full(chaos: Chaos) -> None:
-    """Redis cannot write: submits fail or are unknown meanwhile, and nothing acknowledged may be lost."""
-    idle(chaos, _half("disk_full", "redis", chaos.profile), redis_disk_mb=REDIS_DISK_MB)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from taskchaos.faults.base import Ability
+from taskchaos.faults.preload.page import compiler
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.subject import Settings
 
@@ -60,7 +61,8 @@ class StackOptions:
 
     distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
     redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
-    fsync: when Redis writes through what it has acknowledged.
+    fsync: when Redis writes through what it has acknowledged. preload: its process and those of the roles are started
+    so that faults can set their clocks, and fail the syncs of its disk.
     """
 
     place: StackKind = StackKind.LOCAL
@@ -75,16 +77,24 @@ class StackOptions:
     distance_ms: int = 0
     redis_disk_mb: int = 0
     fsync: Fsync = Fsync.EVERYSEC
+    preload: bool = False
 
     @property
     def abilities(self) -> frozenset[Ability]:
         """What faults may need, and this stack has."""
         commands = {Ability.COMMANDS} if self.proxy is ProxyKind.EMBEDDED else set()
-        return frozenset(commands | ({Ability.CONTAINERS} if self.place is StackKind.COMPOSE else set()))
+        if self.place is StackKind.COMPOSE:
+            return frozenset({*commands, Ability.CONTAINERS})
+        preload = {Ability.PRELOAD} if compiler() else set()
+        return frozenset({*commands, Ability.OWN_SERVER, Ability.DEBUG, *preload})
+
+    def missing(self, kind: str) -> frozenset[Ability]:
+        """What a fault of this kind needs, and this stack has not."""
+        return FAULTS[kind].needs - self.abilities if kind in FAULTS else frozenset()
 
     def lacks(self, kind: str) -> str:
         """Why a fault of this kind does not work on this stack; "" when it does."""
-        return "; ".join(sorted(FAULTS[kind].needs - self.abilities)) if kind in FAULTS else ""
+        return "; ".join(sorted(self.missing(kind)))
 
 
 def roles(kind: str, count: int) -> tuple[str, ...]:

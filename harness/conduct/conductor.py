@@ -237,7 +237,9 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: 
             troubles.append(str(error))  # what cannot be written down must not keep a fault from being healed
 
     try:
-        return Nemesis(case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers, stack.queues)
+        return Nemesis(
+            case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers, stack.queues, stack.clocks
+        )
     except FaultError as error:
         raise UsageError(f"case {case.id}: {error}") from error
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from taskchaos.faults.schedule import Schedule
+from taskchaos.faults.base import Ability
+from taskchaos.faults.schedule import FAULTS, Schedule
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.stack_options import Fsync, Pool, with_settings
 from taskchaos.harness.case.subject_loading import resolve
@@ -82,6 +84,15 @@ class Chaos:
         """Leave this case out: not run, no finding, and said so in every report."""
         pytest.skip(reason)
 
+    def _leave_out(self, kind: str, lacking: frozenset[Ability]) -> NoReturn:
+        """Leave out a case whose fault needs what is not there; fail when CHAOS_REQUIRE names it."""
+        why = f"{kind} {'; '.join(sorted(lacking))}"
+        required = os.environ.get("CHAOS_REQUIRE", "").split(",")
+        for ability in lacking:
+            if ability.name.lower() in required:
+                pytest.fail(f"CHAOS_REQUIRE names {ability.name.lower()}, but {why}")
+        self.does_not_apply(why)
+
     def __call__(
         self,
         workload: Workload,
@@ -109,9 +120,10 @@ class Chaos:
         """
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
-        for kind in {fault.kind for fault in schedule.faults}:
-            if lacking := self._options.stack_options.lacks(kind):
-                self.does_not_apply(f"{kind} {lacking}")
+        kinds = {fault.kind for fault in schedule.faults}
+        for kind in kinds:
+            if lacking := self._options.stack_options.missing(kind):
+                self._leave_out(kind, lacking)
         scale = self._options.scale
         changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
         changed = {name: value for name, value in changes.items() if value is not None}
@@ -122,7 +134,8 @@ class Chaos:
         }
         stack = with_settings(self._options.stack_options, **changed)
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
-        stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync)
+        preload = any(Ability.PRELOAD in FAULTS[kind].needs for kind in kinds if kind in FAULTS)
+        stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload)
         subject, failures = self._subject, self._options.failures
         case = Case(
             suite=self.suite,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -14,8 +15,10 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskchaos.faults.base import Link, PingResult, Server, wait_for
+from taskchaos.faults.clock import Clocked
 from taskchaos.faults.command_api import CommandClient
 from taskchaos.faults.message import Queue
+from taskchaos.faults.preload.page import ProcessPage, library
 from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
 from taskchaos.harness import codec
 from taskchaos.harness.case.stack_options import ProxyKind, StackOptions, WorkerStart, roles
@@ -30,7 +33,7 @@ from taskchaos.harness.stack.inspection import BrokerInspector
 from taskchaos.harness.stack.message_queue import MessageQueue
 from taskchaos.harness.stack.producer import PLAN, Told
 from taskchaos.harness.stack.runtime import RoleConfig
-from taskchaos.harness.stack.zygote import TEMPORARY, Spawn
+from taskchaos.harness.stack.zygote import TEMPORARY, Spawn, page_of
 from taskchaos.harness.stack.zygote_client import LocalZygote, Spawned, zygote
 from taskchaos.harness.workload import Workload
 
@@ -51,8 +54,8 @@ class Stack(ABC):
     prefilled queue needs none. Every start raises StackError when it does not succeed in time.
 
     links: the paths through the proxy, by role; a worker's result path is `<role>-results`. workers: by role.
-    servers: those that faults may be done to, by role. reader: the subject's own eyes on Redis, in a process of its
-    own. name: the subject's, for error messages.
+    servers: those that faults may be done to, by role. clocks: whose clock may be set, by role. reader: the subject's
+    own eyes on Redis, in a process of its own. name: the subject's, for error messages.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Stack(ABC):
         self.links: dict[str, Link] = {}
         self.workers: Mapping[str, ForkedWorker] = {}
         self.servers: dict[str, Server] = {}
+        self.clocks: dict[str, Clocked] = {}
         self._producers: dict[str, Spawned] = {}
         self._inspecting: Spawned | None = None
         self.reader: BrokerInspector
@@ -73,7 +77,9 @@ class Stack(ABC):
     def __enter__(self) -> Self:
         try:
             self._prepare_folder()
-            self._zygote = zygote(self.logs / "zygote.log")
+            self._zygote = zygote(self.logs / "zygote.log", library() if self._options.preload else None)
+            if self._options.preload:
+                self._make_pages()
             self._start()
             self._start_producers()
         except BaseException:
@@ -164,6 +170,12 @@ class Stack(ABC):
         alarm.prepare(self.folder / LEDGER)
         plan = {"workload": codec.encode(self._workload), "producers": self._options.producers}
         (self.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+
+    def _make_pages(self) -> None:
+        """What the processes of the roles will be made to see; nothing, to begin with."""
+        for role in (*self.roles("producer"), *self.roles("worker")):
+            page = ProcessPage(page_of(self.config(role, "", "").path))
+            self.clocks[role] = RoleClock(role, page)
 
     def roles(self, kind: str) -> tuple[str, ...]:
         """The roles of "producer" or "worker"."""
@@ -298,6 +310,18 @@ class Stack(ABC):
         for process in (*self._producers.values(), *filter(None, [self._inspecting])):
             process.end()
         self._stop_servers()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleClock:
+    """A worker or producer whose clock can be set (`taskchaos.faults.clock.Clocked`)."""
+
+    name: str
+    _page: ProcessPage
+
+    def page(self) -> ProcessPage:
+        """What its process is made to see."""
+        return self._page
 
 
 def set_distance(api: ToxiproxyClient, links: Sequence[str], distance_ms: int) -> None:

@@ -71,6 +71,7 @@ class OwnedProcess:
                     env={**os.environ, **(env or {}), TOKEN_VARIABLE: owner_token()},
                     preexec_fn=die_with_parent,
                     start_new_session=True,
+                    restore_signals=False,  # SIGXFSZ stays ignored: a file that may not grow is an error, no end
                     pass_fds=fds,
                 )
             except OSError as error:

@@ -22,6 +22,7 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import TimeoutError as Late
 
+from taskchaos.faults.base import HARNESS
 from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError
 from taskchaos.harness.stack.direct_client import ANSWER_S, ONCE
 from taskchaos.harness.stack.runtime import RoleConfig, build, refuse
@@ -51,7 +52,8 @@ def serve(config_path: Path, ready_fd: int, told_fd: int) -> None:
     """Be the inspector: say ready, then answer a line of JSON with a line of JSON until the other end goes."""
     config = RoleConfig.load(config_path)
     runtime = build(config, refuse(ready_fd))
-    redis = Redis.from_url(config.broker_url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=ONCE)
+    timeouts = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+    redis = Redis.from_url(config.broker_url, **timeouts, retry=ONCE, client_name=HARNESS)
     os.write(ready_fd, b"1")
 
     def say(**answer: object) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from taskchaos.faults.base import FaultError
 from taskchaos.harness.record.result import ServerInfo
+
+if TYPE_CHECKING:
+    from redis.connection import ConnectionInterface
 
 PROBE = "taskchaos:probe"
 #: More than fits into what a filler leaves of a disk's last page.
@@ -27,6 +30,31 @@ def info_of(client: Redis) -> ServerInfo:
         name=str(info.get("server_name", "redis")),
         version=str(info.get("valkey_version") or info.get("redis_version", "?")),
     )
+
+
+class DirectConnection:
+    """`taskchaos.faults.base.ServerConnection`. name: the server's, for error messages."""
+
+    def __init__(self, name: str, connection: ConnectionInterface) -> None:
+        self._name, self._connection = name, connection
+
+    def send(self, *words: str | int) -> None:
+        """Send a command."""
+        try:
+            self._connection.send_command(*words)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise FaultError(f"{self._name}: {error}") from error
+
+    def read(self) -> Any:
+        """The next answer."""
+        try:
+            return self._connection.read_response()
+        except RedisError as error:
+            raise FaultError(f"{self._name}: {error}") from error
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.disconnect()  # type: ignore[no-untyped-call]
 
 
 class RedisAccess:
@@ -51,6 +79,15 @@ class RedisAccess:
             return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
         except RedisError as error:
             raise FaultError(f"{self.name}: {error}") from error
+
+    def connect(self) -> DirectConnection:
+        """A connection of its own, past the proxy. Raises FaultError."""
+        try:
+            connection = self.client.connection_pool.make_connection()
+            connection.connect()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise FaultError(f"{self.name} takes no connection: {error}") from error
+        return DirectConnection(self.name, connection)
 
     def figures(self, section: str) -> Mapping[str, Any]:
         """A section of INFO. Raises FaultError."""

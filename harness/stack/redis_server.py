@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from redis.exceptions import RedisError
 
 from taskchaos.faults.base import FaultError, wait_for
+from taskchaos.faults.preload.page import VARIABLE, ProcessPage
 from taskchaos.harness.case.stack_options import Fsync
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.stack.child_process import OwnedProcess
@@ -24,7 +30,7 @@ from taskchaos.harness.stack.redis_access import RedisAccess, info_of
 START_DEADLINE_S = 10.0
 _VERSION_S = 10.0
 #: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 ...`
-_SAYS_SERVER = re.compile(r"\bserver v=\d")
+_SAYS_SERVER = re.compile(r"\bserver v=(\d+)")
 _PORT_TRIES = 5
 _END_DEADLINE_S = 5.0
 
@@ -53,6 +59,7 @@ def find_binary(given: str | None) -> Path:
         ) from error
 
 
+@cache
 def _version_of(binary: Path) -> str:
     """What a binary says of its version, in one line."""
     try:
@@ -72,16 +79,33 @@ def free_port() -> int:
         return port
 
 
+def _as_arguments(options: Mapping[str, str]) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
 class RedisServer(RedisAccess):
     """One running server, as the stack and faults see it. `port` is direct: only the proxy and the inspector use it."""
 
     name = "redis"
 
-    def __init__(self, binary: Path, folder: Path, log: Path, fsync: Fsync = Fsync.EVERYSEC) -> None:
-        """Start and wait until it answers. Raises StackError; a port taken in between is tried again."""
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        log: Path,
+        fsync: Fsync = Fsync.EVERYSEC,
+        *,
+        preload: Path | None = None,
+    ) -> None:
+        """Start and wait until it answers. Raises StackError; a port taken in between is tried again.
+
+        preload: the library that lets faults set its clock and fail its syncs.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._binary, self._folder, self._log, self._fsync = binary, folder, log, fsync
         self._down_on_purpose = False
+        self._page = ProcessPage(folder.with_suffix(".page")) if preload else None
+        self._env = {"LD_PRELOAD": str(preload), VARIABLE: str(self._page.path.resolve())} if self._page else {}
         # A process of ours ends with the thread that started it, and faults come and go in threads of their own.
         self._home = ThreadPoolExecutor(1, "redis")
         for attempt in range(_PORT_TRIES):
@@ -97,9 +121,11 @@ class RedisServer(RedisAccess):
         self.info = info_of(self.client)
         self.remember()
 
-    def _launch(self) -> None:
-        argv = self._argv()
-        self.process = self._home.submit(OwnedProcess, self.name, argv, self._log).result()
+    def _launch(self, more: Mapping[str, str] = MappingProxyType({})) -> None:
+        argv = [*self._argv(), *_as_arguments(more)]
+        self.process = self._home.submit(OwnedProcess, self.name, argv, self._log, env=self._env).result()
+        if more:
+            return
         try:
             self.process.wait_until(self._greets, START_DEADLINE_S)
         except StackError:
@@ -115,8 +141,14 @@ class RedisServer(RedisAccess):
             "daemonize": "no",
             "maxmemory-policy": "noeviction",
             **self._fsync.settings,
+            **self._debugging(),
         }
-        return [str(self._binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        return [str(self._binary), *_as_arguments(options)]
+
+    def _debugging(self) -> dict[str, str]:
+        """DEBUG is switched on from Redis 7 on; before, it always is, and there is no such option."""
+        major = _SAYS_SERVER.search(_version_of(self._binary))
+        return {} if major is None or int(major.group(1)) < 7 else {"enable-debug-command": "local"}
 
     def _greets(self) -> bool:
         try:
@@ -127,6 +159,11 @@ class RedisServer(RedisAccess):
             return False
 
     # As faults see it.
+
+    def page(self) -> ProcessPage:
+        if self._page is None:
+            raise FaultError(f"{self.name} was not started with the library that faults of its clock and disk need")
+        return self._page
 
     @property
     def pid(self) -> int:
@@ -158,11 +195,11 @@ class RedisServer(RedisAccess):
         if not wait_for(lambda: not self.running(), deadline_s):
             raise FaultError(f"{self.name} (pid {self.pid}) did not end within {deadline_s:g} s of SIGKILL")
 
-    def start(self) -> None:
+    def start(self, *, load_delay_us: int = 0) -> None:
         if self.running():
             return
         try:
-            self._launch()
+            self._launch({"key-load-delay": str(load_delay_us)} if load_delay_us else {})
         except StackError as error:
             raise FaultError(f"{self.name} could not be started again: {error}") from error
         self._down_on_purpose = False
@@ -178,10 +215,23 @@ class RedisServer(RedisAccess):
         return state_of(self.pid) == "T"
 
     def fill_disk(self) -> None:
-        raise FaultError("there is no disk to fill: it needs --stack compose")
+        """No file of its process may grow beyond what the newest append-only file is now."""
+        files = [file for file in self._folder.rglob("*") if file.is_file() and file.suffix == ".aof"]
+        if not files:
+            raise FaultError(f"{self.name} has no append-only file to be kept from growing")
+        self._limit_files(max(file.stat().st_size for file in files))
 
     def free_disk(self) -> None:
-        pass  # see fill_disk
+        if self.running():
+            self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        """Lower, or lift again, the soft limit of its process for the size of a file."""
+        if sys.platform != "linux":
+            raise FaultError("the size of another process's files can be limited on Linux only")
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        soft = hard if size == resource.RLIM_INFINITY else size
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
     def stop(self) -> None:
         """End it. Idempotent."""

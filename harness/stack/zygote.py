@@ -10,6 +10,7 @@ processes and looks at them where their pids are known.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -172,6 +173,7 @@ def _fork(control: socket.socket, what: Spawn, config: Path, log: Path, fds: lis
         os.dup2(sink, 2)
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
         os.environ["TMPDIR"] = _own_folder(log)
+        _use_page(page_of(config))
         _become(what, config, ready_fd, told_fd)
         status = 0
     except SubjectFault as fault:
@@ -184,6 +186,16 @@ def _fork(control: socket.socket, what: Spawn, config: Path, log: Path, fds: lis
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def page_of(config: Path) -> Path:
+    """Where the page is that tells a role's process what to see (taskchaos.faults.preload), if there is one."""
+    return config.with_suffix(".page")
+
+
+def _use_page(path: Path) -> None:
+    if path.exists() and ctypes.CDLL(None).taskchaos_use_page(os.fsencode(path)):
+        raise OSError(f"{path} cannot be mapped")
 
 
 def _own_folder(log: Path) -> str:

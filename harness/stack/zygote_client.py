@@ -145,12 +145,13 @@ class Zygote:
 class LocalZygote(Zygote):
     """A zygote as a process beside us: what it forked can be looked at and ended without asking it."""
 
-    def __init__(self, log: Path) -> None:
-        """Start it."""
+    def __init__(self, log: Path, preload: Path | None = None) -> None:
+        """Start it. preload: a library that is to be loaded before libc."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             argv = [sys.executable, "-P", "-m", "taskchaos.harness.stack.zygote", str(theirs.fileno())]
-            self._process = OwnedProcess("zygote", argv, log, fds=(theirs.fileno(),))
+            env = {"LD_PRELOAD": str(preload)} if preload else {}
+            self._process = OwnedProcess("zygote", argv, log, env=env, fds=(theirs.fileno(),))
         super().__init__(ours, self._process.tail)
 
     def running(self) -> bool:
@@ -272,21 +273,25 @@ def _rest_of(fd: int) -> str:
     return " ".join(text.decode("utf-8", "replace").split())
 
 
-_zygotes: dict[int, LocalZygote] = {}
+_zygotes: dict[tuple[int, Path | None], LocalZygote] = {}
 
 
-def zygote(log: Path) -> LocalZygote:
-    """This harness process's zygote, started on first use and kept for all cases; again when it has died."""
-    if os.getpid() in _zygotes and not _zygotes[os.getpid()].running():
-        stop_zygote()
-    if os.getpid() not in _zygotes:
-        _zygotes[os.getpid()] = LocalZygote(log)
+def zygote(log: Path, preload: Path | None = None) -> LocalZygote:
+    """This harness process's zygote, started on first use and kept for all cases; again when it has died.
+
+    preload: one of its own, with a library that is loaded before libc.
+    """
+    mine = os.getpid(), preload
+    if mine in _zygotes and not _zygotes[mine].running():
+        _zygotes.pop(mine).close()
+    if mine not in _zygotes:
+        _zygotes[mine] = LocalZygote(log, preload)
         atexit.register(stop_zygote)
-    return _zygotes[os.getpid()]
+    return _zygotes[mine]
 
 
 def stop_zygote() -> None:
-    """End this process's zygote, if there is one."""
-    running = _zygotes.pop(os.getpid(), None)
-    if running is not None:
-        running.close()
+    """End this process's zygotes, if there are any."""
+    for pid, preload in list(_zygotes):
+        if pid == os.getpid():
+            _zygotes.pop((pid, preload)).close()

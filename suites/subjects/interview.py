@@ -88,7 +88,7 @@ class Interview(CelerySubject):
         "redis_restart.pause_past_lease": FAILS_WITHOUT_REDIS.by_chance,
         # A lock that cannot be set or removed in time fails the task.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
-        "container.disk_full": EXITS_WITHOUT_DISK,
+        "redis_disk.full": EXITS_WITHOUT_DISK,
         "poison": Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | MAY_END_AT_A_MESSAGE),
         "result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         # One crash, and Celery has failed the task; its lock stays.

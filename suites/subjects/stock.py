@@ -81,7 +81,7 @@ ON_REDIS = {
     "command.pop_replies_lost-silence": LOSES_REPLIES,
     "command.retry_publish_cut": LOSES_ONE,
     "container.out_of_memory": LOSES_CHILDS,
-    "container.disk_full": EXITS_WITHOUT_DISK,
+    "redis_disk.full": EXITS_WITHOUT_DISK,
     "redis_restart": FAILS_WITHOUT_REDIS,
     "redis_restart.pause": Expectation(),
     "redis_restart.pause_past_lease": Expectation(),
@@ -168,7 +168,7 @@ class BestSettings(CelerySubject):
         "redis_restart.pause_past_lease": GOES_DEAF,
         "deploy.with_redis": GOES_DEAF.by_chance,
         "container.out_of_memory": Expectation(),
-        "container.disk_full": MAY_LOSE,
+        "redis_disk.full": MAY_LOSE,
         # Bounded sockets notice the cut; an ack that times out keeps its place in the prefetch for good.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
     }

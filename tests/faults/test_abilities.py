@@ -20,19 +20,21 @@ from taskchaos.harness.workload import Workload
 LOCAL = StackOptions()
 COMPOSE = StackOptions(place=StackKind.COMPOSE)
 REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
-IN_CONTAINERS = {*faults_on(On.CONTAINER), "disk_full"}
+HERE = {Ability.OWN_SERVER, Ability.DEBUG, Ability.PRELOAD}
+#: What takes a Redis or a process that is started for it: no container is.
+STARTED_SO = {kind for kind, fault in FAULTS.items() if fault.needs & HERE}
 
 
 def test_each_stack_offers_the_faults_that_it_can_do() -> None:
-    assert LOCAL.abilities == {Ability.COMMANDS}
-    assert COMPOSE.abilities == set(Ability)
+    assert LOCAL.abilities - {Ability.PRELOAD} == {Ability.COMMANDS, Ability.OWN_SERVER, Ability.DEBUG}
+    assert COMPOSE.abilities == {Ability.COMMANDS, Ability.CONTAINERS}
     assert REAL.abilities == {Ability.CONTAINERS}
 
 
 def test_each_stack_says_what_it_lacks() -> None:
-    assert {kind for kind in FAULTS if LOCAL.lacks(kind)} == IN_CONTAINERS
-    assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == set()
-    assert {kind for kind in FAULTS if REAL.lacks(kind)} == set(faults_on(On.COMMAND))
+    assert {kind for kind in FAULTS if LOCAL.missing(kind) - {Ability.PRELOAD}} == set(faults_on(On.CONTAINER))
+    assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == STARTED_SO
+    assert {kind for kind in FAULTS if REAL.lacks(kind)} == {*faults_on(On.COMMAND), *STARTED_SO}
     assert "--proxy embedded" in REAL.lacks("reply_lost")
     assert "--stack compose" in LOCAL.lacks("disconnect")
     assert REAL.lacks("no_such_fault") == "", "whoever makes it says what is wrong"
@@ -43,8 +45,9 @@ def test_the_list_says_where_a_fault_works_and_why_not() -> None:
     where = {row["fault"]: row["where"] for row in with_where(list(rows.values()))}
     assert [rows["latency"][name] for name in ("local", "compose", "compose_toxiproxy")] == [True, True, True]
     assert where["latency"] == ""
-    assert rows["disk_full"]["local"] == str(Ability.CONTAINERS) and rows["disk_full"]["compose"] is True
-    assert where["disk_full"] == f"({Ability.CONTAINERS})"
+    assert rows["disconnect"]["local"] == str(Ability.CONTAINERS) and rows["disconnect"]["compose"] is True
+    assert where["disconnect"] == f"({Ability.CONTAINERS})"
+    assert where["redis_loading"] == f"({Ability.OWN_SERVER})"
 
 
 def test_a_container_fault_without_a_container_is_an_error() -> None:
@@ -64,8 +67,8 @@ class _Item:
     nodeid: str = "suites/test_container.py::test_cut"
 
 
-def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
-    options = RunOptions(
+def _options(tmp_path: Path) -> RunOptions:
+    return RunOptions(
         out=str(tmp_path / "run"),
         subjects=("stock_best",),
         seed=1,
@@ -79,7 +82,22 @@ def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
         parallel=1,
         replay=None,
     )
+
+
+def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
     item: Any = _Item()
     with pytest.raises(pytest.skip.Exception, match="disconnect needs --stack compose"):
-        Chaos(options, item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
+        Chaos(_options(tmp_path), item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
     assert not (tmp_path / "run").exists(), "nothing was run; that it is listed, the plugin sees to"
+
+
+def test_what_a_machine_lacks_is_said_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a C compiler leaves out what needs one; where CHAOS_REQUIRE names it, that is a failure."""
+    monkeypatch.setattr("taskchaos.harness.case.stack_options.compiler", lambda: None)
+    schedule = Schedule.of(PlannedFault("clock", "redis"))
+    item: Any = _Item()
+    with pytest.raises(pytest.skip.Exception, match="clock needs --stack local, Linux and a C compiler"):
+        Chaos(_options(tmp_path), item, "stock_best")(Workload(), schedule)
+    monkeypatch.setenv("CHAOS_REQUIRE", "linux,preload")
+    with pytest.raises(pytest.fail.Exception, match="CHAOS_REQUIRE names preload, but clock needs"):
+        Chaos(_options(tmp_path), item, "stock_best")(Workload(), schedule)

@@ -32,7 +32,7 @@ PARAMETERS: dict[str, dict[str, int | str]] = {
 }
 ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
 ON_WORKERS = faults_on(On.WORKER)
-ON_SERVERS = [kind for kind in faults_on(On.SERVER) if not StackOptions().lacks(kind)]
+ON_SERVERS = ["redis_kill", "redis_restart", "redis_empty", "redis_pause"]
 #: A broken fault may keep the harness waiting for no longer than this, whatever it does.
 NO_LONGER_S = 20.0
 
@@ -152,6 +152,8 @@ def test_broken_faults_of_servers_never_pass(
 
 
 def test_no_fault_is_left_out() -> None:
-    """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py."""
-    needs_containers = {kind for kind in FAULTS if StackOptions().lacks(kind)}
-    assert {*ON_LINKS, *ON_WORKERS, *ON_SERVERS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers
+    """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py, what
+    else is done to Redis, and to clocks, in test_sabotage_redis.py.
+    """
+    elsewhere = faults_on(On.CONTAINER, On.QUEUE, On.SERVER, On.CLOCK)
+    assert {*ON_LINKS, *ON_WORKERS, *elsewhere} == FAULTS.keys()

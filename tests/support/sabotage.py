@@ -50,7 +50,8 @@ def nothing(broken: Broken) -> None:
 
 def elsewhere(broken: Broken) -> None:
     """It is done to another target, and taken back there."""
-    fault, where = broken.fault, next(name for name in ("link", "worker", "server") if hasattr(broken.fault, name))
+    fault, places = broken.fault, ("link", "worker", "server", "role")
+    where = next(name for name in places if hasattr(fault, name))
     own = getattr(fault, where)
 
     def misled(verb: Callable[[], Any]) -> Callable[[], Any]:

@@ -9,6 +9,7 @@ from docker.errors import APIError
 from redis import Redis
 
 from taskchaos.faults.base import FaultError, wait_for
+from taskchaos.faults.preload.page import ProcessPage
 from taskchaos.harness.stack.redis_access import RedisAccess
 
 FILLER = "/data/filler"
@@ -30,6 +31,9 @@ class RedisContainer(RedisAccess):
         self._pid = int(self._state()["Pid"])
         self.remember()
 
+    def page(self) -> ProcessPage:
+        raise FaultError(f"{self.name} is in a container: nothing is loaded before its libc")
+
     @property
     def pid(self) -> int:
         return self._pid
@@ -47,9 +51,11 @@ class RedisContainer(RedisAccess):
         self.down_on_purpose = True
         self._ask("stop", lambda: self._container.stop(timeout=int(grace_s)))
 
-    def start(self) -> None:
+    def start(self, *, load_delay_us: int = 0) -> None:
         if self.running():
             return
+        if load_delay_us:
+            raise FaultError(f"{self.name} is started with the options of its container: that needs --stack local")
         self._ask("start", self._container.start)
         if not wait_for(self.answers, _START_DEADLINE_S, every_s=0.05):
             raise FaultError(f"{self.name} does not answer {_START_DEADLINE_S:g} s after it was started again")

@@ -8,6 +8,7 @@ from pathlib import Path
 from redis import Redis
 
 from taskchaos.faults.base import Link
+from taskchaos.faults.preload.page import library
 from taskchaos.faults.toxiproxy import ToxiproxyError
 from taskchaos.harness.case.stack_options import StackOptions
 from taskchaos.harness.errors import StackError
@@ -59,9 +60,15 @@ class LocalStack(Stack):
     def _start(self) -> None:
         self._proxy = ProxyServer(self.logs / "proxy.log")
         self._redis = RedisServer(
-            find_binary(self._options.redis_binary), self.folder / "redis", self.logs / "redis.log", self._options.fsync
+            find_binary(self._options.redis_binary),
+            self.folder / "redis",
+            self.logs / "redis.log",
+            self._options.fsync,
+            preload=library() if self._options.preload else None,
         )
         self.servers[self._redis.name] = self._redis
+        if self._options.preload:
+            self.clocks[self._redis.name] = self._redis
         self._proxy.connect()
         api = self._proxy.client
         for name in self.link_names():
