@@ -29,6 +29,8 @@ class Ability(StrEnum):
 
     COMMANDS = "needs --proxy embedded: the real Toxiproxy knows no Redis commands"
     CONTAINERS = "needs --stack compose: it is done to a container"
+    REPLICA = "needs --stack local: only there Redis has a replica and Sentinels (a case asks for them)"
+    VOLATILE_DISK = "needs --stack local: the disk that forgets is a mount (FUSE) of this machine"
 
 
 class On(StrEnum):
@@ -263,6 +265,9 @@ class Server(Protocol):
 
     def figures(self, section: str) -> Mapping[str, Any]:
         """A section of INFO."""
+
+    def clients(self) -> int:
+        """How many are connected: neither the harness, nor what belongs to the server itself."""
 
     def answers(self) -> bool:
         """Whether a PING is answered with PONG. Raises nothing."""

@@ -14,6 +14,8 @@ from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleReque
 from taskchaos.faults.network_quality import Bandwidth, Flapping, Jitter, LimitData, Slicing, SlowClose
 from taskchaos.faults.process import KillChild, KillLoop, KillParent, KillTree, Pause, Restart
 from taskchaos.faults.redis_disk import DiskFull
+from taskchaos.faults.redis_failover import FailoverKill, FailoverPlanned
+from taskchaos.faults.redis_power import RedisPowerLoss
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
 
 #: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
@@ -44,6 +46,9 @@ FAULTS: Mapping[str, type[Fault]] = {
         RedisRestarted,
         RedisEmptied,
         RedisPaused,
+        RedisPowerLoss,
+        FailoverPlanned,
+        FailoverKill,
         DiskFull,
         PoisonMessage,
         ReplyLost,

@@ -6,11 +6,13 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from taskchaos.faults.base import Ability, Fault
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
 from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.stack.mounted_disk import no_fuse
 
 #: The stacks there are, by the names that `taskchaos faults --json` has for them.
 STACKS = {
@@ -57,9 +59,18 @@ def fault_rows() -> list[dict[str, Any]]:
             "fault": kind,
             "does": fault.summary,
             **{name: options.lacks(kind) or True for name, options in STACKS.items()},
+            "here": _here(fault),
         }
         for kind, fault in FAULTS.items()
     ]
+
+
+def _here(fault: type[Fault]) -> str:
+    """How it is done on this machine, if that depends on what there is."""
+    if Ability.VOLATILE_DISK not in fault.needs:
+        return ""
+    why = no_fuse()
+    return f"cuts the append-only file at the last known sync: {why}" if why else "by FUSE"
 
 
 def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -68,5 +79,6 @@ def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         reasons = dict.fromkeys(str(row[name]) for name in STACKS if row[name] is not True)
         where = f"({'; '.join(reasons)})" if reasons else ""
-        found.append({"fault": row["fault"], "does": row["does"], "where": where})
+        here = f"[here {row['here']}]" if row["here"] else ""
+        found.append({"fault": row["fault"], "does": row["does"], "where": where, "here": here})
     return found

@@ -49,12 +49,22 @@ def busy(
     *,
     fsync: Fsync = Fsync.EVERYSEC,
     max_tasks_per_child: int = 0,
+    volatile_disk: bool = False,
+    failover: bool = False,
 ) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
-    chaos(workload, schedule, slo=slo, fsync=fsync, max_tasks_per_child=max_tasks_per_child)
+    chaos(
+        workload,
+        schedule,
+        slo=slo,
+        fsync=fsync,
+        volatile_disk=volatile_disk,
+        failover=failover,
+        max_tasks_per_child=max_tasks_per_child,
+    )
 
 
 def past_lease(chaos: Chaos, kind: str) -> None:

@@ -33,6 +33,13 @@ def test_kill_unlogged(chaos: Chaos) -> None:
     _once(chaos, "redis_empty", fsync=Fsync.OFF)
 
 
+@pytest.mark.parametrize("fsync", [Fsync.ALWAYS, Fsync.EVERYSEC])
+def test_power_loss(chaos: Chaos, fsync: Fsync) -> None:
+    """What was not written through is gone: nothing that was acknowledged, or what was in the last two seconds."""
+    lost = PlannedFault("redis_power_loss", REDIS, 0.7, DOWN_S)
+    busy(chaos, Schedule.of(lost), chaos.profile.lasting(0.7 + DOWN_S + 1.0), fsync=fsync, volatile_disk=True)
+
+
 def test_restart(chaos: Chaos) -> None:
     """A deployment of Redis: SIGTERM, and a start."""
     _once(chaos, "redis_restart")

@@ -54,13 +54,20 @@ class Fsync(StrEnum):
         return {"appendonly": "yes", "appendfsync": self.value}
 
 
+_ABILITIES = {
+    StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA},
+    StackKind.COMPOSE: {Ability.CONTAINERS},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """What may be chosen about a stack.
 
     distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
     redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
-    fsync: when Redis writes through what it has acknowledged.
+    fsync: when Redis writes through what it has acknowledged. volatile_disk: of processes only: Redis's disk can forget
+    what was not. failover: of processes only: Redis has a replica, and Sentinels that promote it.
     """
 
     place: StackKind = StackKind.LOCAL
@@ -75,12 +82,14 @@ class StackOptions:
     distance_ms: int = 0
     redis_disk_mb: int = 0
     fsync: Fsync = Fsync.EVERYSEC
+    volatile_disk: bool = False
+    failover: bool = False
 
     @property
     def abilities(self) -> frozenset[Ability]:
         """What faults may need, and this stack has."""
         commands = {Ability.COMMANDS} if self.proxy is ProxyKind.EMBEDDED else set()
-        return frozenset(commands | ({Ability.CONTAINERS} if self.place is StackKind.COMPOSE else set()))
+        return frozenset(commands | _ABILITIES[self.place])
 
     def lacks(self, kind: str) -> str:
         """Why a fault of this kind does not work on this stack; "" when it does."""

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,10 +76,22 @@ def free_port() -> int:
 class RedisServer(RedisAccess):
     """One running server, as the stack and faults see it. `port` is direct: only the proxy and the inspector use it."""
 
-    name = "redis"
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        log: Path,
+        fsync: Fsync = Fsync.EVERYSEC,
+        *,
+        name: str = "redis",
+        options: Sequence[str] = (),
+    ) -> None:
+        """Start and wait until it answers. options: more of the command line, at each start.
 
-    def __init__(self, binary: Path, folder: Path, log: Path, fsync: Fsync = Fsync.EVERYSEC) -> None:
-        """Start and wait until it answers. Raises StackError; a port taken in between is tried again."""
+        Raises StackError; a port taken in between is tried again.
+        """
+        self.name = name
+        self.options = options
         folder.mkdir(parents=True, exist_ok=True)
         self._binary, self._folder, self._log, self._fsync = binary, folder, log, fsync
         self._down_on_purpose = False
@@ -94,6 +107,7 @@ class RedisServer(RedisAccess):
                     self._home.shutdown()
                     raise
         self.client = direct_client("127.0.0.1", self.port)
+        self._learn_run_id()
         self.info = info_of(self.client)
         self.remember()
 
@@ -106,6 +120,9 @@ class RedisServer(RedisAccess):
             self.process.stop()
             raise
 
+    def _learn_run_id(self) -> None:
+        self.run_id = str(self.client.info("server")["run_id"])
+
     def _argv(self) -> list[str]:
         options = {
             "port": str(self.port),
@@ -116,7 +133,8 @@ class RedisServer(RedisAccess):
             "maxmemory-policy": "noeviction",
             **self._fsync.settings,
         }
-        return [str(self._binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        named = (part for name, value in options.items() for part in (f"--{name}", value))
+        return [str(self._binary), *named, *self.options]
 
     def _greets(self) -> bool:
         try:
@@ -163,7 +181,8 @@ class RedisServer(RedisAccess):
             return
         try:
             self._launch()
-        except StackError as error:
+            self._learn_run_id()
+        except (StackError, RedisError) as error:
             raise FaultError(f"{self.name} could not be started again: {error}") from error
         self._down_on_purpose = False
 
