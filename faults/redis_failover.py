@@ -90,15 +90,18 @@ class Failover(ServerFault):
         raise NotImplementedError
 
     def prove(self) -> Evidence | None:
-        found = None if self._before is None else self.group.promotion()
-        if found is None or found.number == self._before or not self.group.leads(found.new):
-            return None
-        if self.lag_ms and not found.behind_bytes:
+        found = self._promotion()
+        if found is None or not self.group.leads(found.new) or (self.lag_ms and not found.behind_bytes):
             return None
         return Evidence(f"{found.seen}, {self._clients} connections led there", forgot_since_ns=found.since_ns)
 
+    def _promotion(self) -> Promotion | None:
+        """The one that came of this fault."""
+        found = None if self._before is None else self.group.promotion()
+        return None if found is None or found.number == self._before else found
+
     def missing(self) -> str:
-        if found := self.group.promotion():
+        if found := self._promotion():
             return f"{found.seen}: it did not lag"
         return "Sentinel promoted no replica; hold it for longer"
 

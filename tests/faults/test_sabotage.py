@@ -14,7 +14,7 @@ from stack_support import add_link, started
 from talking import talking
 from waiting import until
 
-from taskchaos.faults.base import Link, On
+from taskchaos.faults.base import Ability, Link, On
 from taskchaos.faults.schedule import FAULTS, PlannedFault, faults_on
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import Pool, StackOptions
@@ -33,7 +33,9 @@ PARAMETERS: dict[str, dict[str, int | str]] = {
 }
 ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
 ON_WORKERS = faults_on(On.WORKER)
-ON_SERVERS = [kind for kind in faults_on(On.SERVER) if not StackOptions().lacks(kind)]
+#: A failover takes seconds: what comes of a broken one is in test_failover.py.
+OF_REPLICAS = [kind for kind in faults_on(On.SERVER) if Ability.REPLICA in FAULTS[kind].needs]
+ON_SERVERS = [kind for kind in faults_on(On.SERVER) if not StackOptions().lacks(kind) and kind not in OF_REPLICAS]
 #: A broken fault may keep the harness waiting for no longer than this, whatever it does.
 NO_LONGER_S = 20.0
 
@@ -156,4 +158,4 @@ def test_broken_faults_of_servers_never_pass(
 def test_no_fault_is_left_out() -> None:
     """What is done to containers has its own in tests/docker, what is sent to the queue in test_message.py."""
     needs_containers = {kind for kind in FAULTS if StackOptions().lacks(kind)}
-    assert {*ON_LINKS, *ON_WORKERS, *ON_SERVERS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers
+    assert {*ON_LINKS, *ON_WORKERS, *ON_SERVERS, *OF_REPLICAS, *faults_on(On.QUEUE)} == FAULTS.keys() - needs_containers

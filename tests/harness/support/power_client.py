@@ -11,28 +11,32 @@ from redis.exceptions import RedisError
 
 from taskchaos.faults.redis_power import PowerLoss
 from taskchaos.harness.clock import now_ns
+from taskchaos.harness.stack.direct_client import ONCE
 from taskchaos.harness.stack.volatile_redis import VolatileRedis
 
 
 @dataclass
 class Setter:
-    """Sets keys one after the other, in a thread, until Redis is gone. acknowledged: when, by key (CLOCK_MONOTONIC)."""
+    """Sets keys one after the other, in a thread, until Redis is gone or it is told to stop.
+
+    acknowledged: when (CLOCK_MONOTONIC), by key.
+    """
 
     port: int
     prefix: str
     acknowledged: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._client: Redis = Redis(port=self.port, retry=None, socket_timeout=5)
+        self._client: Redis = Redis(port=self.port, retry=ONCE, socket_timeout=5)
         self._client.ping()
-        self.enough = threading.Event()
+        self.enough, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         number = 0
         try:
-            while True:
+            while not self._over.is_set():
                 key = f"{self.prefix}:{number}"
                 self._client.set(key, "x" * (number % 200))
                 self.acknowledged[key] = now_ns()
@@ -42,7 +46,9 @@ class Setter:
         except RedisError:
             self.enough.set()
 
-    def join(self) -> None:
+    def join(self, *, stop: bool = False) -> None:
+        if stop:
+            self._over.set()
         self._thread.join()
         self._client.close()
 
