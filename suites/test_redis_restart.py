@@ -40,6 +40,16 @@ def test_power_loss(chaos: Chaos, fsync: Fsync) -> None:
     busy(chaos, Schedule.of(lost), chaos.profile.lasting(0.7 + DOWN_S + 1.0), fsync=fsync, volatile_disk=True)
 
 
+@pytest.mark.chaos_depth("nightly")
+@pytest.mark.parametrize("fsync", [Fsync.ALWAYS, Fsync.EVERYSEC])
+def test_power_losses(chaos: Chaos, fsync: Fsync) -> None:
+    """One after the other: at any moment, in the middle of a write, at a sync."""
+    hows: list[dict[str, int | str]] = [{}, {"lose": "torn", "nth": 2}, {"nth": 1}, {}, {"lose": "torn", "nth": 1}]
+    every_s = 2 * DOWN_S
+    lost = [PlannedFault("redis_power_loss", REDIS, 0.7 + n * every_s, DOWN_S, how) for n, how in enumerate(hows)]
+    busy(chaos, Schedule.of(*lost), chaos.profile.lasting(len(lost) * every_s + 2.0), fsync=fsync, volatile_disk=True)
+
+
 def test_restart(chaos: Chaos) -> None:
     """A deployment of Redis: SIGTERM, and a start."""
     _once(chaos, "redis_restart")
