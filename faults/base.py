@@ -29,7 +29,7 @@ class Ability(StrEnum):
 
     COMMANDS = "needs --proxy embedded: the real Toxiproxy knows no Redis commands"
     CONTAINERS = "needs --stack compose: it is done to a container"
-    REPLICA = "needs --stack local: only there Redis has a replica and Sentinels (a case asks for them)"
+    REPLICA = "needs --stack local: only there a case can have a replica of Redis, and Sentinels"
     VOLATILE_DISK = "needs --stack local: the disk that forgets is a mount (FUSE) of this machine"
 
 

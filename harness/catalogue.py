@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from taskchaos.faults.base import Ability, Fault
+from taskchaos.faults.base import Ability
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
 from taskchaos.harness.case.subject_loading import resolve
@@ -59,26 +59,24 @@ def fault_rows() -> list[dict[str, Any]]:
             "fault": kind,
             "does": fault.summary,
             **{name: options.lacks(kind) or True for name, options in STACKS.items()},
-            "here": _here(fault),
         }
         for kind, fault in FAULTS.items()
     ]
 
 
-def _here(fault: type[Fault]) -> str:
+def _here(kind: str) -> str:
     """How it is done on this machine, if that depends on what there is."""
-    if Ability.VOLATILE_DISK not in fault.needs:
+    if Ability.VOLATILE_DISK not in FAULTS[kind].needs:
         return ""
     why = no_fuse()
-    return f"cuts the append-only file at the last known sync: {why}" if why else "by FUSE"
+    return f"[here the append-only file is cut at the last known sync: {why}]" if why else "[here by FUSE]"
 
 
 def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same for people: of the stacks only those where a fault does not work, once for each reason."""
+    """The same for people: only the stacks where a fault does not work, once for each reason; and how it is done here."""
     found = []
     for row in rows:
         reasons = dict.fromkeys(str(row[name]) for name in STACKS if row[name] is not True)
         where = f"({'; '.join(reasons)})" if reasons else ""
-        here = f"[here {row['here']}]" if row["here"] else ""
-        found.append({"fault": row["fault"], "does": row["does"], "where": where, "here": here})
+        found.append({"fault": row["fault"], "does": row["does"], "where": where, "here": _here(row["fault"])})
     return found
