@@ -73,7 +73,7 @@ def _here(kind: str) -> str:
 
 
 def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same for people: only the stacks where a fault does not work, once for each reason; and how it is done here."""
+    """The same for people: only stacks where a fault does not work, once for each reason; and how it is done here."""
     found = []
     for row in rows:
         reasons = dict.fromkeys(str(row[name]) for name in STACKS if row[name] is not True)

@@ -55,8 +55,9 @@ class VolatileRedis(RedisServer):
             self._disk.ask("arm", nth=nth)
             if not wait_for(lambda: not self.running(), _NTH_DEADLINE_S + nth):
                 self._disk.ask("arm", nth=0)
-                self._down_on_purpose = False
-                raise FaultError(f"{self.name} did not sync its append-only file {nth} times: is nothing written?")
+                if self.running():  # it was not the last moment
+                    self._down_on_purpose = False
+                    raise FaultError(f"{self.name} did not sync its append-only file {nth} times: is nothing written?")
         self.kill()
         found = self._disk.ask("forget", torn=torn)
         since_ns = None if self._fsync is Fsync.ALWAYS else int(found["since_ns"])
