@@ -37,6 +37,8 @@ class Ability(StrEnum):
     OWN_SERVER = "needs --stack local: Redis is started with options of the fault's"
     PRELOAD = "needs --stack local, Linux and a C compiler (cc): a library is loaded before libc"
     DEBUG = "needs --stack local: Redis's DEBUG is switched off elsewhere"
+    REPLICA = "needs --stack local: only there a case can have a replica of Redis, and Sentinels"
+    VOLATILE_DISK = "needs --stack local: the disk that forgets is a mount (FUSE) of this machine"
 
 
 class On(StrEnum):
@@ -288,6 +290,9 @@ class Server(Protocol):
 
     def figures(self, section: str) -> Mapping[str, Any]:
         """A section of INFO."""
+
+    def clients(self) -> int:
+        """How many are connected: neither the harness, nor what belongs to the server itself."""
 
     def answers(self) -> bool:
         """Whether a PING is answered with PONG. Raises nothing."""

@@ -29,10 +29,10 @@ class ServerFault(Fault):
         return self.server.name
 
     def await_clients(self) -> None:
-        """Wait until somebody beside us is connected, and remember how many. Raises FaultError when nobody is."""
+        """Wait until somebody is connected, and remember how many. Raises FaultError when nobody is."""
 
         def connected() -> bool:
-            self._clients = int(self.server.figures("clients")["connected_clients"]) - 1  # ours
+            self._clients = self.server.clients()
             return self._clients > 0
 
         if not wait_for(connected, self.proof_deadline_s):

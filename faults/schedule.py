@@ -18,7 +18,9 @@ from taskchaos.faults.redis_answers import RedisAcl, RedisEvicting, RedisOutOfMe
 from taskchaos.faults.redis_clients import RedisClientKill, RedisClientPause, RedisClientsFull, RedisOutputLimit
 from taskchaos.faults.redis_disk import DiskFull, RedisDiskSlow, RedisSyncError
 from taskchaos.faults.redis_expiry import RedisExpiryOff
+from taskchaos.faults.redis_failover import FailoverKill, FailoverPlanned
 from taskchaos.faults.redis_loading import RedisLoading
+from taskchaos.faults.redis_power import RedisPowerLoss
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
 from taskchaos.faults.redis_repeated import RedisBusy, RedisScriptFlush
 
@@ -62,6 +64,9 @@ FAULTS: Mapping[str, type[Fault]] = {
         RedisScriptFlush,
         RedisAcl,
         RedisExpiryOff,
+        RedisPowerLoss,
+        FailoverPlanned,
+        FailoverKill,
         DiskFull,
         RedisSyncError,
         RedisDiskSlow,

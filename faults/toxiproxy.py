@@ -126,6 +126,10 @@ class ToxiproxyClient:
         """Disabled: all connections are closed and new ones refused. Enabled: listens on the same port, toxics kept."""
         return _proxy(self._call(self._api.post, _path("proxies", name), {"enabled": enabled}))
 
+    def set_upstream(self, name: str, upstream: str) -> ProxyState:
+        """Lead it somewhere else: all connections are closed, new ones go there. Toxics are kept."""
+        return _proxy(self._call(self._api.post, _path("proxies", name), {"upstream": upstream}))
+
     def add_toxic(
         self, proxy: str, type: str, *, stream: Stream, attributes: Mapping[str, int], name: str | None = None
     ) -> Toxic:

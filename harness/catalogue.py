@@ -6,11 +6,13 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from taskchaos.faults.base import Ability
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
 from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.stack.mounted_disk import no_fuse
 
 #: The stacks there are, by the names that `taskchaos faults --json` has for them.
 STACKS = {
@@ -62,11 +64,19 @@ def fault_rows() -> list[dict[str, Any]]:
     ]
 
 
+def _here(kind: str) -> str:
+    """How it is done on this machine, if that depends on what there is."""
+    if Ability.VOLATILE_DISK not in FAULTS[kind].needs:
+        return ""
+    why = no_fuse()
+    return f"[here the append-only file is cut at the last known sync: {why}]" if why else "[here by FUSE]"
+
+
 def with_where(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same for people: of the stacks only those where a fault does not work, once for each reason."""
+    """The same for people: only stacks where a fault does not work, once for each reason; and how it is done here."""
     found = []
     for row in rows:
         reasons = dict.fromkeys(str(row[name]) for name in STACKS if row[name] is not True)
         where = f"({'; '.join(reasons)})" if reasons else ""
-        found.append({"fault": row["fault"], "does": row["does"], "where": where})
+        found.append({"fault": row["fault"], "does": row["does"], "where": where, "here": _here(row["fault"])})
     return found

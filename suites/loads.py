@@ -51,6 +51,8 @@ def busy(
     max_tasks_per_child: int = 0,
     redis_disk_mb: int = 0,
     keep_results: bool = False,
+    volatile_disk: bool = False,
+    failover: bool = False,
 ) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
@@ -64,6 +66,8 @@ def busy(
         max_tasks_per_child=max_tasks_per_child,
         redis_disk_mb=redis_disk_mb,
         keep_results=keep_results,
+        volatile_disk=volatile_disk,
+        failover=failover,
     )
 
 

@@ -33,6 +33,23 @@ def test_kill_unlogged(chaos: Chaos) -> None:
     _once(chaos, "redis_empty", fsync=Fsync.OFF)
 
 
+@pytest.mark.parametrize("fsync", [Fsync.ALWAYS, Fsync.EVERYSEC])
+def test_power_loss(chaos: Chaos, fsync: Fsync) -> None:
+    """What was not written through is gone: nothing that was acknowledged, or what was in the last two seconds."""
+    lost = PlannedFault("redis_power_loss", REDIS, 0.7, DOWN_S)
+    busy(chaos, Schedule.of(lost), chaos.profile.lasting(0.7 + DOWN_S + 1.0), fsync=fsync, volatile_disk=True)
+
+
+@pytest.mark.chaos_depth("nightly")
+@pytest.mark.parametrize("fsync", [Fsync.ALWAYS, Fsync.EVERYSEC])
+def test_power_losses(chaos: Chaos, fsync: Fsync) -> None:
+    """One after the other: at any moment, in the middle of a write, at a sync."""
+    hows: list[dict[str, int | str]] = [{}, {"lose": "torn", "nth": 2}, {"nth": 1}, {}, {"lose": "torn", "nth": 1}]
+    every_s = 2 * DOWN_S
+    lost = [PlannedFault("redis_power_loss", REDIS, 0.7 + n * every_s, DOWN_S, how) for n, how in enumerate(hows)]
+    busy(chaos, Schedule.of(*lost), chaos.profile.lasting(len(lost) * every_s + 2.0), fsync=fsync, volatile_disk=True)
+
+
 def test_restart(chaos: Chaos) -> None:
     """A deployment of Redis: SIGTERM, and a start."""
     _once(chaos, "redis_restart")

@@ -55,6 +55,12 @@ class Fsync(StrEnum):
         return {"appendonly": "yes", "appendfsync": self.value}
 
 
+_ABILITIES = {
+    StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA, Ability.OWN_SERVER, Ability.DEBUG},
+    StackKind.COMPOSE: {Ability.CONTAINERS},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """What may be chosen about a stack.
@@ -62,7 +68,8 @@ class StackOptions:
     distance_ms: how long each round trip of a worker to Redis takes, during the whole case and not as a fault.
     redis_disk_mb: of containers only: how large Redis's disk is, in MiB, when a fault is to fill it; 0: the engine's.
     fsync: when Redis writes through what it has acknowledged. preload: its process and those of the roles are started
-    so that faults can set their clocks, and fail the syncs of its disk.
+    so that faults can set their clocks, and fail the syncs of its disk. volatile_disk: of processes only: Redis's disk
+    can forget what was not synced. failover: of processes only: Redis has a replica, and Sentinels that promote it.
     """
 
     place: StackKind = StackKind.LOCAL
@@ -78,15 +85,15 @@ class StackOptions:
     redis_disk_mb: int = 0
     fsync: Fsync = Fsync.EVERYSEC
     preload: bool = False
+    volatile_disk: bool = False
+    failover: bool = False
 
     @property
     def abilities(self) -> frozenset[Ability]:
         """What faults may need, and this stack has."""
         commands = {Ability.COMMANDS} if self.proxy is ProxyKind.EMBEDDED else set()
-        if self.place is StackKind.COMPOSE:
-            return frozenset({*commands, Ability.CONTAINERS})
-        preload = {Ability.PRELOAD} if compiler() else set()
-        return frozenset({*commands, Ability.OWN_SERVER, Ability.DEBUG, *preload})
+        preload = {Ability.PRELOAD} if self.place is StackKind.LOCAL and compiler() else set()
+        return frozenset(commands | preload | _ABILITIES[self.place])
 
     def missing(self, kind: str) -> frozenset[Ability]:
         """What a fault of this kind needs, and this stack has not."""

@@ -96,7 +96,7 @@ class CaseEvidence:
         return attempts.outcome[row] == AttemptOutcome.OPEN and attempts.pid[row] in self.killed_at
 
     def attempt_end(self, row: int) -> int:
-        """When an attempt ended: an open one at the kill of its process, else never."""
+        """When an attempt ended: an open one when its process was killed or last seen, else never."""
         return _attempt_end(self.history, self.killed_at, row)
 
     def overtaken(self, row: int, by: int) -> bool:
@@ -155,6 +155,9 @@ def _attempt_end(history: History, killed_at: dict[int, list[int]], row: int) ->
     if attempts.pid[row] in killed_at:
         # No kill after its begin: a kill loop that goes by the time of its first kill. It ran for a moment.
         return next((at_ns for at_ns in killed_at[attempts.pid[row]] if at_ns >= begun_ns), begun_ns)
+    if attempts.pid[row] in history.gone:
+        # The subject has ended it, for example because it had lost its lease: it ran for as long as it was seen.
+        return max(begun_ns, history.gone[attempts.pid[row]])
     return FOREVER
 
 

@@ -97,6 +97,9 @@ class _Stage:
         """Raises StackError when the harness's own part has failed: that is not held against the subject."""
         if self.troubles:
             raise StackError(self.troubles[0])
+        self.tail.follow()
+        for pid, alive_ns in self.tail.gone():
+            self.log.emit(events.ProcessGone(case=self.case.id, pid=pid, alive_ns=alive_ns))
         full_on_purpose = any(FAULTS[fault.kind].on is On.SERVER for fault in self.case.schedule.faults)
         self.stack.audit(full_on_purpose=full_on_purpose)
         self.audited_s = time.monotonic()

@@ -184,6 +184,7 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
     faults: dict[int, FaultInterval] = {}
     deaths: list[str] = []
     repairs: list[str] = []
+    gone: dict[int, int] = {}
     for event in stream:
         if isinstance(event, events.PhaseEnded):
             took_ns = int(event.took_s * NS_PER_S)
@@ -195,6 +196,8 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
             history.outage = Outage(event.begun_ns, event.ended_ns)
         elif isinstance(event, events.WorkerDied):
             deaths.append(f"{event.role}: {event.detail}")
+        elif isinstance(event, events.ProcessGone):
+            gone[event.pid] = event.alive_ns
         elif isinstance(event, events.StackRepaired):
             repairs.append(event.detail)
         elif isinstance(event, events.Unreadable):
@@ -202,6 +205,7 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
     history.phases = tuple(phases)
     history.faults = tuple(faults[k] for k in sorted(faults))
     history.deaths = tuple(deaths)
+    history.gone = gone
     history.repairs = tuple(repairs)
 
 

@@ -105,6 +105,8 @@ class Chaos:
         distance_ms: int = 0,
         redis_disk_mb: int = 0,
         fsync: Fsync = Fsync.EVERYSEC,
+        volatile_disk: bool = False,
+        failover: bool = False,
         keep_results: bool = False,
         max_tasks_per_child: int = 0,
     ) -> CaseResult:
@@ -114,7 +116,8 @@ class Chaos:
         default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
         processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
         is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
-        fsync: when Redis writes through what it has acknowledged.
+        fsync: when Redis writes through what it has acknowledged. volatile_disk: Redis's disk is one that can forget
+        what was not, for `redis_power_loss`. failover: Redis has a replica, and Sentinels that promote it.
         keep_results: whether subjects are asked to keep results, and rule `results` is judged.
         max_tasks_per_child: after how many tasks a pool process is replaced; 0: never.
         """
@@ -136,6 +139,7 @@ class Chaos:
         stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
         preload = any(Ability.PRELOAD in FAULTS[kind].needs for kind in kinds if kind in FAULTS)
         stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload)
+        stack = replace(stack, volatile_disk=volatile_disk, failover=failover)
         subject, failures = self._subject, self._options.failures
         case = Case(
             suite=self.suite,

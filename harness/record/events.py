@@ -156,6 +156,16 @@ class WorkerDied(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessGone(Event):
+    """A worker's process was found to be gone in the middle of an attempt. alive_ns: when it was last seen, or 0."""
+
+    type: ClassVar[str] = "process_gone"
+    case: str
+    pid: int
+    alive_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackRepaired(Event):
     """Something of the stack had to be restarted, although no fault was meant for it."""
 
@@ -258,6 +268,7 @@ EVENTS: Mapping[str, type[Event]] = {
         PhaseEnded,
         FaultChanged,
         WorkerDied,
+        ProcessGone,
         StackRepaired,
         CaseJudged,
         CaseLeftOut,

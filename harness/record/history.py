@@ -8,6 +8,7 @@ CLOCK_MONOTONIC nanoseconds. `judge/reader.py` reads these tables from a case fo
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -280,6 +281,7 @@ class History:
     again: bool = False  # some operations were submitted a second time on purpose
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
     longest_wait_ns: int = 0  # for how long the subject claims that an operation may rightly wait between two attempts
+    gone: Mapping[int, int] = field(default_factory=dict)  # processes gone in an attempt: when last seen alive, by pid
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted
     torn_records: int = 0  # ledger lines that could not be read

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from taskchaos.harness.clock import now_ns
 from taskchaos.harness.record.history import AttemptOutcome, ClaimKind
 from taskchaos.harness.record.layout import LEDGER, SUFFIX
 from taskchaos.harness.record.ledger import Record, RecordKind, parse
@@ -39,6 +40,8 @@ class LedgerTail:
     last_effect_ns: dict[int, int] = field(default_factory=dict)
     _offsets: dict[Path, int] = field(default_factory=dict)
     _crashes: Counter[int] = field(default_factory=Counter)
+    _running: dict[int, int] = field(default_factory=dict)  # the pid of an attempt that has not ended
+    _alive_ns: dict[int, int] = field(default_factory=dict)
     _held: dict[tuple[int, int], int] = field(default_factory=dict)  # (pid, op) -> how often
 
     def follow(self) -> None:
@@ -84,10 +87,14 @@ class LedgerTail:
                 first = op not in self.failed
                 self.failed.add(op)
                 return first
+            case RecordKind.BEGIN:
+                self._running[record.a] = record.b
             case RecordKind.END if record.b == AttemptOutcome.CRASHED:
+                self._running.pop(record.a, None)
                 self._crashes[op] += 1
                 return self._crashes[op] <= self.most_crashes
             case RecordKind.END:
+                self._running.pop(record.a, None)
                 return record.b in _STEPS and op not in self.effects
             case RecordKind.HELD | RecordKind.RELEASED:
                 change = 1 if record.kind is RecordKind.HELD else -1
@@ -101,6 +108,18 @@ class LedgerTail:
             if count > 0:
                 held[pid] += count
         return sum(count for pid, count in held.items() if self.alive(pid))
+
+    def gone(self) -> list[tuple[int, int]]:
+        """Processes that are gone in the middle of an attempt, each once; and when it was last seen alive, or 0."""
+        found = []
+        for pid in sorted(set(self._running.values())):
+            asked_ns = now_ns()
+            if self.alive(pid):
+                self._alive_ns[pid] = asked_ns
+            else:
+                found.append((pid, self._alive_ns.get(pid, 0)))
+                self._running = {token: other for token, other in self._running.items() if other != pid}
+        return found
 
     def missing(self) -> int:
         """Acknowledged operations that neither took effect nor were declared failed."""

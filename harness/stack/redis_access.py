@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from taskchaos.faults.base import FaultError
+from taskchaos.faults.base import HARNESS, FaultError
 from taskchaos.harness.record.result import ServerInfo
 
 if TYPE_CHECKING:
     from redis.connection import ConnectionInterface
 
 PROBE = "taskchaos:probe"
+#: What the names of connections begin with that belong to the harness, or to Sentinels.
+_NOBODYS = (HARNESS, "sentinel-")
 #: More than fits into what a filler leaves of a disk's last page.
 _PROBE_BYTES = 8192
 #: It goes by itself if it cannot be removed: a key that is left would be held against the subject.
 _PROBE_MS = 500
 #: Settings that a server changes by itself.
-_ITS_OWN = frozenset({"maxclients"})
+_ITS_OWN = frozenset({"maxclients", "replicaof", "slaveof"})
 
 
 def info_of(client: Redis) -> ServerInfo:
@@ -97,6 +99,14 @@ class RedisAccess:
             raise FaultError(f"{self.name} does not say how it is: {error}") from error
         return found
 
+    def clients(self) -> int:
+        """How many are connected: neither the harness, nor Sentinels and replicas. Raises FaultError."""
+        try:
+            found: list[dict[str, str]] = self.client.client_list(_type="normal")
+        except RedisError as error:
+            raise FaultError(f"{self.name} does not say who is connected: {error}") from error
+        return sum(not one["name"].startswith(_NOBODYS) for one in found)
+
     def answers(self) -> bool:
         """Whether a PING is answered with PONG at once."""
         try:
@@ -119,11 +129,16 @@ class RedisAccess:
     def whole(self) -> str:
         """Why it is not as it was when it was started, in words; "" if it is."""
         try:
-            now = self._set_up()
             refused = self.refuses_writes()
-        except (RedisError, FaultError) as error:
+        except FaultError as error:
+            return str(error)
+        return f"{self.name} takes no writes: {refused}" if refused else self.changed()
+
+    def changed(self) -> str:
+        """What is not set up as it was when it was started, in words; "" if all is."""
+        try:
+            now = self._set_up()
+        except RedisError as error:
             return f"{self.name} does not answer: {error}"
-        if refused:
-            return f"{self.name} takes no writes: {refused}"
         changed = sorted(name for name, value in self._as_started.items() if now.get(name) != value)
         return f"{self.name} is not set up as it was: {', '.join(changed)}" if changed else ""

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -86,8 +86,6 @@ def _as_arguments(options: Mapping[str, str]) -> list[str]:
 class RedisServer(RedisAccess):
     """One running server, as the stack and faults see it. `port` is direct: only the proxy and the inspector use it."""
 
-    name = "redis"
-
     def __init__(
         self,
         binary: Path,
@@ -95,12 +93,17 @@ class RedisServer(RedisAccess):
         log: Path,
         fsync: Fsync = Fsync.EVERYSEC,
         *,
+        name: str = "redis",
+        options: Sequence[str] = (),
         preload: Path | None = None,
     ) -> None:
-        """Start and wait until it answers. Raises StackError; a port taken in between is tried again.
+        """Start and wait until it answers. options: more of the command line, at each start.
 
-        preload: the library that lets faults set its clock and fail its syncs.
+        Raises StackError; a port taken in between is tried again. preload: the library that lets faults set its clock
+        and fail its syncs.
         """
+        self.name = name
+        self.options = options
         folder.mkdir(parents=True, exist_ok=True)
         self._binary, self._folder, self._log, self._fsync = binary, folder, log, fsync
         self._down_on_purpose = False
@@ -118,6 +121,7 @@ class RedisServer(RedisAccess):
                     self._home.shutdown()
                     raise
         self.client = direct_client("127.0.0.1", self.port)
+        self._learn_run_id()
         self.info = info_of(self.client)
         self.remember()
 
@@ -132,6 +136,9 @@ class RedisServer(RedisAccess):
             self.process.stop()
             raise
 
+    def _learn_run_id(self) -> None:
+        self.run_id = str(self.client.info("server")["run_id"])
+
     def _argv(self) -> list[str]:
         options = {
             "port": str(self.port),
@@ -143,7 +150,7 @@ class RedisServer(RedisAccess):
             **self._fsync.settings,
             **self._debugging(),
         }
-        return [str(self._binary), *_as_arguments(options)]
+        return [str(self._binary), *_as_arguments(options), *self.options]
 
     def _debugging(self) -> dict[str, str]:
         """DEBUG is switched on from Redis 7 on; before, it always is, and there is no such option."""
@@ -200,7 +207,9 @@ class RedisServer(RedisAccess):
             return
         try:
             self._launch({"key-load-delay": str(load_delay_us)} if load_delay_us else {})
-        except StackError as error:
+            if not load_delay_us:  # it answers
+                self._learn_run_id()
+        except (StackError, RedisError) as error:
             raise FaultError(f"{self.name} could not be started again: {error}") from error
         self._down_on_purpose = False
 

@@ -20,6 +20,7 @@ from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import Pool, StackOptions
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.stack.redis_server import RedisServer, find_binary
+from taskchaos.harness.stack.volatile_redis import VolatileRedis
 from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
@@ -32,7 +33,8 @@ PARAMETERS: dict[str, dict[str, int | str]] = {
 }
 ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
 ON_WORKERS = faults_on(On.WORKER)
-ON_SERVERS = ["redis_kill", "redis_restart", "redis_empty", "redis_pause"]
+#: A failover takes seconds: what comes of a broken one is in test_failover.py; of others, in test_sabotage_redis.py.
+ON_SERVERS = ["redis_kill", "redis_restart", "redis_empty", "redis_pause", "redis_power_loss"]
 #: A broken fault may keep the harness waiting for no longer than this, whatever it does.
 NO_LONGER_S = 20.0
 
@@ -130,7 +132,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Redi
     made: dict[str, RedisServer] = {}
     for kind in ON_SERVERS:
         folder = tmp_path_factory.mktemp(kind)
-        made[kind] = RedisServer(find_binary(None), folder / "data", folder / "log")
+        make = VolatileRedis if kind == "redis_power_loss" else RedisServer
+        made[kind] = make(find_binary(None), folder / "data", folder / "log")
         made[kind].name = kind
     yield made
     for server in made.values():

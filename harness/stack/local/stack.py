@@ -17,12 +17,16 @@ from taskchaos.harness.stack.base import Stack, set_distance
 from taskchaos.harness.stack.local.proxy_server import ProxyServer
 from taskchaos.harness.stack.local.worker import LocalWorker
 from taskchaos.harness.stack.procfs import alive
+from taskchaos.harness.stack.redis_group import RedisGroup
 from taskchaos.harness.stack.redis_server import RedisServer, find_binary
+from taskchaos.harness.stack.volatile_redis import VolatileRedis
 from taskchaos.harness.workload import Workload
 
 #: How often the proxy is asked whether it is there, and how long it may take.
 PROXY_EVERY_S = 0.5
 PROXY_ANSWER_S = 2.0
+#: The proxy's way to the primary for the harness itself: no fault is done to it.
+DIRECT = "direct"
 
 
 class LocalStack(Stack):
@@ -35,7 +39,8 @@ class LocalStack(Stack):
     ) -> None:
         super().__init__(folder, subject_spec, workload, options, name=name)
         self.workers = {}
-        self._redis: RedisServer | None = None
+        self._redis: RedisServer | RedisGroup | None = None
+        self._direct_port: int | None = None
         self._proxy: ProxyServer | None = None
         self._proxy_seen_s = 0.0
 
@@ -44,14 +49,14 @@ class LocalStack(Stack):
         return self.redis.client
 
     @property
-    def redis(self) -> RedisServer:
+    def redis(self) -> RedisServer | RedisGroup:
         """The server, past the proxy: for final reads only."""
         assert self._redis is not None, "the stack is not started"
         return self._redis
 
     @property
     def direct_url(self) -> str:
-        return f"redis://127.0.0.1:{self.redis.port}/0"
+        return f"redis://127.0.0.1:{self._direct_port or self.redis.port}/0"
 
     @property
     def server(self) -> ServerInfo:
@@ -59,25 +64,37 @@ class LocalStack(Stack):
 
     def _start(self) -> None:
         self._proxy = ProxyServer(self.logs / "proxy.log")
-        self._redis = RedisServer(
-            find_binary(self._options.redis_binary),
-            self.folder / "redis",
-            self.logs / "redis.log",
-            self._options.fsync,
-            preload=library() if self._options.preload else None,
-        )
+        self._redis = self._start_redis(self._proxy)
         self.servers[self._redis.name] = self._redis
-        if self._options.preload:
+        if isinstance(self._redis, RedisServer) and self._options.preload:
             self.clocks[self._redis.name] = self._redis
-        self._proxy.connect()
         api = self._proxy.client
         for name in self.link_names():
             state = api.create(name, f"127.0.0.1:{self.redis.port}")
             self.links[name] = Link(name, state.host, state.port, api)
+        if isinstance(self._redis, RedisGroup):
+            # What reads Redis for the harness from another process has to find the primary, too.
+            self._direct_port = api.create(DIRECT, f"127.0.0.1:{self.redis.port}").port
+            for name in (*self.links, DIRECT):
+                self._redis.lead(name)
         set_distance(api, [name for name in self.links if name.startswith("worker")], self._options.distance_ms)
         for role in self.roles("worker"):
             config = self.config(role, self.links[role].url(), self.links[f"{role}-results"].url())
             self.workers[role] = LocalWorker(config, self.worker_kind, self.logs / f"{role}.log", self._zygote)
+
+    def _start_redis(self, proxy: ProxyServer) -> RedisServer | RedisGroup:
+        """Redis as the case wants it, and the proxy ready. Raises StackError."""
+        options, binary = self._options, find_binary(self._options.redis_binary)
+        if options.failover:
+            proxy.connect()
+            return RedisGroup(binary, self.folder / "redis", self.logs, options.fsync, proxy.client)
+        places = (binary, self.folder / "redis", self.logs / "redis.log", options.fsync)
+        if options.volatile_disk:
+            started: RedisServer = VolatileRedis(*places)
+        else:
+            started = RedisServer(*places, preload=library() if options.preload else None)
+        proxy.connect()  # it was starting meanwhile
+        return started
 
     def alive(self, pid: int) -> bool:
         return alive(pid)

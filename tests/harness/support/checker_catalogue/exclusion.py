@@ -15,10 +15,12 @@ from checker_known import (
     known,
 )
 
+from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.record.history import NEVER, UNFENCED
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
+FREE = "0 operations ran twice at the same time"
 
 # ---------------------------------------------------------------- overlap
 
@@ -51,6 +53,28 @@ def _() -> H:
 def _() -> H:
     builder = H().ack(0).attempt(0, 10, 20, TRANSIENT).attempt(0, 30, 150, TRANSIENT, 1)
     return builder.attempt(0, 100, 110).effect(0, 105)
+
+
+@known("ended by its subject, and seen for the last time before the next", Rule.OVERLAP, PASS, 0, FREE)
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).set(gone={7: 100 * NS_PER_MS, 1: 0})
+
+
+@known("ended by its subject before it was ever seen", Rule.OVERLAP, PASS, 0, FREE)
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).set(gone={7: 0})
+
+
+@known(
+    "ended by its subject, and seen after the next had begun",
+    Rule.OVERLAP,
+    FAIL,
+    1,
+    "1 operation ran twice at the same time",
+    (0, "worker-1 began while worker-1 still had 1.0 ms to run"),
+)
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).set(gone={7: 101 * NS_PER_MS})
 
 
 @known("killed before the next", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
