@@ -1,0 +1,1 @@
+"""Known-bad implementations, one bug each, with their twins."""
