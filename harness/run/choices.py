@@ -12,9 +12,9 @@ import pytest
 
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
 from taskchaos.harness.case.subject_loading import absolute_spec, name_for
-from taskchaos.harness.case.subject_names import shipped_names
+from taskchaos.harness.case.subject_names import controls, shipped_names
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.profile import PROFILES
+from taskchaos.harness.profile import PROFILES, Depth
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
@@ -69,7 +69,7 @@ def make_options(
     check_place(place, through, redis_server)
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
-    chosen = specs or shipped_names()
+    chosen = specs or shipped_names() + shown(PROFILES[profile].depth, place)
     if not chosen:
         raise UsageError("this installation of taskchaos is not whole, it lists no subjects: install it again")
     return RunOptions(
@@ -90,6 +90,13 @@ def make_options(
         shard=part,
         suites=tuple(suites),
     )
+
+
+def shown(depth: Depth, place: StackKind) -> tuple[str, ...]:
+    """The controls of a run that names no subject: those that fit its profile. Their code is in no container."""
+    if place is not StackKind.LOCAL:
+        return ()
+    return tuple(pair.name for pair in controls() if pair.quick or depth > Depth.QUICK)
 
 
 def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) -> None:

@@ -7,6 +7,7 @@ its answer was lost, and is refused to who does not hold the entry any more. A t
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -24,6 +25,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, operation_number
 from taskchaos.suites.subjects.controls import scripts
 from taskchaos.suites.subjects.controls.mini_transport import use_transport
@@ -36,6 +39,8 @@ TEND_S = 0.1
 #: Who has not been able to renew ends its task so long before another may have it.
 MARGIN_S = 0.8
 AGAIN_S = 0.05
+#: How often a producer sends, and a fault's one hit is survived.
+SENDS = 3
 
 T = TypeVar("T")
 
@@ -55,8 +60,20 @@ class Busy(Exception):
     """Not now, and nobody's failure: the entry waits and is offered again."""
 
 
+#: What a twin comes to.
+PASS = Expectation()
+
+
+def fails(*rules: Rule, may: tuple[Rule, ...] = ()) -> Expectation:
+    """What a control comes to: the rules that its bug has to fail, and those that may follow."""
+    return Expectation(must=frozenset(rules), may=frozenset(may))
+
+
 class MiniQueue(CelerySubject):
-    """The queue, each step a method. Scripts that a fault aims at go by EVALSHA (put, take, retry), the others by EVAL."""
+    """The queue, each step a method.
+
+    The scripts that faults aim at (put, take, retry) go by EVALSHA, the others by EVAL.
+    """
 
     contract = Contract(
         frozenset({Claim.NO_LOSS, Claim.RETRIES_BOUNDED, Claim.THROUGHPUT}),
@@ -67,7 +84,13 @@ class MiniQueue(CelerySubject):
     commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="EVALSHA")
     #: Whether a lease is renewed while its task runs; where not, it is what Celery calls a visibility timeout.
     renews = True
+    acks_late = True
+    max_failures = MAX_FAILURES
     max_crashes = MAX_CRASHES
+    #: Kept on purpose: the ids that were queued once, the counter of tokens, dead letters.
+    kept: tuple[str, ...] = ("mini:seen", "mini:token", "mini:dead")
+    #: What a control has to fail in its scenario; its twin passes.
+    symptom = PASS
     lease_s = 0.0  # from the settings
 
     def __init__(self) -> None:
@@ -84,9 +107,9 @@ class MiniQueue(CelerySubject):
         self._url, self.lease_s = app.conf.broker_url, float(settings.visibility_timeout_s)
         use_transport(app, self)
         app.conf.update(
-            task_acks_late=True,
+            task_acks_late=self.acks_late,
             task_reject_on_worker_lost=True,
-            task_acks_on_failure_or_timeout=False,
+            task_acks_on_failure_or_timeout=False,  # who cannot say how a task ended leaves it to its lease
             task_ignore_result=True,
             worker_prefetch_multiplier=1,
             worker_enable_remote_control=False,
@@ -123,11 +146,25 @@ class MiniQueue(CelerySubject):
         """How long the entry waits after its next failure."""
         return min(1.0, 0.2 * 2**job.failures)
 
+    def expectation(self, suite: str, scenario: str) -> Expectation:
+        """Its symptom: it runs in no other scenario."""
+        return self.symptom
+
     # --- steps, each one script ----------------------------------------------------------------------------------
 
     def put(self, task_id: str, message: str) -> None:
         """A producer's step; said again until it is heard, it queues an id once."""
         self.hashed(scripts.PUT, task_id, message)
+
+    def send(self, task_id: str, message: str) -> None:
+        """What a producer does. Raises RedisError when it is not heard."""
+        for tries_left in reversed(range(SENDS)):
+            try:
+                self.put(task_id, message)
+                return
+            except RedisError:
+                if not tries_left:
+                    raise
 
     def take(self) -> Job | None:
         """The next entry, leased."""
@@ -145,11 +182,11 @@ class MiniQueue(CelerySubject):
 
     def retry(self, job: Job) -> None:
         """The attempt has failed: later again, or to the dead letters."""
-        self.hashed(scripts.RETRY, job.token, int(1000 * self.back_off_s(job)), 1, MAX_FAILURES)
+        self.hashed(scripts.RETRY, job.token, int(1000 * self.back_off_s(job)), 1, self.max_failures)
 
     def snooze(self, job: Job) -> None:
         """Later again, and it counts for nothing."""
-        self.hashed(scripts.RETRY, job.token, 200, 0, MAX_FAILURES)
+        self.hashed(scripts.RETRY, job.token, 200, 0, self.max_failures)
 
     def promote(self) -> None:
         """What is due goes to the queue."""
@@ -238,6 +275,11 @@ class MiniQueue(CelerySubject):
             )
         return self._clients[pid]
 
+    def entry(self, token: int) -> dict[str, Any] | None:
+        """What this token holds, if it still does."""
+        raw = self.redis.hget("mini:leased", str(token))
+        return json.loads(raw) if raw else None  # type: ignore[arg-type]
+
     def now_ms(self) -> int:
         """Redis's clock: the only one that counts."""
         seconds, micros = self.redis.time()
@@ -280,6 +322,5 @@ class MiniQueue(CelerySubject):
             raise LookupError(f"no dead letter of operation {operation} that could be run")
 
     def leftovers(self, redis: Redis) -> tuple[str, ...]:
-        """All but the ids that were queued once, the counter of tokens, and dead letters: these are kept."""
-        kept = ("mini:seen", "mini:token", "mini:dead")
-        return tuple(key for key in super().leftovers(redis) if key not in kept)
+        """All keys but those that are kept on purpose."""
+        return tuple(key for key in super().leftovers(redis) if key not in self.kept)

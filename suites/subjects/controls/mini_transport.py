@@ -35,7 +35,7 @@ class _MiniChannel(virtual.Channel):
     do_restore = False
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
-        self.queue.put(message["headers"]["id"], json.dumps(message))
+        self.queue.send(message["headers"]["id"], json.dumps(message))
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         job = self.queue.fetch()
@@ -60,6 +60,8 @@ class _MiniChannel(virtual.Channel):
         super().basic_reject(delivery_tag, requeue=False)
         if requeue:
             self.queue.say(self.queue.crashed, delivery_tag)
+        else:
+            self.queue.held.pop(delivery_tag, None)
 
 
 class _MiniTransport(virtual.Transport):

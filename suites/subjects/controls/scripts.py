@@ -102,8 +102,8 @@ return kept
 #: ARGV: id. Whether there was such a dead letter.
 REDRIVE = """
 local raw = redis.call('HGET', 'mini:dead', ARGV[1])
-if not raw then return 0 end
-local entry = cjson.decode(raw)
+local entry = raw and cjson.decode(raw)
+if not raw or entry.message == '' then return 0 end
 entry.failures, entry.crashes = 0, 0
 redis.call('HDEL', 'mini:dead', ARGV[1])
 redis.call('RPUSH', 'mini:ready', cjson.encode(entry))
