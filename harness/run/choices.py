@@ -113,6 +113,25 @@ def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) ->
     prepare(StackOptions(place=place, proxy=proxy))
 
 
+def local_options(*, out: str, subjects: Sequence[str], seed: int, parallel: int, suites: Sequence[str]) -> RunOptions:
+    """The options of a run of these subjects as quick as can be, with everything else as it is by default."""
+    return make_options(
+        out=out,
+        subjects=subjects,
+        seed=seed,
+        stack=StackKind.LOCAL.value,
+        profile="quick",
+        target_tps=None,
+        proxy=None,
+        redis_server=None,
+        pool=Pool.PREFORK.value,
+        worker_start=WorkerStart.ZYGOTE.value,
+        parallel=parallel,
+        replay=None,
+        suites=suites,
+    )
+
+
 def options_from(config: pytest.Config) -> RunOptions:
     """The options of a run from pytest's command line."""
     get = config.getoption

@@ -2,7 +2,7 @@
 
 Bug: the counter forgets while the task waits.
 Exposed by: a task that fails for good.
-Symptom: it is tried for ever.
+Symptom: it is tried more often than was promised.
 Met by: hand-written counters by INCR and EXPIRE, as in Redis's own pattern of a rate limiter.
 """
 
@@ -29,7 +29,8 @@ class CounterExpires(MiniQueue):
         key = f"retries:{job.id}"
         over = self.redis.incr(key) > self.max_failures
         self.redis.pexpire(key, 300)
-        self.hashed(scripts.RETRY, job.token, int(1000 * self.back_off_s(job)), int(over), 0)
+        most = job.failures if over else 10  # the queue's own limit, for the worst case
+        self.hashed(scripts.RETRY, job.token, int(1000 * self.back_off_s(job)), 1, most)
 
 
 class CounterExpiresMended(CounterExpires):

@@ -125,10 +125,10 @@ class MiniQueue(CelerySubject):
         return task
 
     def run(self, job: Job, body: TaskBody, payload: Mapping[str, Any]) -> Any:
-        """One attempt. A lease that ended before it began is another's by now."""
-        if time.monotonic() > job.begin_by_s:
-            raise Ignore
+        """One attempt. What begins when its first lease has ended may be another's by now: it waits its turn again."""
         try:
+            if time.monotonic() > job.begin_by_s:
+                raise Busy
             return self.work(job, body, payload)
         except Busy:
             self.surely(lambda: self.snooze(job))
@@ -170,7 +170,10 @@ class MiniQueue(CelerySubject):
         """The next entry, leased."""
         begun_s = time.monotonic()
         found = self.hashed(scripts.TAKE, int(1000 * self.lease_s))
-        return Job(*found[:3], int(found[3]), begun_s + self.lease_s) if found else None
+        if not found:
+            return None
+        token, task_id, message, failures = found
+        return Job(token, task_id.decode(), message.decode(), failures, begun_s + self.lease_s)
 
     def done(self, token: int) -> None:
         """The task has succeeded: its entry goes."""
@@ -199,14 +202,14 @@ class MiniQueue(CelerySubject):
             self.sent(scripts.REAP, self.max_crashes)
 
     def renew(self) -> None:
-        """The leases of all that this worker holds; what it does not hold any more is ended."""
+        """The leases of all that this worker holds; what its processes have settled themselves is held no more."""
         begun_s = time.monotonic()
         kept = set(map(int, self.sent(scripts.RENEW, int(1000 * self.lease_s), *self.held)))
         for token in list(self.held):
             if token in kept:
                 self.held[token] = begun_s + self.lease_s
             else:
-                self.stop(token)
+                del self.held[token]
 
     # --- what a worker's main process does between them ----------------------------------------------------------
 
@@ -258,6 +261,7 @@ class MiniQueue(CelerySubject):
 
     def stop(self, token: int) -> None:
         """End the process that works for a lease which is lost."""
+        print("STOP", token, time.monotonic(), file=__import__("sys").stderr)
         self.held.pop(token, None)
         for request in list(state.active_requests):
             if request.message.delivery_tag == token and request.worker_pid:

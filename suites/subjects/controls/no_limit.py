@@ -17,7 +17,7 @@ class NoLimit(MiniQueue):
 
     name = "no_limit"
     only_in = "transient_error.mixed"
-    symptom = fails(Rule.RETRIES)
+    symptom = fails(Rule.RETRIES, may=(Rule.STUCK,))
     max_failures = 1_000_000
 
 
