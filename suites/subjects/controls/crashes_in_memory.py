@@ -15,7 +15,7 @@ from typing import Any
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import TaskBody
 from taskchaos.suites.subjects.controls import scripts
-from taskchaos.suites.subjects.controls.mini_queue import MAX_CRASHES, PASS, Job, MiniQueue, fails
+from taskchaos.suites.subjects.controls.mini_queue import MAX_CRASHES, MAX_FAILURES, PASS, Job, MiniQueue, fails
 
 ATTEMPTS: Counter[str] = Counter()
 
@@ -26,28 +26,20 @@ class CrashesInMemory(MiniQueue):
     name = "crashes_in_memory"
     only_in = "poison.task"
     symptom = fails(Rule.STUCK, Rule.RETRIES)
-    kept = (*MiniQueue.kept, "attempts")
     max_crashes = 0
 
     def work(self, job: Job, body: TaskBody, payload: Mapping[str, Any]) -> Any:
         """Given up without a run when it was tried too often."""
-        if self.count(job) > MAX_CRASHES:
-            self.hashed(scripts.RETRY, job.token, 0, 1, 0)
-            raise RuntimeError(f"{job.id} was tried {MAX_CRASHES} times")
-        return super().work(job, body, payload)
-
-    def count(self, job: Job) -> int:
-        """This attempt's number."""
         ATTEMPTS[job.id] += 1
-        return ATTEMPTS[job.id]
+        if ATTEMPTS[job.id] > MAX_FAILURES + MAX_CRASHES:
+            self.hashed(scripts.RETRY, job.token, 0, 1, 0)
+            raise RuntimeError(f"{job.id} was tried too often")
+        return super().work(job, body, payload)
 
 
 class CrashesInMemoryMended(CrashesInMemory):
-    """Counted in Redis, before the attempt begins."""
+    """Counted in the entry, by who sees that the process has ended."""
 
     name = "crashes_in_memory_mended"
     symptom = PASS
-
-    def count(self, job: Job) -> int:
-        """In a hash."""
-        return int(self.redis.hincrby("attempts", job.id, 1))
+    max_crashes = MAX_CRASHES
