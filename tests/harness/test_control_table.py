@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from taskchaos.harness.case.subject_loading import dry_run, place_of, resolve
 from taskchaos.harness.case.subject_names import ControlInfo, controls, registered
@@ -76,6 +77,14 @@ def test_its_scenario_is_a_test_of_a_suite(pair: ControlInfo) -> None:
     tree = ast.parse((suites_folder() / f"test_{suite}.py").read_text(encoding="utf-8"))
     tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert f"test_{scenario.partition('-')[0]}" in tests
+
+
+@EACH
+def test_the_reference_has_its_row(pair: ControlInfo) -> None:
+    (row,) = control_rows([pair])
+    cells = (f"`{pair.name}`", f"`{row['in']}`", row["symptom"], *(row[key] for key in ("bug", "exposed_by", "met_by")))
+    told = " | ".join(str(cell).removesuffix(".") for cell in cells)
+    assert f"| {told} |\n" in (ROOT / "docs/reference/controls.md").read_text(encoding="utf-8"), told
 
 
 def test_those_of_the_interview_are_among_them() -> None:

@@ -20,7 +20,7 @@ class ContentionFails(UnderLock):
 
     name = "contention_fails"
     only_in = "slow_task.undisturbed"
-    symptom = fails(Rule.FALSE_FAILURE, may=(Rule.ZOMBIE,))
+    symptom = fails(Rule.FALSE_FAILURE, may=(Rule.ZOMBIE, Rule.DEAD_LETTER))
 
     def taken(self, job: Job) -> Any:
         """One retry less."""

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from celery import Celery
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.worker import state
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -134,6 +134,8 @@ class MiniQueue(CelerySubject):
             self.surely(lambda: self.snooze(job))
         except RedisError as error:
             raise Reject(error, requeue=True) from error
+        except SoftTimeLimitExceeded:
+            pass  # another's by now
         except Exception:
             self.surely(lambda: self.retry(job))
         raise Ignore
@@ -260,12 +262,11 @@ class MiniQueue(CelerySubject):
                 self.stop(token)
 
     def stop(self, token: int) -> None:
-        """End the process that works for a lease which is lost."""
-        print("STOP", token, time.monotonic(), file=__import__("sys").stderr)
+        """Interrupt, as Celery does at a soft time limit, who works for a lease that ends."""
         self.held.pop(token, None)
         for request in list(state.active_requests):
-            if request.message.delivery_tag == token and request.worker_pid:
-                os.kill(request.worker_pid, signal.SIGKILL)
+            if request.message.delivery_tag == token and request.worker_pid not in (None, os.getpid()):
+                os.kill(request.worker_pid, signal.SIGUSR1)
 
     # --- Redis ---------------------------------------------------------------------------------------------------
 
