@@ -7,9 +7,11 @@ from dataclasses import asdict
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, signals
 from kombu.connection import Connection
 from kombu.transport import virtual
+
+from locked_retry.adapter.prefork_exit import see_exits
 
 if TYPE_CHECKING:
     from taskchaos.suites.subjects.controls.mini_queue import MiniQueue
@@ -24,6 +26,7 @@ def use_transport(app: Celery, queue: MiniQueue) -> None:
         def _init_params(self, *, transport: Any = None, **params: Any) -> None:
             super()._init_params(transport=_MiniTransport, **params)
 
+    signals.worker_ready.connect(see_exits, weak=False)  # a pool process that ended, at once and not 5 s later
     app.amqp.Connection = app.amqp.BrokerConnection = QueueConnection
     _MiniChannel.queue = queue
 
