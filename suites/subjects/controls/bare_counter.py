@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taskchaos.harness.contract import Claim
+from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import TaskBody
-from taskchaos.suites.subjects.controls.mini_queue import PASS, Busy, Job, MiniQueue, fails
+from taskchaos.suites.subjects.controls.mini_queue import MAX_CRASHES, PASS, Busy, Job, MiniQueue, fails
 
 _LEAVE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
@@ -24,13 +24,15 @@ class BareCounter(MiniQueue):
 
     name = "bare_counter"
     only_in = "contention.kill"
-    contract = MiniQueue.contract.claiming(Claim.EXCLUSIVE_KEYS)
+    #: It asks again and again for its turn, so it claims no throughput.
+    contract = Contract(frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE_KEYS}), max_crashes=MAX_CRASHES)
+    kept = (*MiniQueue.kept, "inside")
     symptom = fails(Rule.STUCK)
     leases = False
 
     def work(self, job: Job, body: TaskBody, payload: Mapping[str, Any]) -> Any:
         """Enter, work, leave."""
-        key = f"inside:{payload['key']}"
+        key = str(payload["key"])
         if not self.enter(key, job):
             raise Busy
         try:
@@ -41,18 +43,18 @@ class BareCounter(MiniQueue):
     def enter(self, key: str, job: Job) -> bool:
         """Whether there was room; with `leases`, room that comes free by itself."""
         if self.leases:
-            return bool(self.redis.set(key, job.token, nx=True, px=2000))
-        if self.redis.incr(key) == 1:
+            return bool(self.redis.set(f"inside:{key}", job.token, nx=True, px=2000))
+        if self.redis.hincrby("inside", key, 1) == 1:
             return True
-        self.redis.decr(key)
+        self.redis.hincrby("inside", key, -1)
         return False
 
     def leave(self, key: str, job: Job) -> None:
-        """One less; at none, the key goes."""
+        """One less."""
         if self.leases:
-            self.redis.eval(_LEAVE, 1, key, job.token)
-        elif self.redis.decr(key) <= 0:
-            self.redis.delete(key)
+            self.redis.eval(_LEAVE, 1, f"inside:{key}", job.token)
+        else:
+            self.redis.hincrby("inside", key, -1)
 
 
 class BareCounterMended(BareCounter):

@@ -39,7 +39,7 @@ TEND_S = 0.1
 #: Who has not been able to renew ends its task so long before another may have it.
 MARGIN_S = 0.8
 AGAIN_S = 0.05
-#: How often a producer sends, and a fault's one hit is survived.
+#: How often a producer sends before it gives up.
 SENDS = 3
 
 T = TypeVar("T")
@@ -167,6 +167,7 @@ class MiniQueue(CelerySubject):
             except RedisError:
                 if not tries_left:
                     raise
+                time.sleep(AGAIN_S)
 
     def take(self) -> Job | None:
         """The next entry, leased."""
