@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taskchaos.harness.contract import Claim, Contract
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import TaskBody
-from taskchaos.suites.subjects.controls.mini_queue import MAX_CRASHES, PASS, Busy, Job, MiniQueue, fails
+from taskchaos.suites.subjects.controls.mini_queue import PASS, Busy, Job, MiniQueue, fails
 
 _LEAVE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
@@ -24,10 +24,10 @@ class BareCounter(MiniQueue):
 
     name = "bare_counter"
     only_in = "contention.kill"
-    #: It asks again and again for its turn, so it claims no throughput.
-    contract = Contract(frozenset({Claim.NO_LOSS, Claim.EXCLUSIVE_KEYS}), max_crashes=MAX_CRASHES)
+    contract = MiniQueue.contract.claiming(Claim.EXCLUSIVE_KEYS)
     kept = (*MiniQueue.kept, "inside")
     symptom = fails(Rule.STUCK)
+    snooze_ms = 500
     leases = False
 
     def work(self, job: Job, body: TaskBody, payload: Mapping[str, Any]) -> Any:

@@ -20,7 +20,7 @@ class OwnLock(UnderLock):
 
     name = "own_lock"
     only_in = "transient_error.once"
-    symptom = fails(Rule.DEAD_LETTER, may=(Rule.LEAK, Rule.THROUGHPUT))
+    symptom = fails(Rule.DEAD_LETTER, may=(Rule.LEAK,))
     expiry_ms = 60_000
 
     def taken(self, job: Job) -> Any:

@@ -21,7 +21,7 @@ class PayloadExpires(MiniQueue):
 
     name = "payload_expires"
     only_in = "worker_kill.tree"
-    symptom = fails(Rule.LOST, Rule.FALSE_SUCCESS, may=(Rule.THROUGHPUT,))
+    symptom = fails(Rule.LOST, Rule.FALSE_SUCCESS)
     expiry_ms: int | None = 2500
 
     def put(self, task_id: str, message: str) -> None:

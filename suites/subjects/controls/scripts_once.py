@@ -20,7 +20,7 @@ class ScriptsOnce(MiniQueue):
 
     name = "scripts_once"
     only_in = "redis_restart.restart"
-    symptom = fails(Rule.STUCK, may=(Rule.THROUGHPUT,))
+    symptom = fails(Rule.STUCK)
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 
+from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.suites.subjects.controls import scripts
 from taskchaos.suites.subjects.controls.mini_queue import PASS, Job, MiniQueue, fails
@@ -20,6 +21,7 @@ class SleepingBackoff(MiniQueue):
 
     name = "sleep_backoff"
     only_in = "transient_error.once"
+    contract = MiniQueue.contract.claiming(Claim.THROUGHPUT)
     symptom = fails(Rule.THROUGHPUT)
 
     def back_off_s(self, job: Job) -> float:

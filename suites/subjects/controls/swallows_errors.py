@@ -22,7 +22,7 @@ class SwallowsErrors(MiniQueue):
 
     name = "swallows_errors"
     only_in = "transient_error.once"
-    symptom = fails(Rule.LOST, Rule.FALSE_SUCCESS, may=(Rule.THROUGHPUT,))
+    symptom = fails(Rule.LOST, Rule.FALSE_SUCCESS)
 
     def work(self, job: Job, body: TaskBody, payload: Mapping[str, Any]) -> Any:
         """Never raises."""
