@@ -34,6 +34,7 @@ _CLASSES = {
     "publish_then_ack": "PublishThenAck",
     "release_in_try": "ReleaseInTry",
     "submit_twice": "SubmitTwice",
+    "seen_forgotten": "SeenForgotten",
     "fire_and_forget": "FireAndForget",
     "scripts_once": "ScriptsOnce",
     "payload_expires": "PayloadExpires",
