@@ -93,7 +93,10 @@ def make_options(
 
 
 def shown(depth: Depth, place: StackKind) -> tuple[str, ...]:
-    """The controls of a run that names no subject: those that fit its profile. Their code is in no container."""
+    """The controls of a run that names no subject: those that fit its profile.
+
+    They say of suites that these see what they are for, which is the same on every stack: the quickest has to do.
+    """
     if place is not StackKind.LOCAL:
         return ()
     return tuple(pair.name for pair in controls() if pair.quick or depth > Depth.QUICK)

@@ -43,7 +43,7 @@ _CLASSES = {
     "works_on": "WorksOn",
     "sweeps_at_start": "SweepsAtStart",
     "leader_immortal": "LeaderImmortal",
-    "fence_in_process": "FenceInProcess",
+    "fence_random": "FenceRandom",
     "crash_loop": "CrashLoop",
     "crashes_in_memory": "CrashesInMemory",
     "letter_without_payload": "LetterWithoutPayload",
