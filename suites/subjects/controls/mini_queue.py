@@ -33,11 +33,11 @@ from taskchaos.suites.subjects.controls.mini_transport import use_transport
 
 MAX_FAILURES = 3
 MAX_CRASHES = 5
-SOCKET_S = 0.5
+SOCKET_S = 0.4
 #: How often a worker looks for what is due and what is overdue, and how long it waits after an error.
 TEND_S = 0.1
-#: Who has not been able to renew ends its task so long before another may have it.
-MARGIN_S = 0.8
+#: Who has not been able to renew ends its task so long before another may have it: more than a command may take.
+MARGIN_S = 1.0
 AGAIN_S = 0.05
 #: How often a producer sends before it gives up.
 SENDS = 3
@@ -220,6 +220,7 @@ class MiniQueue(CelerySubject):
 
     def fetch(self) -> Job | None:
         """The next entry, if there is one: asked for only where something waits."""
+        self.watch()
         try:
             job = self.take() if self.redis.llen("mini:ready") else None
         except RedisError:
@@ -236,8 +237,7 @@ class MiniQueue(CelerySubject):
 
     def tend(self, *, now: bool = False) -> None:
         """Say what is unsaid, look for what is due and overdue, keep leases or end what lost its own."""
-        if self.renews:
-            self.watch()
+        self.watch()
         if time.monotonic() - self._tended_s < TEND_S and not now:
             return
         try:
@@ -261,7 +261,7 @@ class MiniQueue(CelerySubject):
     def watch(self) -> None:
         """End what could not be renewed in time: soon another may run it."""
         for token, until_s in list(self.held.items()):
-            if time.monotonic() > until_s - MARGIN_S:
+            if self.renews and time.monotonic() > until_s - MARGIN_S:
                 self.stop(token)
 
     def stop(self, token: int) -> None:
