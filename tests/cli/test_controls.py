@@ -51,6 +51,14 @@ def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], me
     assert message in done.error_line
 
 
+def test_a_scenario_that_there_is_not_is_named(tmp_path: Path) -> None:
+    source = "from taskchaos.harness.subject import CelerySubject\nclass Mine(CelerySubject):\n    name = 'mine'\n"
+    (tmp_path / "mine.py").write_text(source + "    only_in = 'latency.200ms'\n")
+    done = taskchaos("run", "latency", "-s", "mine.py:Mine", cwd=tmp_path)
+    assert done.code == 4, done.out + done.err
+    assert "'latency.200ms', which is no scenario of latency; did you mean latency.20ms?" in done.error_line
+
+
 @pytest.mark.usefixtures("linux")
 def test_a_control_is_caught_and_its_twin_passes(tmp_path: Path) -> None:
     done = taskchaos("controls", "swallows_errors", "--run", "--out", "runs", "-n", "2", cwd=tmp_path)

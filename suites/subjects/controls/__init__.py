@@ -9,7 +9,7 @@ from __future__ import annotations
 from taskchaos.harness.case.subject_names import ControlInfo, SubjectInfo
 
 #: Those that a quick run has time for.
-_QUICK = ("setnx_skips", "success_first", "own_lock", "swallows_errors")
+_QUICK = ("setnx_skips", "success_first", "swallows_errors")
 
 #: The control of each file; its twin's class is called the same, and Mended. Locks first, then queues.
 _CLASSES = {
