@@ -16,7 +16,7 @@ from taskchaos.harness.cli import suites_folder
 
 #: What a twin says of itself, besides what it mends: its name, and that it passes. Whose bug is in a step that goes by
 #: another command than its mended form has that command as well.
-OF_A_TWIN = {"name", "symptom", "commands"}
+OF_A_TWIN = {"name", "symptom", "expectations", "commands"}
 #: The interview's question answered: a lease with an owner has two parts.
 MOST_MENDED = {"fixed_expiry": 2}
 

@@ -1,7 +1,8 @@
 """Known-bad implementations, one bug each, and their twins: the same with just that bug mended.
 
 Each has a file of its own: what the bug is, the fault that exposes it, the symptom, where people met it. Those of locks
-break one thing of the lock around a task (under_lock.py), the others one thing of the small queue (mini_queue.py).
+break one thing of the lock around a task (under_lock.py), those of waits and growth one thing of a task of plain
+Celery's (lawful.py), the others one thing of the small queue (mini_queue.py).
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from taskchaos.harness.case.subject_names import ControlInfo, SubjectInfo
 
 #: Those that a quick run has time for.
-_QUICK = ("setnx_skips", "success_first", "swallows_errors")
+_QUICK = ("setnx_skips", "success_first", "swallows_errors", "waits_in_memory")
 
-#: The control of each file; its twin's class is called the same, and Mended. Locks first, then queues.
+#: The control of each file; its twin's class is called the same, and Mended. Locks first, then queues, then waits.
 _CLASSES = {
     "setnx_forever": "SetnxForever",
     "setnx_skips": "SetnxSkips",
@@ -48,6 +49,13 @@ _CLASSES = {
     "crashes_in_memory": "CrashesInMemory",
     "letter_without_payload": "LetterWithoutPayload",
     "swallows_errors": "SwallowsErrors",
+    "no_jitter": "NoJitter",
+    "cap_ignored": "CapIgnored",
+    "no_backoff": "NoBackoff",
+    "late_promotion": "LatePromotion",
+    "hot_loop": "HotLoop",
+    "client_kept": "ClientKept",
+    "waits_in_memory": "WaitsInMemory",
 }
 
 CONTROLS = tuple(
