@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from taskchaos.faults.base import Ability
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOptions
-from taskchaos.harness.case.subject_loading import resolve
-from taskchaos.harness.case.subject_names import registered
+from taskchaos.harness.case.subject_loading import place_of, resolve
+from taskchaos.harness.case.subject_names import ControlInfo, registered
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.stack.mounted_disk import no_fuse
+
+#: What the file of a control says, by the names that `taskchaos controls --json` has for it.
+TOLD = {"bug": "Bug", "exposed_by": "Exposed by", "shows_as": "Symptom", "met_by": "Met by"}
 
 #: The stacks there are, by the names that `taskchaos faults --json` has for them.
 STACKS = {
@@ -35,6 +42,33 @@ def subject_rows() -> list[dict[str, Any]]:
         claims = sorted(c.value for c in subject.contract.claims)
         rows.append({"subject": info.name, "is": doc[0] if doc else "", "spec": info.spec, "claims": claims})
     return rows
+
+
+def control_rows(pairs: Iterable[ControlInfo]) -> list[dict[str, Any]]:
+    """Name, the one scenario it runs in, the rules that have to fail there, its twin, and what its file says of it."""
+    rows = []
+    for pair in pairs:
+        subject = resolve(pair.name)
+        place = place_of(pair.name)
+        must = subject.expectation(*place.split(".", 1)).must
+        told = inspect.getmodule(type(subject)).__doc__ or ""
+        rows.append(
+            {
+                "control": pair.name,
+                "in": place,
+                "symptom": ", ".join(rule.value for rule in Rule if rule in must),
+                "twin": pair.twin.name,
+                "quick": pair.quick,
+                **{key: _told(told, label) for key, label in TOLD.items()},
+            }
+        )
+    return rows
+
+
+def _told(text: str, label: str) -> str:
+    """What stands after a label at the beginning of a line, and in the lines that belong to it."""
+    found = re.search(rf"^{label}: (.*(?:\n +.*)*)", text, re.MULTILINE)
+    return " ".join(found.group(1).split()) if found else ""
 
 
 def suite_rows(folder: Path) -> list[dict[str, Any]]:

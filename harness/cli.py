@@ -211,6 +211,56 @@ def subjects(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[CONTROL ...]")
+@_LIST
+@click.option("--run", "run_them", is_flag=True, help="Run each, and its twin, in its scenario.")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of --run: seeds from 1 on.")
+@click.option(
+    "-n", "parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at the same time."
+)
+@click.option("--out", type=click.Path(file_okay=False), help="Folder of the runs [default: a new one in .taskchaos].")
+def controls(names: tuple[str, ...], as_json: bool, run_them: bool, seeds: int, parallel: int, out: str | None) -> int:
+    """List the known-bad controls: where each runs, the rule that has to fail there, its twin with just that mended.
+
+    With --run the exit code is 0 only if every control failed with its symptom and every twin passed.
+    """
+    from taskchaos.harness.catalogue import control_rows
+    from taskchaos.harness.pytest import control_runs
+
+    pairs = control_runs.find_controls(names)
+    if not run_them:
+        rows = control_rows(pairs)
+        if as_json:
+            _show(rows, as_json)
+        else:
+            _table(("control", "scenario", "symptom", "twin"), [list(map(str, row.values()))[:4] for row in rows])
+        return 0
+    if as_json:
+        raise UsageError("--json lists controls; of a run there is a verdict.json in the folder of each seed")
+
+    def ask(seed: int, folder: Path) -> Asked:
+        from taskchaos.harness.run.choices import local_options
+
+        chosen = [info.name for pair in pairs for info in (pair.control, pair.twin)]
+        named = control_runs.suites_of(pairs)
+        options = local_options(out=str(folder), subjects=chosen, seed=seed, parallel=parallel, suites=named)
+        return Asked(options, tuple(_suite_paths(named)), suites_folder())
+
+    from taskchaos.harness.pytest.front import Asked
+    from taskchaos.harness.run.folder import fresh_folder
+
+    codes, cases = control_runs.run_seeds(ask, seeds, fresh_folder(out, 1))
+    found = control_runs.tally(pairs, cases)
+    lines = [
+        [one.name, one.place, f"{one.caught} of {one.seeds}", f"{one.passed} of {one.seeds}", "" if one.sound else "✗"]
+        for one in found
+    ]
+    click.echo()
+    _table(("control", "scenario", "caught", "twin passes", ""), lines)
+    return int(control_runs.exit_code(codes, found))
+
+
+@main.command()
 @_LIST
 def suites(as_json: bool) -> None:
     """List the suites and what they do."""
@@ -237,6 +287,13 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         first, *rest = row.values()
         click.echo(f"{first!s:<{widths[0]}}  " + "  ".join(str(r) for r in rest if r))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows below the names of their columns."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 @main.command()

@@ -129,6 +129,8 @@ class CelerySubject:
     commands = Commands()
     #: Expectations by "suite" or "suite.scenario" (the longer one wins); everything else is expected to pass.
     expectations: Mapping[str, Expectation] = {}
+    #: The one scenario ("suite.scenario") that it is made for and runs in, at any depth; empty: it runs everywhere.
+    only_in = ""
 
     def install(self, app: Celery, settings: Settings) -> None:
         """Nothing beyond what the harness set: broker, result backend and the scaled-down timeouts."""

@@ -18,7 +18,7 @@ def check_expectations(subject: Subject, whole: Mapping[str, frozenset[str]], sh
     whole: the scenarios of every suite that was collected as a whole. shipped: the suites that come with taskchaos;
     keys of other suites are left alone unless they are close to the name of one, since they may belong elsewhere.
     """
-    keys = getattr(subject, "expectations", {})
+    keys = dict.fromkeys((*getattr(subject, "expectations", {}), *filter(None, [getattr(subject, "only_in", "")])))
     if problem := next(_problems(keys, whole, shipped), ""):
         raise UsageError(f"subject {subject.name}: expectations {problem}")
 

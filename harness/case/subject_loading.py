@@ -56,6 +56,12 @@ def name_for(spec: str) -> str:
     return resolve(spec).name
 
 
+@cache
+def place_of(spec: str) -> str:
+    """The one scenario (`suite.scenario`) that the subject a spec stands for is made for; "": it runs everywhere."""
+    return str(getattr(resolve(spec), "only_in", ""))
+
+
 def absolute_spec(spec: str) -> str:
     """The spec with a file path made absolute, so that a process with another working directory finds it."""
     place, _, attribute = spec.rpartition(":")

@@ -10,8 +10,8 @@ from typing import Any
 
 #: The entry-point group of subjects: the name that --subject accepts, and package.module:Name.
 GROUP = "taskchaos.subjects"
-#: The entry-point group, and the name in it, of the table of those that ship.
-SHIPPED = ("taskchaos.shipped", "subjects")
+#: The entry-point group of what ships, and the names in it of the tables of subjects and of controls with twins.
+SHIPPED, SUBJECTS, CONTROLS = "taskchaos.shipped", "subjects", "controls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,23 @@ class SubjectInfo:
 
     name: str
     spec: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlInfo:
+    """A known-bad subject and its twin, the same with just the bug mended, without importing them.
+
+    quick: whether it is part of a quick run that names no subject.
+    """
+
+    control: SubjectInfo
+    twin: SubjectInfo
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        """The control's name."""
+        return self.control.name
 
 
 @cache
@@ -34,9 +51,15 @@ def shipped() -> tuple[SubjectInfo, ...]:
 
     None where taskchaos is not installed, but only its code is there, as in a worker's container.
     """
-    group, name = SHIPPED
-    tables: list[Mapping[str, str]] = [entry.load() for entry in _installed().select(group=group, name=name)]
+    tables: list[Mapping[str, str]] = [e.load() for e in _installed().select(group=SHIPPED, name=SUBJECTS)]
     return tuple(SubjectInfo(name, spec) for table in tables[:1] for name, spec in table.items())
+
+
+@cache
+def controls() -> tuple[ControlInfo, ...]:
+    """The controls with twins (suites/subjects/controls/__init__.py). Each runs in the one scenario that it names."""
+    tables: list[tuple[ControlInfo, ...]] = [e.load() for e in _installed().select(group=SHIPPED, name=CONTROLS)]
+    return tables[0] if tables else ()
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -54,4 +77,5 @@ def registered() -> tuple[SubjectInfo, ...]:
 
 def spec_of(given: str) -> str:
     """Where the subject is that has this name; what is no name is taken for such a spec."""
-    return next((info.spec for info in registered() if info.name == given), given)
+    pairs = (info for pair in controls() for info in (pair.control, pair.twin))
+    return next((info.spec for info in (*registered(), *pairs) if info.name == given), given)

@@ -11,7 +11,7 @@ import pytest
 
 from taskchaos.harness.case.expectations import check_expectations
 from taskchaos.harness.case.plan import case_id
-from taskchaos.harness.case.subject_loading import name_for, resolve
+from taskchaos.harness.case.subject_loading import name_for, place_of, resolve
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import Depth
 from taskchaos.harness.pytest.keys import is_case
@@ -27,14 +27,17 @@ def subject_parameters(options: RunOptions) -> list[Any]:
 
 
 def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]) -> None:
-    """Deselect scenarios deeper than the profile and what other shards run, and put the rest in a good order."""
+    """Deselect what is not to run here, or in other shards, and put the rest in a good order.
+
+    Raises UsageError when nothing is left because the subjects are made for other scenarios.
+    """
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     check_ids(items)
     for item in items:
-        marker = item.get_closest_marker("chaos_depth")
-        depth = Depth[marker.args[0].upper()] if marker else Depth.QUICK
-        (kept if depth <= options.scale.depth or options.replay else left).append(item)
+        (kept if options.replay or _belongs(item, options.scale.depth) else left).append(item)
+    if places := {name_for(s): place_of(s) for s in options.subjects if place_of(s)} if left and not kept else {}:
+        raise UsageError("; ".join(f"{name} runs only in {place}" for name, place in places.items()))
     kept = in_order(kept)
     dealt: tuple[tuple[str, ...], ...] = ()
     if options.shard:
@@ -50,6 +53,14 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
         return  # nothing will run
     ids = tuple(name_of(i) for i in kept if is_case(i))
     _say(config, options, events.CasesCollected(count=len(ids), cases=ids, dealt=dealt))
+
+
+def _belongs(item: pytest.Item, depth: Depth) -> bool:
+    """Whether a scenario is no deeper than the profile; of a subject that is made for one, whether this is it."""
+    if is_case(item) and (place := place_of(spec_of_item(item))):
+        return place == f"{suite_of(item)}.{scenario_of(item)}"
+    marker = item.get_closest_marker("chaos_depth")
+    return not marker or Depth[marker.args[0].upper()] <= depth
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -128,8 +139,12 @@ def name_of(item: pytest.Item) -> str:
     """The id of the case that a test runs, or pytest's name of a test that runs none."""
     if not is_case(item):
         return item.nodeid
-    spec = str(item.callspec.params["chaos_subject"])  # type: ignore[attr-defined]
-    return case_id(suite_of(item), scenario_of(item), name_for(spec))
+    return case_id(suite_of(item), scenario_of(item), name_for(spec_of_item(item)))
+
+
+def spec_of_item(item: pytest.Item) -> str:
+    """The subject of a test that runs a case."""
+    return str(item.callspec.params["chaos_subject"])  # type: ignore[attr-defined]
 
 
 def nodeid_of(item: pytest.Item) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
 from taskchaos.harness.case.subject_loading import absolute_spec, name_for
-from taskchaos.harness.case.subject_names import shipped_names
+from taskchaos.harness.case.subject_names import controls, shipped_names
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.profile import PROFILES
+from taskchaos.harness.profile import PROFILES, Depth
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
@@ -69,7 +69,7 @@ def make_options(
     check_place(place, through, redis_server)
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
-    chosen = specs or shipped_names()
+    chosen = specs or shipped_names() + shown(PROFILES[profile].depth, place)
     if not chosen:
         raise UsageError("this installation of taskchaos is not whole, it lists no subjects: install it again")
     return RunOptions(
@@ -92,6 +92,16 @@ def make_options(
     )
 
 
+def shown(depth: Depth, place: StackKind) -> tuple[str, ...]:
+    """The controls of a run that names no subject: those that fit its profile.
+
+    They say of suites that these see what they are for, which is the same on every stack: the quickest has to do.
+    """
+    if place is not StackKind.LOCAL:
+        return ()
+    return tuple(pair.name for pair in controls() if pair.quick or depth > Depth.QUICK)
+
+
 def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) -> None:
     """See that the stack can be started here; build the images that it needs. Raises UsageError."""
     if place is StackKind.LOCAL:
@@ -104,6 +114,25 @@ def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) ->
     from taskchaos.harness.stack.containers.images import prepare
 
     prepare(StackOptions(place=place, proxy=proxy))
+
+
+def local_options(*, out: str, subjects: Sequence[str], seed: int, parallel: int, suites: Sequence[str]) -> RunOptions:
+    """The options of a run of these subjects as quick as can be, with everything else as it is by default."""
+    return make_options(
+        out=out,
+        subjects=subjects,
+        seed=seed,
+        stack=StackKind.LOCAL.value,
+        profile="quick",
+        target_tps=None,
+        proxy=None,
+        redis_server=None,
+        pool=Pool.PREFORK.value,
+        worker_start=WorkerStart.ZYGOTE.value,
+        parallel=parallel,
+        replay=None,
+        suites=suites,
+    )
 
 
 def options_from(config: pytest.Config) -> RunOptions:

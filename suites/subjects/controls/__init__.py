@@ -1,1 +1,72 @@
-"""Known-bad implementations, one bug each, and their twins: the same with just that bug mended."""
+"""Known-bad implementations, one bug each, and their twins: the same with just that bug mended.
+
+Each has a file of its own: what the bug is, the fault that exposes it, the symptom, where people met it. Those of locks
+break one thing of the lock around a task (under_lock.py), those of waits and growth one thing of a task of plain
+Celery's (lawful.py), the others one thing of the small queue (mini_queue.py).
+"""
+
+from __future__ import annotations
+
+from taskchaos.harness.case.subject_names import ControlInfo, SubjectInfo
+
+#: Those that a quick run has time for.
+_QUICK = ("setnx_skips", "success_first", "swallows_errors", "waits_in_memory")
+
+#: The control of each file; its twin's class is called the same, and Mended. Locks first, then queues, then waits.
+_CLASSES = {
+    "setnx_forever": "SetnxForever",
+    "setnx_skips": "SetnxSkips",
+    "fixed_expiry": "FixedExpiry",
+    "blind_release": "BlindRelease",
+    "own_lock": "OwnLock",
+    "contention_fails": "ContentionFails",
+    "state_table": "StateTable",
+    "success_first": "SuccessFirst",
+    "bare_counter": "BareCounter",
+    "counter_key": "CounterKey",
+    "counter_expires": "CounterExpires",
+    "no_limit": "NoLimit",
+    "sleep_backoff": "SleepingBackoff",
+    "ack_early": "AckEarly",
+    "child_lost_acked": "ChildLostAcked",
+    "pop_then_record": "PopThenRecord",
+    "due_popped_first": "DuePoppedFirst",
+    "retry_publish_lost": "RetryPublishLost",
+    "publish_then_ack": "PublishThenAck",
+    "release_in_try": "ReleaseInTry",
+    "submit_twice": "SubmitTwice",
+    "seen_forgotten": "SeenForgotten",
+    "fire_and_forget": "FireAndForget",
+    "scripts_once": "ScriptsOnce",
+    "payload_expires": "PayloadExpires",
+    "lease_too_short": "LeaseTooShort",
+    "renewer_dies": "RenewerDies",
+    "works_on": "WorksOn",
+    "sweeps_at_start": "SweepsAtStart",
+    "leader_immortal": "LeaderImmortal",
+    "fence_random": "FenceRandom",
+    "crash_loop": "CrashLoop",
+    "crashes_in_memory": "CrashesInMemory",
+    "letter_without_payload": "LetterWithoutPayload",
+    "swallows_errors": "SwallowsErrors",
+    "refusal_final": "RefusalFinal",
+    "torn_script": "TornScript",
+    "queue_expires": "QueueExpires",
+    "client_clock": "ClientClock",
+    "no_jitter": "NoJitter",
+    "cap_ignored": "CapIgnored",
+    "no_backoff": "NoBackoff",
+    "late_promotion": "LatePromotion",
+    "hot_loop": "HotLoop",
+    "client_kept": "ClientKept",
+    "waits_in_memory": "WaitsInMemory",
+}
+
+CONTROLS = tuple(
+    ControlInfo(
+        SubjectInfo(name, f"{__name__}.{name}:{kind}"),
+        SubjectInfo(f"{name}_mended", f"{__name__}.{name}:{kind}Mended"),
+        quick=name in _QUICK,
+    )
+    for name, kind in _CLASSES.items()
+)

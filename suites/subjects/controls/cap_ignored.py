@@ -19,6 +19,7 @@ class CapIgnored(Lawful):
     """Doubles, and more."""
 
     name = "cap_ignored"
+    only_in = "retry_policy.several"
     expectations = {"retry_policy.several": Expectation(must=frozenset({Rule.BACKOFF}), may=frozenset({Rule.DURATION}))}
 
     def wait_s(self, retries: int) -> float:

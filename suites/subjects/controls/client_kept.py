@@ -26,6 +26,7 @@ class ClientKept(Lawful):
     """Asks Redis something before each task."""
 
     name = "client_kept"
+    only_in = "retry_policy.outage"
     expectations = {"retry_policy.outage": Expectation(must=frozenset({Rule.GROWTH}))}
 
     def register(self, app: Celery, body: TaskBody) -> Any:

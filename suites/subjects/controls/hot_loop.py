@@ -27,6 +27,7 @@ class HotLoop(Lawful):
     """Each attempt is thirty."""
 
     name = "hot_loop"
+    only_in = "retry_policy.outage"
     expectations = {
         "retry_policy.outage": Expectation(
             must=frozenset({Rule.RETRY_STORM, Rule.RETRIES}), may=frozenset({Rule.BACKOFF})

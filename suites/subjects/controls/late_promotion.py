@@ -20,6 +20,7 @@ class LatePromotion(Lawful):
     """Looks for what is due each five seconds."""
 
     name = "late_promotion"
+    only_in = "retry_policy.several"
     expectations = {"retry_policy": Expectation(must=frozenset({Rule.DURATION}), may=frozenset({Rule.BACKOFF}))}
 
     def wait_s(self, retries: int) -> float:

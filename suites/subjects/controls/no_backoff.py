@@ -17,6 +17,7 @@ class NoBackoff(Lawful):
     """Waits for nothing."""
 
     name = "no_backoff"
+    only_in = "retry_policy.several"
     expectations = {"retry_policy": Expectation(must=frozenset({Rule.BACKOFF}))}
 
     def wait_s(self, retries: int) -> float:

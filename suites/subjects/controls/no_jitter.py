@@ -17,6 +17,7 @@ class NoJitter(Lawful):
     """Draws nothing."""
 
     name = "no_jitter"
+    only_in = "retry_policy.several"
     expectations = {"retry_policy": Expectation(must=frozenset({Rule.BACKOFF}))}
 
     def wait_s(self, retries: int) -> float:

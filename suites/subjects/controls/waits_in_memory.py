@@ -23,6 +23,7 @@ class WaitsInMemory(Lawful):
     """A timer for each retry."""
 
     name = "waits_in_memory"
+    only_in = "retry_under_fire.tree"
     expectations = {"retry_under_fire": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.THROUGHPUT}))}
 
     def retried(self, task: Any, error: TransientError) -> Exception:
