@@ -17,6 +17,8 @@ import click
 from taskchaos.harness import __version__, codec
 from taskchaos.harness.errors import ExitCode, TaskchaosError, UsageError, complain, unforeseen
 
+#: The suite of random schedules, and what it is run against unless told otherwise.
+SOAK, SOAKED = "soak", ("locked_retry",)
 _LIST = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 
@@ -91,6 +93,27 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
     return paths
 
 
+def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a run's stacks are made of."""
+    for option in (
+        click.option(
+            "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
+        ),
+        click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo."),
+        click.option("--redis-server", help="Another redis-server or valkey-server binary."),
+        click.option(
+            "--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded]."
+        ),
+        click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers)."),
+    ):
+        command = option(command)
+    return command
+
+
+def _usual_parallel(stack: str) -> int:
+    return (1 if stack == "compose" else 2) * (os.cpu_count() or 1) + 1
+
+
 @main.command()
 @click.argument("suites", nargs=-1, metavar="[SUITE ...]")
 @click.option(
@@ -98,8 +121,7 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
 @click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
-@click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers).")
-@click.option("--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded].")
+@_stack_options
 @click.option(
     "-n",
     "parallel",
@@ -116,11 +138,6 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
     help="Share of the tasks that fail once, in every suite [default: 0, but for suites about failures].",
 )
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
-@click.option("--redis-server", help="Another redis-server or valkey-server binary.")
-@click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo.")
-@click.option(
-    "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
-)
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
 @click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
@@ -134,7 +151,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
         from taskchaos.harness.run.bound import most_cases
         from taskchaos.harness.run.choices import make_options
 
-        usual = (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1
+        usual = _usual_parallel(given["stack"])
         options = make_options(
             parallel=parallel or usual,
             replay=None,
@@ -148,6 +165,39 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
             options = replace(options, parallel=max(1, min(usual, most)))
         more = ["-k", keyword] if keyword else []
         return Asked(options, (*paths, *more), suites_folder())
+
+    from taskchaos.harness.pytest.front import Asked, run_cases
+
+    return run_cases(ask, verbose=verbose)
+
+
+@main.command()
+@click.option("--minutes", type=float, required=True, help="How long; the last cases may take half a minute more.")
+@click.option("--subject", "-s", "subjects", multiple=True, help="As for run; repeatable [default: locked_retry].")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first case; the next has the next.")
+@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly: how long a case is.")
+@_stack_options
+@click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given: Any) -> int:
+    """Run random schedules for so many minutes: faults of all families, several at once, another set for each seed.
+
+    Each case can be run again with `taskchaos replay`, and made smaller with `taskchaos shrink`.
+    """
+
+    def ask() -> Asked:
+        from taskchaos.harness.run.choices import make_options, soaking
+
+        options = make_options(
+            parallel=parallel or _usual_parallel(given["stack"]),
+            replay=None,
+            target_tps=None,
+            subjects=subjects or SOAKED,
+            suites=[SOAK],
+            **{name: value for name, value in given.items() if name != "minutes"},
+        )
+        return Asked(soaking(options, given["minutes"]), tuple(_suite_paths([SOAK])), suites_folder())
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 

@@ -14,7 +14,7 @@ from taskchaos.harness.case.plan import case_id
 from taskchaos.harness.case.subject_loading import name_for, resolve
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import Depth
-from taskchaos.harness.pytest.keys import is_case
+from taskchaos.harness.pytest.keys import SEED, is_case
 from taskchaos.harness.record import events
 from taskchaos.harness.record.shard import Share, deal
 from taskchaos.harness.run import folder as run
@@ -34,7 +34,8 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
     for item in items:
         marker = item.get_closest_marker("chaos_depth")
         depth = Depth[marker.args[0].upper()] if marker else Depth.QUICK
-        (kept if depth <= options.scale.depth or options.replay else left).append(item)
+        asked_for = options.replay or options.minutes  # by name, at whatever depth it is
+        (kept if depth <= options.scale.depth or asked_for else left).append(item)
     kept = in_order(kept)
     dealt: tuple[tuple[str, ...], ...] = ()
     if options.shard:
@@ -55,11 +56,16 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Long cases first, those that run alone last, and the cases of one scenario spread.
 
-    Side by side they would want the same of the machine at the same time, and be late where a mixture is not.
+    Those of a random scenario, whatever their seeds, are of one. Side by side they would want the same of the machine
+    at the same time, and be late where a mixture is not.
     """
     scenarios: dict[str, list[pytest.Item]] = {}
     for item in items:
-        scenarios.setdefault(f"{item.path}::{scenario_of(item)}", []).append(item)
+        seeded = seed_of(item, 0) != seed_of(item, 1)
+        scenario = getattr(item, "originalname", "") if seeded else scenario_of(item)
+        scenarios.setdefault(f"{item.path}::{scenario}", []).append(item)
+    for alike in scenarios.values():
+        alike.sort(key=lambda item: seed_of(item, 0))  # every subject with one seed before the next
     longest = max(map(_cost, items), default=0.0) or 1.0
     place: dict[pytest.Item, float] = {}
     for alike in scenarios.values():
@@ -142,6 +148,12 @@ def nodeid_of(item: pytest.Item) -> str:
 def suite_of(item: pytest.Item) -> str:
     """The suite a test belongs to: its module, without `test_`."""
     return Path(str(item.path)).stem.removeprefix("test_")
+
+
+def seed_of(item: pytest.Item, default: int) -> int:
+    """The seed of a test that asks for one; else the one of the run."""
+    callspec = getattr(item, "callspec", None)
+    return int(callspec.params.get(SEED, default)) if callspec else default
 
 
 def scenario_of(item: pytest.Item) -> str:

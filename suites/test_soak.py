@@ -1,0 +1,60 @@
+"""Random schedules: faults of all families, several at once, of all roles; each seed has others."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskchaos.faults.base import QUEUE, RESULTS
+from taskchaos.faults.process import KillChild
+from taskchaos.faults.schedule import FAULTS
+from taskchaos.faults.swarm import Ground, swarm
+from taskchaos.harness.case.stack_options import Pool, roles
+from taskchaos.harness.contract import PhaseName, Slo
+from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.workload import Workload
+
+pytestmark = [pytest.mark.chaos(cost_s=17), pytest.mark.chaos_depth("nightly")]
+
+#: Far below what the workers can do: what is missing is missing because something went wrong.
+RATE_TPS = 30
+WORKERS, PRODUCERS = 2, 2
+#: So much longer than elsewhere is the time for faults: for one a second, at most.
+MORE_S = 5.0
+
+
+def test_seed(chaos: Chaos, chaos_seed: int) -> None:
+    """Every third task fails once, every twentieth for good; half of the load has to get through before and after."""
+    profile = chaos.profile
+    fault_s = MORE_S + profile.fault_s
+    workload = Workload(
+        rate_tps=RATE_TPS,
+        baseline_s=profile.baseline_s,
+        fault_s=fault_s,
+        healed_s=1.0 + profile.healed_s,
+        failures=1,
+        failing_every=3,
+        permanent_every=20,
+        work_ms=20,
+    )
+    slo = Slo(target_tps=RATE_TPS / 2, phases=frozenset({PhaseName.BASELINE, PhaseName.HEALED}))
+    schedule = swarm(chaos_seed, round(fault_s), fault_s, _ground(chaos))
+    chaos(workload, schedule, slo=slo, workers=WORKERS, producers=PRODUCERS, keep_results=True)
+
+
+def _ground(chaos: Chaos) -> Ground:
+    """Every role of the stack, and every fault that it can do."""
+    workers, producers = roles("worker", WORKERS), roles("producer", PRODUCERS)
+    commands = chaos.commands
+    taken = tuple(dict.fromkeys(filter(None, (commands.pop, commands.retry))))
+    return Ground(
+        kinds=tuple(kind for kind in FAULTS if chaos.can(kind) and (chaos.pool is Pool.PREFORK or not _of_child(kind))),
+        links=(*producers, *workers, *(f"{worker}{RESULTS}" for worker in workers)),
+        workers=workers,
+        queues=(QUEUE,),
+        commands=dict.fromkeys(producers, (commands.publish,)) | dict.fromkeys(workers, taken),
+    )
+
+
+def _of_child(kind: str) -> bool:
+    """Whether it is done to a pool child, which only the prefork pool has."""
+    return issubclass(FAULTS[kind], KillChild)
