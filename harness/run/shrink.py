@@ -86,6 +86,8 @@ class BoundReached(Exception):
 
 #: Runs a plan so many times, until it is clear whether enough fail: the folders of those that failed, and the runs.
 Trial = Callable[[int, Schedule], tuple[list[Path], int]]
+#: Shows a line.
+Show = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ class Search:
 
     trial: Trial
     bounds: Bounds
-    say: Callable[[str], None]
+    say: Show
     clock: Callable[[], float] = time.monotonic
     candidates: list[Candidate] = field(default_factory=list)
     ends_s: float = field(init=False)
@@ -127,9 +129,7 @@ def _size(schedule: Schedule) -> str:
     return f"{plural(len(schedule.faults), 'fault')}, {schedule.length_s:.1f} s"
 
 
-def shrink(
-    name: str, rule: str | None, out: str | None, bounds: Bounds, suites: Path, say: Callable[[str], None]
-) -> int:
+def shrink(name: str, rule: str | None, out: str | None, bounds: Bounds, suites: Path, say: Show) -> int:
     """Find the smallest plan of a stored case that still fails; write it down; return the exit code.
 
     name: as for `replay`. rule: which one has to fail; None: the first that the case failed. suites: where those that
@@ -277,7 +277,7 @@ class _Tries:
         self._running.clear()
 
 
-def _conclude(home: Path, case: Case, rule: Rule, search: Search, why: str, say: Callable[[str], None]) -> int:
+def _conclude(home: Path, case: Case, rule: Rule, search: Search, why: str, say: Show) -> int:
     """Put the run of the smallest plan into the run folder, and say what it is."""
     best = search.best
     home.mkdir(parents=True, exist_ok=True)
