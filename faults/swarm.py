@@ -75,11 +75,12 @@ def swarm(seed: int, most: int, within_s: float, ground: Ground, budget: Budget 
     draw = random.Random(seed)
     weights = _switch_on(draw, [kind for kind in drawable(ground.kinds) if ground.targets(kind)])
     placed: list[PlannedFault] = []
+    groups = ground.groups
     for _ in range(draw.randint((most + 2) // 3, most)):
         for _ in range(TRIES):
             kind = draw.choices(list(weights), list(weights.values()))[0]
             planned = _draw_one(draw, kind, within_s, ground, budget)
-            if planned is not None and not budget.objection(planned, placed, ground.groups):
+            if planned is not None and not budget.objection(planned, placed, groups):
                 placed.append(planned)
                 break
     return Schedule.of(*placed)
