@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.chaos(cost_s=17), pytest.mark.chaos_depth("nightly")]
 #: Far below what the workers can do: what is missing is missing because something went wrong.
 RATE_TPS = 30
 WORKERS, PRODUCERS = 2, 2
+REDIS = "redis"
 #: So much longer than elsewhere is the time for faults: for one a second, at most.
 MORE_S = 5.0
 QUIET_S = 1.0
@@ -51,6 +52,7 @@ def _ground(chaos: Chaos) -> Ground:
         kinds=tuple(kind for kind in FAULTS if chaos.can(kind) and (chaos.pool is Pool.PREFORK or not _of_child(kind))),
         links=(*producers, *workers, *(f"{worker}{RESULTS}" for worker in workers)),
         workers=workers,
+        servers=(REDIS,),
         queues=(QUEUE,),
         commands=dict.fromkeys(producers, (commands.publish,)) | dict.fromkeys(workers, taken),
     )

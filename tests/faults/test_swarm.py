@@ -108,7 +108,7 @@ def test_different_seeds_are_about_different_things() -> None:
     schedules = [swarm(seed, 8, WITHIN_S, EVERYTHING) for seed in range(100)]
     assert len({frozenset(family_of(FAULTS[f.kind]) for f in schedule.faults) for schedule in schedules}) > 10
     assert any(len(in_force(s, at_s)) > 1 for s in schedules for at_s in moments(s)), "several at once"
-    assert {len(schedule.faults) for schedule in schedules} == {3, 4, 5, 6, 7, 8}
+    assert {len(schedule.faults) for schedule in schedules} >= {3, 4, 5, 6, 7, 8}
 
 
 def test_everything_that_can_be_drawn_is_drawn() -> None:
