@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from taskchaos.faults.draw import Draw, Family, NotDrawn
+from taskchaos.faults.draw import Draw, FaultFamily, NotDrawn
 from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.faults.traffic import TrafficSource
 
@@ -342,16 +342,16 @@ class Server(Protocol):
 
 #: The family of what is done to each of these.
 _FAMILIES = {
-    On.LINK: Family.NETWORK,
-    On.COMMAND: Family.COMMAND,
-    On.WORKER: Family.PROCESS,
-    On.CONTAINER: Family.PROCESS,
-    On.SERVER: Family.REDIS,
-    On.QUEUE: Family.QUEUE,
+    On.LINK: FaultFamily.NETWORK,
+    On.COMMAND: FaultFamily.COMMAND,
+    On.WORKER: FaultFamily.PROCESS,
+    On.CONTAINER: FaultFamily.PROCESS,
+    On.SERVER: FaultFamily.REDIS,
+    On.QUEUE: FaultFamily.QUEUE,
 }
 
 
-def family_of(fault: type[Fault]) -> Family:
+def family_of(fault: type[Fault]) -> FaultFamily:
     """What a fault belongs to: as it says, or by what it is done to."""
     return fault.family or _FAMILIES[fault.on]
 
@@ -382,7 +382,7 @@ class Fault(ABC):
     #: How a random schedule draws it, or why none does.
     drawn: ClassVar[Draw | NotDrawn] = Draw()
     #: What it belongs to, if what it is done to does not say so (`family_of`).
-    family: ClassVar[Family | None] = None
+    family: ClassVar[FaultFamily | None] = None
     #: How long `prove` may take to see that it is there, and `verify_healed` to see the world whole again.
     proof_deadline_s: ClassVar[float] = 2.0
     heal_deadline_s: ClassVar[float] = 10.0

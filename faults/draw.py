@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Family(StrEnum):
+class FaultFamily(StrEnum):
     """What a fault belongs to. A random schedule switches whole families on and off."""
 
     NETWORK = "network"

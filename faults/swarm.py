@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from taskchaos.faults.base import On, family_of
 from taskchaos.faults.budget import Budget
-from taskchaos.faults.draw import Draw, Family, NotDrawn
+from taskchaos.faults.draw import Draw, FaultFamily, NotDrawn
 from taskchaos.faults.schedule import FAULTS, PlannedFault, Schedule, role_of
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def _switch_on(draw: random.Random, kinds: Sequence[str]) -> dict[str, int]:
     """The kinds that take part, each with its weight."""
     if not kinds:
         raise ValueError("there is nothing to draw: no kind of fault has a target here")
-    families: dict[Family, list[str]] = {}
+    families: dict[FaultFamily, list[str]] = {}
     for kind in kinds:
         families.setdefault(family_of(FAULTS[kind]), []).append(kind)
     chosen = (kind for family in _some(draw, list(families)) for kind in _some(draw, families[family]))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import click
 
 from taskchaos.harness import __version__, codec
 from taskchaos.harness.errors import ExitCode, TaskchaosError, UsageError, complain, unforeseen
+from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
 
 #: The suite of random schedules, and what it is run against unless told otherwise.
 SOAK, SOAKED = "soak", ("locked_retry",)
@@ -56,41 +56,6 @@ class _Main(click.Group):
 @click.version_option(__version__, prog_name="taskchaos")
 def main() -> None:
     """Prove, or refute, that a Celery retry implementation loses no task and keeps its throughput."""
-
-
-def suites_folder() -> Path:
-    """Where the suites are installed. Raises UsageError if they are not."""
-    spec = importlib.util.find_spec("taskchaos.suites")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if not places:
-        raise UsageError("the suites are not installed: install taskchaos with `pip install -e ./locked_retry -e .`")
-    return Path(places[0])
-
-
-def suite_names() -> tuple[str, ...]:
-    """The suites there are."""
-    return tuple(sorted(p.stem.removeprefix("test_") for p in suites_folder().glob("test_*.py")))
-
-
-def _own(name: str) -> bool:
-    """Whether what was named is a path of the user's own and no suite that ships."""
-    return not (suites_folder() / f"test_{name}.py").is_file()
-
-
-def _suite_paths(names: Sequence[str]) -> list[str]:
-    """Test paths for suite names or for paths of a person's own; all suites for none."""
-    folder = suites_folder()
-    paths = []
-    for name in names or suite_names():
-        own = Path(name.partition("::")[0])
-        known = folder / f"test_{name}.py"
-        if known.is_file():
-            paths.append(str(known))
-        elif own.exists():
-            paths.append(name)
-        else:
-            raise UsageError(f"no suite {name!r}; there are {', '.join(suite_names())}, or give a path")
-    return paths
 
 
 def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,10 +122,10 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
             replay=None,
             keyword=keyword,
             subjects=given.pop("subjects"),
-            suites=[str(Path(name).absolute()) if _own(name) else name for name in suites],
+            suites=[str(Path(name).absolute()) if own(name) else name for name in suites],
             **given,
         )
-        paths = _suite_paths(suites)
+        paths = suite_paths(suites)
         if not parallel and (most := most_cases(paths, len(options.subjects), options.scale)) is not None:
             options = replace(options, parallel=max(1, min(usual, most)))
         more = ["-k", keyword] if keyword else []
@@ -197,7 +162,7 @@ def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given
             suites=[SOAK],
             **{name: value for name, value in given.items() if name != "minutes"},
         )
-        return Asked(soaking(options, given["minutes"]), tuple(_suite_paths([SOAK])), suites_folder())
+        return Asked(soaking(options, given["minutes"]), tuple(suite_paths([SOAK])), suites_folder())
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 

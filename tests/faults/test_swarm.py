@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from taskchaos.faults.base import QUEUE, On, family_of
 from taskchaos.faults.budget import Budget, exclusive
-from taskchaos.faults.draw import Draw, Family
+from taskchaos.faults.draw import Draw, FaultFamily
 from taskchaos.faults.schedule import FAULTS, PlannedFault, Schedule, role_of
 from taskchaos.faults.swarm import Ground, drawable, not_drawn, swarm
 
@@ -140,8 +140,8 @@ def test_every_fault_that_is_drawn_can_be_made() -> None:
 
 def test_each_fault_has_a_family() -> None:
     families = {kind: family_of(fault) for kind, fault in FAULTS.items()}
-    assert families["latency"] is Family.NETWORK and families["kill_tree"] is Family.PROCESS
-    assert families["reply_lost"] is Family.COMMAND and families["poison_message"] is Family.QUEUE
+    assert families["latency"] is FaultFamily.NETWORK and families["kill_tree"] is FaultFamily.PROCESS
+    assert families["reply_lost"] is FaultFamily.COMMAND and families["poison_message"] is FaultFamily.QUEUE
 
 
 def test_nothing_to_hit_is_an_error() -> None:
