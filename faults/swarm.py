@@ -21,6 +21,7 @@ T = TypeVar("T")
 #: How likely it is that a family, or a kind of it, has a part in a schedule.
 SWITCHED_ON = 0.6
 WEIGHTS = (1, 2, 4)
+A_FEW = 3
 #: How often a place is looked for in the schedule before a fault is left out.
 TRIES = 30
 
@@ -68,17 +69,18 @@ def not_drawn() -> dict[str, str]:
 
 
 def swarm(seed: int, most: int, within_s: float, ground: Ground, budget: Budget = Budget()) -> Schedule:  # noqa: B008 (immutable)
-    """A schedule of up to `most` faults (at least one, if the ground has any), all of them over within `within_s`.
+    """A schedule of up to `most` faults, all of them over within `within_s` (at least one, if there is time for it).
 
     The same arguments give the same schedule on every machine. Raises ValueError if nothing can be drawn.
     """
     draw = random.Random(seed)
     weights = _switch_on(draw, [kind for kind in drawable(ground.kinds) if ground.targets(kind)])
-    placed: list[PlannedFault] = []
-    groups = ground.groups
-    for _ in range(draw.randint((most + 2) // 3, most)):
+    number = draw.randint((most + 2) // 3, most)
+    kinds = draw.choices(list(weights), list(weights.values()), k=number)
+    groups, placed = ground.groups, list[PlannedFault]()
+    # Those that need the time to themselves have to find it first.
+    for kind in sorted(kinds, key=lambda kind: FAULTS[kind].on is not On.SERVER):
         for _ in range(TRIES):
-            kind = draw.choices(list(weights), list(weights.values()))[0]
             planned = _draw_one(draw, kind, within_s, ground, budget)
             if planned is not None and not budget.objection(planned, placed, groups):
                 placed.append(planned)
@@ -86,15 +88,19 @@ def swarm(seed: int, most: int, within_s: float, ground: Ground, budget: Budget 
     return Schedule.of(*placed)
 
 
-def _switch_on(draw: random.Random, kinds: Sequence[str]) -> dict[str, int]:
-    """The kinds that take part, each with its weight."""
+def _switch_on(draw: random.Random, kinds: Sequence[str]) -> dict[str, float]:
+    """The kinds that take part, each with its weight: a family's is that of a few kinds, however many it has."""
     if not kinds:
         raise ValueError("there is nothing to draw: no kind of fault has a target here")
     families: dict[FaultFamily, list[str]] = {}
     for kind in kinds:
         families.setdefault(family_of(FAULTS[kind]), []).append(kind)
-    chosen = (kind for family in _some(draw, list(families)) for kind in _some(draw, families[family]))
-    return {kind: draw.choice(WEIGHTS) for kind in chosen}
+    weights = {}
+    for family in _some(draw, list(families)):
+        members = _some(draw, families[family])
+        weight = draw.choice(WEIGHTS) * min(len(members), A_FEW) / len(members)
+        weights |= {kind: weight * draw.choice(WEIGHTS) for kind in members}
+    return weights
 
 
 def _some(draw: random.Random, of: Sequence[T]) -> list[T]:
