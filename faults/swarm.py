@@ -95,7 +95,7 @@ def _switch_on(draw: random.Random, kinds: Sequence[str]) -> dict[str, float]:
     families: dict[FaultFamily, list[str]] = {}
     for kind in kinds:
         families.setdefault(family_of(FAULTS[kind]), []).append(kind)
-    weights = {}
+    weights: dict[str, float] = {}
     for family in _some(draw, list(families)):
         members = _some(draw, families[family])
         weight = draw.choice(WEIGHTS) * min(len(members), A_FEW) / len(members)
