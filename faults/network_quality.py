@@ -122,7 +122,7 @@ class LimitData(LinkFault):
 
     kind: ClassVar[str] = "limit_data"
     summary: ClassVar[str] = "each connection is closed after limit_bytes bytes from Redis, in the middle of a reply"
-    drawn: ClassVar[Draw] = Draw((1.0, 3.0), {"limit_bytes": (500, 2000, 5000)})
+    drawn: ClassVar[Draw] = Draw((1.5, 3.0), {"limit_bytes": (8, 16)})  # a producer gets 4 bytes a task
     limit_bytes: int = 2000
 
     def _apply(self) -> None:

@@ -8,7 +8,7 @@ from taskchaos.faults.base import QUEUE, RESULTS
 from taskchaos.faults.process import KillChild
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.faults.swarm import Ground, swarm
-from taskchaos.harness.case.stack_options import Pool, roles
+from taskchaos.harness.case.stack_options import Fsync, Pool, roles
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.pytest.chaos import Chaos
 from taskchaos.harness.workload import Workload
@@ -41,7 +41,16 @@ def test_seed(chaos: Chaos, chaos_seed: int) -> None:
     )
     slo = Slo(target_tps=RATE_TPS / 3, phases=frozenset({PhaseName.HEALED}))
     schedule = swarm(chaos_seed, round(FAULTS_PER_S * fault_s), fault_s, _ground(chaos))
-    chaos(workload, schedule, slo=slo, workers=WORKERS, producers=PRODUCERS, keep_results=True)
+    # Under everysec Redis answers while it puts a write off that waits for an fsync: even a SIGKILL takes that along.
+    chaos(
+        workload,
+        schedule,
+        slo=slo,
+        workers=WORKERS,
+        producers=PRODUCERS,
+        fsync=Fsync.ALWAYS,
+        keep_results=True,
+    )
 
 
 def _ground(chaos: Chaos) -> Ground:
