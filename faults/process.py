@@ -204,7 +204,7 @@ class KillLoop(WorkerFault):
 
     kind: ClassVar[str] = "kill_loop"
     summary: ClassVar[str] = "SIGKILL to the whole worker again and again, every_ms after each start"
-    drawn: ClassVar[Draw] = Draw((1.0, 3.0), {"every_ms": range(200, 601)}, after_s=RESPAWN_S)
+    drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"every_ms": range(200, 401)}, after_s=RESPAWN_S)
     every_ms: int = 300
     _over: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_support import taskchaos
 
-from taskchaos.harness.cli import suite_names
+from taskchaos.harness.suite_paths import suite_names
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
