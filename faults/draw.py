@@ -22,15 +22,16 @@ class FaultFamily(StrEnum):
 class Draw:
     """How a random schedule draws it.
 
-    hold_s: the shortest and the longest that it is held. parameters: what each may be; the others keep their
-    defaults. starves: whether its target gets nothing done meanwhile. after_s: how long after the end of its hold its
-    target may take until it is as before.
+    hold_s: the shortest and the longest that it is held; never_s: and for no time between these. parameters: what each
+    may be; the others keep their defaults. starves: whether its target gets nothing done meanwhile. after_s: how long
+    after the end of its hold its target may take until it is as before.
     """
 
     hold_s: tuple[float, float] = (0.2, 2.0)
     parameters: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
     starves: bool = True
     after_s: float = 0.0
+    never_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

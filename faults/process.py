@@ -150,7 +150,8 @@ class Pause(WorkerFault):
 
     kind: ClassVar[str] = "pause"
     summary: ClassVar[str] = "a worker's whole tree is stopped (SIGSTOP, docker pause), and goes on when healed"
-    drawn: ClassVar[Draw] = Draw((0.2, 4.5))
+    #: Whether a stop of nearly a lease ends it depends on when it was last renewed: nobody is to be judged by that.
+    drawn: ClassVar[Draw] = Draw((0.2, 4.5), never_s=(1.5, 3.3))
     _tree: tuple[int, ...] = field(default=(), init=False)
 
     def undo(self) -> Undo:

@@ -115,6 +115,8 @@ def _draw_one(draw: random.Random, kind: str, within_s: float, ground: Ground, b
     shortest_s, longest_s = drawn.hold_s
     # Short ones are more likely: they end at more moments of what goes on.
     hold_s = round(shortest_s + (longest_s - shortest_s) * draw.random() ** 2, 3)
+    if drawn.never_s and drawn.never_s[0] < hold_s < drawn.never_s[1]:
+        hold_s = drawn.never_s[1]
     parameters: dict[str, int | str] = {name: draw.choice(values) for name, values in drawn.parameters.items()}
     if FAULTS[kind].on is On.COMMAND:
         parameters["command"] = draw.choice(ground.commands[target])

@@ -57,6 +57,7 @@ def test_a_schedule_is_valid(seed: int, most: int) -> None:
         how = drawn(fault.kind)
         assert fault.target in EVERYTHING.targets(fault.kind)
         assert how.hold_s[0] <= fault.hold_s <= how.hold_s[1]
+        assert how.never_s is None or not how.never_s[0] < fault.hold_s < how.never_s[1]
         assert fault.at_s >= 0 and span(fault)[1] <= WITHIN_S + 0.01
         parameters = dict(fault.parameters)
         if FAULTS[fault.kind].on is On.COMMAND:
