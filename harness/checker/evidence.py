@@ -96,7 +96,7 @@ class CaseEvidence:
         return attempts.outcome[row] == AttemptOutcome.OPEN and attempts.pid[row] in self.killed_at
 
     def attempt_end(self, row: int) -> int:
-        """When an attempt ended: an open one at the kill of its process, else never."""
+        """When an attempt ended: an open one when its process was killed, or seen to be gone; else never."""
         return _attempt_end(self.history, self.killed_at, row)
 
     def overtaken(self, row: int, by: int) -> bool:
@@ -155,7 +155,8 @@ def _attempt_end(history: History, killed_at: dict[int, list[int]], row: int) ->
     if attempts.pid[row] in killed_at:
         # No kill after its begin: a kill loop that goes by the time of its first kill. It ran for a moment.
         return next((at_ns for at_ns in killed_at[attempts.pid[row]] if at_ns >= begun_ns), begun_ns)
-    return FOREVER
+    # Ended by its worker, for example, which could not renew its lease.
+    return next((at_ns for at_ns in history.gone.get(attempts.pid[row], ()) if at_ns >= begun_ns), FOREVER)
 
 
 def _given_up(history: History, counted: Tally, letters: Letters, killed_at: dict[int, list[int]]) -> dict[int, int]:

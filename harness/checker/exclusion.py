@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import compress, islice
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
+from taskchaos.harness.checker.faults import FOREVER
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples, with_texts
 from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import UNFENCED, AttemptOutcome
+from taskchaos.harness.record.history import UNFENCED
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
@@ -78,7 +79,7 @@ def _first_overlap(evidence: CaseEvidence, rows: list[int], *, of_one: bool = Tr
 def _told(evidence: CaseEvidence, row: int, holder: int) -> str:
     attempts = evidence.history.attempts
     what = f"{evidence.role(attempts.role[row])} began while {evidence.role(attempts.role[holder])}"
-    if attempts.outcome[holder] == AttemptOutcome.OPEN and not evidence.was_killed(holder):
+    if evidence.attempt_end(holder) == FOREVER:
         return f"{what} had an attempt that never ended"
     return f"{what} still had {(evidence.attempt_end(holder) - attempts.begun_ns[row]) / NS_PER_MS:.1f} ms to run"
 

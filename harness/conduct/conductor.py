@@ -92,6 +92,9 @@ class _Stage:
             self.log.emit(events.StackRepaired(case=self.case.id, detail=repair))
         for role, how in self.stack.revive():
             self.log.emit(events.WorkerDied(case=self.case.id, role=role, detail=how))
+        self.tail.follow()
+        for pid in self.tail.gone():
+            self.log.emit(events.ProcessGone(case=self.case.id, pid=pid))
 
     def audit(self) -> None:
         """Raises StackError when the harness's own part has failed: that is not held against the subject."""

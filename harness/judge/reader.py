@@ -195,6 +195,8 @@ def read_events(stream: Iterable[events.Event], history: History) -> None:
             history.outage = Outage(event.begun_ns, event.ended_ns)
         elif isinstance(event, events.WorkerDied):
             deaths.append(f"{event.role}: {event.detail}")
+        elif isinstance(event, events.ProcessGone):
+            history.gone.setdefault(event.pid, []).append(event.at_ns)
         elif isinstance(event, events.StackRepaired):
             repairs.append(event.detail)
         elif isinstance(event, events.Unreadable):

@@ -160,6 +160,15 @@ class WorkerDied(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessGone(Event):
+    """A process ended in the middle of an attempt, whoever ended it: at `at_ns` it was not there any more."""
+
+    type: ClassVar[str] = "process_gone"
+    case: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackRepaired(Event):
     """Something of the stack had to be restarted, although no fault was meant for it."""
 
@@ -270,6 +279,7 @@ EVENTS: Mapping[str, type[Event]] = {
         PhaseEnded,
         FaultChanged,
         WorkerDied,
+        ProcessGone,
         StackRepaired,
         CaseJudged,
         CaseLeftOut,

@@ -281,5 +281,6 @@ class History:
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
     longest_wait_ns: int = 0  # for how long the subject claims that an operation may rightly wait between two attempts
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them
+    gone: dict[int, list[int]] = field(default_factory=dict)  # by pid: it was seen to have ended in an attempt
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted
     torn_records: int = 0  # ledger lines that could not be read

@@ -40,6 +40,7 @@ class LedgerTail:
     _offsets: dict[Path, int] = field(default_factory=dict)
     _crashes: Counter[int] = field(default_factory=Counter)
     _held: dict[tuple[int, int], int] = field(default_factory=dict)  # (pid, op) -> how often
+    _at_work: dict[int, int] = field(default_factory=dict)  # attempt -> pid
 
     def follow(self) -> None:
         """Read what was appended since the last call."""
@@ -67,6 +68,8 @@ class LedgerTail:
     def _step(self, record: Record) -> bool:
         """Take a record; whether its operation got further by it."""
         op = record.op
+        if record.kind is RecordKind.END:
+            self._at_work.pop(record.a, None)
         match record.kind:
             case RecordKind.EFFECT:
                 first = op not in self.effects
@@ -84,6 +87,9 @@ class LedgerTail:
                 first = op not in self.failed
                 self.failed.add(op)
                 return first
+            case RecordKind.BEGIN:
+                self._at_work[record.a] = record.b
+                return False
             case RecordKind.END if record.b == AttemptOutcome.CRASHED:
                 self._crashes[op] += 1
                 return self._crashes[op] <= self.most_crashes
@@ -101,6 +107,15 @@ class LedgerTail:
             if count > 0:
                 held[pid] += count
         return sum(count for pid, count in held.items() if self.alive(pid))
+
+    def gone(self) -> set[int]:
+        """The processes that have ended in the middle of an attempt, whoever ended them; each is told once."""
+        dead = {pid for pid in set(self._at_work.values()) if not self.alive(pid)}
+        if dead:
+            self.follow()  # what they have written last
+            dead &= set(self._at_work.values())
+        self._at_work = {attempt: pid for attempt, pid in self._at_work.items() if pid not in dead}
+        return dead
 
     def missing(self) -> int:
         """Acknowledged operations that neither took effect nor were declared failed."""

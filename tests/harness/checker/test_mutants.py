@@ -100,6 +100,13 @@ SUBTLE = (
     (Rule.FENCE, "exclusion", "in islice(rows, number)", "in rows[number - 1 : number]"),
     (Rule.FENCE, "exclusion", "dict.fromkeys(unnamed, ", "dict.fromkeys((), "),
     (Rule.OVERLAP, "evidence", "if attempts.pid[row] in killed_at:", "if False:"),
+    (Rule.OVERLAP, "evidence", "history.gone.get(attempts.pid[row], ()) if at_ns >= begun_ns", "()"),
+    (
+        Rule.OVERLAP,
+        "evidence",
+        "history.gone.get(attempts.pid[row], ()) if at_ns >= begun_ns",
+        "history.gone.get(attempts.pid[row], ())",
+    ),
     (Rule.OVERLAP, "__init__", "if result.outcome is not Outcome.FAIL or not suspects:", "if True:"),
     (Rule.UNEXPECTED, "execution", "evidence.outside.effects | evidence.outside.attempts", "evidence.outside.effects"),
     (Rule.RESURRECTED, "execution", "flags & SUBMITTED == REFUSED", "flags & REFUSED"),

@@ -108,6 +108,11 @@ class HistoryBuilder:
             self.ack(op).deliver(op, at - 1).attempt(op, at).effect(op, at + 5).said(op, at=at + 11)
         return self
 
+    def gone(self, pid: int, at: float) -> Self:
+        """A process was seen to have ended in the middle of an attempt."""
+        self._history.gone.setdefault(pid, []).append(ns(at))
+        return self
+
     def fault(
         self,
         at: float = 200,

@@ -89,6 +89,35 @@ def _() -> H:
     return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).fault(101, 200, kills=(7,))
 
 
+@known("ended with its process before the next", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).gone(8, 20).gone(8, 100).gone(9, 60)
+
+
+@known(
+    "ended with its process after the next had begun",
+    Rule.OVERLAP,
+    FAIL,
+    1,
+    "1 operation ran twice at the same time",
+    (0, "worker-1 began while worker-2 still had 1.0 ms to run"),
+)
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).gone(8, 101)
+
+
+@known(
+    "its process was gone before it began: another had that number",
+    Rule.OVERLAP,
+    FAIL,
+    1,
+    "1 operation ran twice at the same time",
+    (0, "worker-1 began while worker-2 had an attempt that never ended"),
+)
+def _() -> H:
+    return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).gone(8, 20)
+
+
 @known("never ended, after the others", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, 150, outcome=OPEN, role=1, pid=8)
