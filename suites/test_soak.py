@@ -39,7 +39,7 @@ def test_seed(chaos: Chaos, chaos_seed: int) -> None:
         permanent_every=20,
         work_ms=20,
     )
-    slo = Slo(target_tps=RATE_TPS / 3, phases=frozenset({PhaseName.HEALED}))
+    slo = Slo(target_tps=RATE_TPS / 6, phases=frozenset({PhaseName.HEALED}))
     schedule = swarm(chaos_seed, round(FAULTS_PER_S * fault_s), fault_s, _ground(chaos))
     # Under everysec Redis answers while it puts a write off that waits for an fsync: even a SIGKILL takes that along.
     chaos(
