@@ -107,7 +107,7 @@ class PoisonMessage(Fault):
         "a message that no worker can read is sent to the queue (how: no_json, no_base64, eta, ...)"
     )
     lasts: ClassVar[bool] = False
-    drawn: ClassVar[Draw] = Draw((1.0, 3.0), {"how": tuple(POISONS)}, starves=False)
+    drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"how": tuple(POISONS)}, starves=False)
 
     queue: Queue
     how: str = "no_json"
