@@ -347,6 +347,7 @@ _FAMILIES = {
     On.WORKER: FaultFamily.PROCESS,
     On.CONTAINER: FaultFamily.PROCESS,
     On.SERVER: FaultFamily.REDIS,
+    On.CLOCK: FaultFamily.CLOCK,
     On.QUEUE: FaultFamily.QUEUE,
 }
 

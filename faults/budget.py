@@ -69,8 +69,13 @@ class Budget:
 
 def exclusive(one: PlannedFault, other: PlannedFault) -> bool:
     """Whether two faults at the same time would spoil each other's evidence or heal."""
-    of_server = On.SERVER in (FAULTS[one.kind].on, FAULTS[other.kind].on)
-    return of_server or role_of(one.target) == role_of(other.target)
+    return _of_server(one) or _of_server(other) or role_of(one.target) == role_of(other.target)
+
+
+def _of_server(planned: PlannedFault) -> bool:
+    """Whether it is done to a server, which all roles use. Producers and workers are numbered."""
+    numbered = role_of(planned.target).rpartition("-")[2].isdigit()
+    return not numbered and FAULTS[planned.kind].on is not On.QUEUE
 
 
 def _draw(planned: PlannedFault) -> Draw:

@@ -35,6 +35,7 @@ class Ground:
     workers: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
+    clocks: tuple[str, ...] = ()
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def targets(self, kind: str) -> tuple[str, ...]:
@@ -48,6 +49,8 @@ class Ground:
                 return self.servers
             case On.QUEUE:
                 return self.queues
+            case On.CLOCK:
+                return self.clocks
             case _:
                 return self.workers
 

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.chaos(cost_s=17), pytest.mark.chaos_depth("nightly")]
 RATE_TPS = 30
 WORKERS, PRODUCERS = 2, 2
 REDIS = "redis"
+#: In containers, for `disk_full` to fill.
+REDIS_DISK_MB = 64
 #: So much longer than elsewhere is the time for faults, of which so many are drawn at most, and half find a place.
 MORE_S = 5.0
 FAULTS_PER_S = 2
@@ -49,6 +51,7 @@ def test_seed(chaos: Chaos, chaos_seed: int) -> None:
         workers=WORKERS,
         producers=PRODUCERS,
         fsync=Fsync.ALWAYS,
+        redis_disk_mb=REDIS_DISK_MB,
         keep_results=True,
     )
 
@@ -64,6 +67,7 @@ def _ground(chaos: Chaos) -> Ground:
         workers=workers,
         servers=(REDIS,),
         queues=(QUEUE,),
+        clocks=(*producers, *workers),  # Redis's own ends all leases at once
         commands=dict.fromkeys(producers, (commands.publish,)) | dict.fromkeys(workers, taken),
     )
 

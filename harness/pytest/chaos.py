@@ -144,9 +144,7 @@ class Chaos:
         stack = with_settings(self._options.stack_options, **changed)
         stack = replace(stack, workers=workers or stack.workers, producers=producers or stack.producers)
         preload = any(Ability.PRELOAD in FAULTS[kind].needs for kind in kinds if kind in FAULTS)
-        stack = replace(
-            stack, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload
-        )
+        stack = replace(stack, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload)
         subject, failures = self._subject, self._options.failures
         case = Case(
             suite=self.suite,

@@ -24,6 +24,7 @@ EVERYTHING = Ground(
     workers=WORKERS,
     servers=("redis",),
     queues=(QUEUE,),
+    clocks=(*PRODUCERS, *WORKERS),
     commands=dict.fromkeys(PRODUCERS, ("LPUSH",)) | dict.fromkeys(WORKERS, ("BRPOP", "EVALSHA")),
 )
 WITHIN_S = 9.0
@@ -170,6 +171,8 @@ CUT = PlannedFault("black_hole", "worker-1", 1.0, 2.0)
         (PlannedFault("kill_tree", "worker-1", 4.1, 0.1), ""),
         (PlannedFault("disk_full", "redis", 2.0, 0.5), "it and black_hole on worker-1 spoil each other"),
         (PlannedFault("disk_full", "redis", 4.5, 2.0), "it leaves nobody free for longer than 1.5 s"),
+        (PlannedFault("clock", "redis", 2.0, 0.5), "it and black_hole on worker-1 spoil each other"),
+        (PlannedFault("clock", "worker-2", 2.0, 0.5), ""),
         (PlannedFault("pause", "worker-2", 2.0, 0.5), "fewer than 1 of the workers free"),
         (PlannedFault("latency", "worker-2", 2.0, 0.5), ""),
         (PlannedFault("pause", "worker-2", 4.5, 0.5), ""),
