@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from taskchaos.faults.draw import Draw, FaultFamily, NotDrawn
 from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.faults.traffic import TrafficSource
 
@@ -344,6 +345,23 @@ class Server(Protocol):
         """Take `fill_disk` back. Nothing to do is fine."""
 
 
+#: The family of what is done to each of these.
+_FAMILIES = {
+    On.LINK: FaultFamily.NETWORK,
+    On.COMMAND: FaultFamily.COMMAND,
+    On.WORKER: FaultFamily.PROCESS,
+    On.CONTAINER: FaultFamily.PROCESS,
+    On.SERVER: FaultFamily.REDIS,
+    On.CLOCK: FaultFamily.CLOCK,
+    On.QUEUE: FaultFamily.QUEUE,
+}
+
+
+def family_of(fault: type[Fault]) -> FaultFamily:
+    """What a fault belongs to: as it says, or by what it is done to."""
+    return fault.family or _FAMILIES[fault.on]
+
+
 def wait_for(condition: Callable[[], bool], deadline_s: float, every_s: float = 0.01) -> bool:
     """Poll until the condition holds; False when time runs out."""
     until = time.monotonic() + deadline_s
@@ -367,6 +385,10 @@ class Fault(ABC):
     needs: ClassVar[frozenset[Ability]] = frozenset()
     #: Whether it lasts until it is healed. What was killed is dead at once, and there is nothing to look at again.
     lasts: ClassVar[bool] = True
+    #: How a random schedule draws it, or why none does.
+    drawn: ClassVar[Draw | NotDrawn] = Draw()
+    #: What it belongs to, if what it is done to does not say so (`family_of`).
+    family: ClassVar[FaultFamily | None] = None
     #: How long `prove` may take to see that it is there, and `verify_healed` to see the world whole again.
     proof_deadline_s: ClassVar[float] = 2.0
     heal_deadline_s: ClassVar[float] = 10.0

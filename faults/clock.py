@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, On, Undo
+from taskchaos.faults.draw import Draw
 from taskchaos.faults.preload.page import ProcessPage, Word
 
 _NS_PER_MS = 1_000_000
@@ -33,6 +34,7 @@ class ClockWrong(Fault):
     kind: ClassVar[str] = "clock"
     on: ClassVar[On] = On.CLOCK
     summary: ClassVar[str] = "the wall clock of a worker, a producer or Redis is wrong by `offset_ms`, and no other"
+    drawn: ClassVar[Draw] = Draw((0.5, 3.0), {"offset_ms": (-3_600_000, -5000, 5000, 3_600_000)}, starves=False)
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PRELOAD})
     role: Clocked
     offset_ms: int = 3_600_000

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, On, PingResult, Undo
 from taskchaos.faults.command_api import CommandClient, FiringReport, RuleState
+from taskchaos.faults.draw import Draw
 from taskchaos.faults.network import silenced
 from taskchaos.faults.toxiproxy import NotFound, ToxiproxyError
 from taskchaos.faults.watch import Watch
@@ -22,6 +23,19 @@ from taskchaos.faults.watch import Watch
 OPERATION = r"op-(\d{1,18})"
 #: So many of the newest hits are told.
 MOST_HITS = 256
+
+#: What a random schedule draws from: how a command is cut, which of them are met, and for how long.
+HOWS = ("reset", "close", "silence", "truncate")
+EVERY = (2, 3, 4)
+HOLD_S = (1.0, 3.0)
+#: What a Redis in trouble answers.
+ERRORS = (
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "READONLY You can't write against a read only replica.",
+    "LOADING Redis is loading the dataset in memory",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "MISCONF Errors writing to the AOF file: No space left on device",
+)
 
 _numbers = count(1)
 
@@ -47,6 +61,7 @@ class CommandFault(Fault):
     _watch: Watch | None = field(default=None, init=False)
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.COMMANDS})
+    drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "how": HOWS})
 
     @property
     def target(self) -> str:
@@ -219,7 +234,8 @@ class ErrorReply(CommandFault):
 
     kind: ClassVar[str] = "error_reply"
     summary: ClassVar[str] = "a command is answered with an error text (at: before or after its execution)"
-    error: str = "OOM command not allowed when used memory > 'maxmemory'."
+    drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "error": ERRORS, "at": ("before", "after")})
+    error: str = ERRORS[0]
     at: str = "before"
 
     def _add(self) -> None:
@@ -235,6 +251,7 @@ class ReplyLate(CommandFault):
 
     kind: ClassVar[str] = "reply_late"
     summary: ClassVar[str] = "a command is executed at once and its reply comes delay_ms later"
+    drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "delay_ms": range(100, 1501)})
     delay_ms: int = 1000
 
     def _add(self) -> None:
@@ -250,6 +267,7 @@ class RequestLate(CommandFault):
 
     kind: ClassVar[str] = "request_late"
     summary: ClassVar[str] = "a command reaches Redis delay_ms late"
+    drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "delay_ms": range(100, 1501)})
     delay_ms: int = 1000
 
     def _add(self) -> None:

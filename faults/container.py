@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import Ability, ContainedWorker, Evidence, On, Undo
-from taskchaos.faults.process import KillChild, WorkerFault
+from taskchaos.faults.draw import Draw
+from taskchaos.faults.process import RESPAWN_S, KillChild, WorkerFault
 
 CONTAINERS = frozenset({Ability.CONTAINERS})
 
@@ -27,6 +28,7 @@ class Disconnect(WorkerFault):
     kind: ClassVar[str] = "disconnect"
     summary: ClassVar[str] = "a worker's container is taken out of its network (docker network disconnect)"
     needs: ClassVar[frozenset[Ability]] = CONTAINERS
+    drawn: ClassVar[Draw] = Draw((0.5, 4.0), after_s=RESPAWN_S)
     worker: ContainedWorker
 
     def undo(self) -> Undo:

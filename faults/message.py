@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo
+from taskchaos.faults.draw import Draw
 
 _numbers = itertools.count(1)
 
@@ -106,6 +107,7 @@ class PoisonMessage(Fault):
         "a message that no worker can read is sent to the queue (how: no_json, no_base64, eta, ...)"
     )
     lasts: ClassVar[bool] = False
+    drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"how": tuple(POISONS)}, starves=False)
 
     queue: Queue
     how: str = "no_json"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, Link, Server, Undo, Worker
+from taskchaos.faults.budget import exclusive
 from taskchaos.faults.clock import Clocked
 from taskchaos.faults.message import Queue
 from taskchaos.faults.schedule import PlannedFault, Schedule
@@ -126,11 +127,11 @@ class Nemesis:
             self._ended[index].set()
 
     def _await_predecessors(self, index: int) -> bool:
-        """A fault that the plan has after one of its kind on its target waits for that one. Whether it had to."""
+        """A fault that the plan has after one that would spoil it waits for that one's heal. Whether it had to."""
         planned, waited = self._plan[index][0], False
         for (other, _), ended in zip(self._plan[:index], self._ended, strict=False):
             before = other.at_s + other.hold_s <= planned.at_s
-            if before and (other.kind, other.target) == (planned.kind, planned.target):
+            if before and exclusive(planned, other):
                 while not ended.is_set() and not self._stop.is_set():
                     waited = True
                     ended.wait(POLL_S)

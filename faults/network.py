@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, Link, On, Ping, PingResult, Undo
+from taskchaos.faults.draw import Draw
 from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyError
 from taskchaos.faults.traffic import Met, Sight
 from taskchaos.faults.watch import Watch
@@ -32,6 +33,7 @@ class LinkFault(Fault):
     """Base: a fault that is a state of the link in the proxy."""
 
     on = On.LINK
+    drawn: ClassVar[Draw] = Draw((0.3, 3.0))
 
     link: Link
     _toxics: dict[str, Stream] = field(default_factory=dict, init=False)
@@ -156,6 +158,7 @@ class Latency(LinkFault):
 
     kind: ClassVar[str] = "latency"
     summary: ClassVar[str] = "each round trip takes round_trip_ms longer, half each way"
+    drawn: ClassVar[Draw] = Draw((0.3, 3.0), {"round_trip_ms": range(10, 301)}, starves=False)
     round_trip_ms: int = 10
 
     def _apply(self) -> None:

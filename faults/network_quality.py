@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Link, Ping, PingResult
+from taskchaos.faults.draw import Draw
 from taskchaos.faults.network import BOTH, Latency, LinkFault, RefusedLink, delay_ms
 from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyError
 from taskchaos.faults.traffic import Met
@@ -27,6 +28,9 @@ class Jitter(Latency):
 
     kind: ClassVar[str] = "jitter"
     summary: ClassVar[str] = "each round trip takes round_trip_ms longer, give or take jitter_ms"
+    drawn: ClassVar[Draw] = Draw(
+        (0.5, 3.0), {"round_trip_ms": range(60, 201), "jitter_ms": range(10, 61)}, starves=False
+    )
     round_trip_ms: int = 60
     jitter_ms: int = 40
 
@@ -72,6 +76,7 @@ class Bandwidth(_SizedFault):
 
     kind: ClassVar[str] = "bandwidth"
     summary: ClassVar[str] = "kb_per_s kilobytes a second, each way and connection"
+    drawn: ClassVar[Draw] = Draw((0.5, 3.0), {"kb_per_s": (10, 20, 50, 100)}, starves=False)
     kb_per_s: int = 20
 
     def _apply(self) -> None:
@@ -91,6 +96,7 @@ class Slicing(_SizedFault):
 
     kind: ClassVar[str] = "slicing"
     summary: ClassVar[str] = "what is sent arrives in pieces of about piece_bytes, delay_us apart"
+    drawn: ClassVar[Draw] = Draw((0.5, 3.0), {"piece_bytes": (16, 64, 256), "delay_us": (500, 1000, 2000)})
     piece_bytes: int = 64
     delay_us: int = 2000
 
@@ -116,6 +122,7 @@ class LimitData(LinkFault):
 
     kind: ClassVar[str] = "limit_data"
     summary: ClassVar[str] = "each connection is closed after limit_bytes bytes from Redis, in the middle of a reply"
+    drawn: ClassVar[Draw] = Draw((1.5, 3.0), {"limit_bytes": (8, 16)})  # a producer gets 4 bytes a task
     limit_bytes: int = 2000
 
     def _apply(self) -> None:
@@ -139,6 +146,7 @@ class SlowClose(LinkFault):
 
     kind: ClassVar[str] = "slow_close"
     summary: ClassVar[str] = "a close takes delay_ms to get through: the peer seems to live on"
+    drawn: ClassVar[Draw] = Draw((1.5, 3.0), {"delay_ms": range(200, 1201)}, starves=False)
     delay_ms: int = 1000
 
     def _apply(self) -> None:
@@ -167,6 +175,7 @@ class Flapping(RefusedLink):
 
     kind: ClassVar[str] = "flapping"
     summary: ClassVar[str] = "the link is refused and back again, each for half of period_ms"
+    drawn: ClassVar[Draw] = Draw((1.0, 3.0), {"period_ms": range(200, 601)})
     period_ms: int = 400
     _over: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo, Worker, wait_for
+from taskchaos.faults.draw import Draw
 
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
+#: How long a worker may take to consume again that was started again.
+RESPAWN_S = 1.0
 
 
 @dataclass
@@ -34,6 +37,7 @@ class KillFault(WorkerFault):
     """Base: some of a worker's processes are ended. Healing starts the worker again, as a supervisor would."""
 
     lasts: ClassVar[bool] = False
+    drawn: ClassVar[Draw] = Draw((0.1, 2.0), after_s=RESPAWN_S)
     _parent: int = field(default=0, init=False)
     _victims: tuple[int, ...] = field(default=(), init=False)
     _had_children: int = field(default=0, init=False)
@@ -125,6 +129,7 @@ class KillChild(KillFault):
 
     kind: ClassVar[str] = "kill_child"
     summary: ClassVar[str] = "SIGKILL to one pool child, as the OOM killer does"
+    drawn: ClassVar[Draw] = Draw((0.1, 1.0), starves=False, after_s=RESPAWN_S)
 
     def choose(self) -> tuple[int, ...]:
         return self.worker.children()[:1]
@@ -145,6 +150,8 @@ class Pause(WorkerFault):
 
     kind: ClassVar[str] = "pause"
     summary: ClassVar[str] = "a worker's whole tree is stopped (SIGSTOP, docker pause), and goes on when healed"
+    #: Whether a stop of nearly a lease ends it depends on when it was last renewed: nobody is to be judged by that.
+    drawn: ClassVar[Draw] = Draw((0.2, 4.5), never_s=(1.5, 3.3))
     _tree: tuple[int, ...] = field(default=(), init=False)
 
     def undo(self) -> Undo:
@@ -179,6 +186,7 @@ class Restart(KillTree):
 
     kind: ClassVar[str] = "restart"
     summary: ClassVar[str] = "a worker gets SIGTERM, SIGKILL grace_s later, and is started again: a deployment"
+    drawn: ClassVar[Draw] = Draw((0.1, 0.5), {"grace_s": (1, 2)}, after_s=2 + RESPAWN_S)
     grace_s: int = 1
 
     def kill(self) -> None:
@@ -197,6 +205,7 @@ class KillLoop(WorkerFault):
 
     kind: ClassVar[str] = "kill_loop"
     summary: ClassVar[str] = "SIGKILL to the whole worker again and again, every_ms after each start"
+    drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"every_ms": range(200, 401)}, after_s=RESPAWN_S)
     every_ms: int = 300
     _over: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from taskchaos.faults.base import Evidence, FaultError, Server, Undo
+from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.redis_process import ServerFault
 
 #: Nobody listens there: a replica of it never gets as far as to drop its own data.
@@ -264,6 +265,7 @@ class RedisEvicting(SettingFault):
 
     kind: ClassVar[str] = "redis_evicting"
     summary: ClassVar[str] = "Redis's memory is used up and its policy (`policy`) lets it delete keys: evicted_keys > 0"
+    drawn: ClassVar[NotDrawn] = NotDrawn("it takes away what Redis acknowledged, and all else is judged by that")
     policy: str = "allkeys-lru"
     short_kb: int = 16
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from taskchaos.faults.base import HARNESS, FaultError, Server, ServerConnection
+from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.redis_answers import AnswerFault, SettingFault, setting
 from taskchaos.faults.redis_repeated import RepeatedFault
 
@@ -169,6 +170,7 @@ class RedisOutputLimit(SettingFault):
 
     kind: ClassVar[str] = "redis_output_limit"
     summary: ClassVar[str] = "Redis cuts clients whose answers are larger than `limit_kb` (client-output-buffer-limit)"
+    drawn: ClassVar[NotDrawn] = NotDrawn("it needs answers that are larger than its limit")
     limit_kb: int = 32
     _there: frozenset[str] = field(default=frozenset(), init=False)
 

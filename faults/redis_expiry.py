@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, Undo
-from taskchaos.faults.redis_process import ServerFault
+from taskchaos.faults.draw import Draw
+from taskchaos.faults.redis_process import RECONNECT_S, ServerFault
 
 #: A key of ours in a database that nobody uses. Redis looks ten times a second: one that is left for longer tells.
 _PROBE, _DATABASE, _EXPIRES_MS, _LEFT_S = "taskchaos:expiry", 15, 20, 0.5
@@ -23,6 +24,7 @@ class RedisExpiryOff(ServerFault):
 
     kind: ClassVar[str] = "redis_expiry_off"
     summary: ClassVar[str] = "Redis ends no key by itself (DEBUG SET-ACTIVE-EXPIRE 0), only when somebody looks at it"
+    drawn: ClassVar[Draw] = Draw((0.3, 2.0), starves=False, after_s=RECONNECT_S)
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.DEBUG})
     _since_s: float | None = field(default=None, init=False)
 

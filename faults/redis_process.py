@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Server, Undo, wait_for
+from taskchaos.faults.draw import Draw, NotDrawn
 
 #: How long a PING may go unanswered before that is evidence.
 SILENCE_S = 0.15
+#: How long those that were connected may take to be so again.
+RECONNECT_S = 1.0
 
 
 @dataclass
@@ -20,6 +23,7 @@ class ServerFault(Fault):
     """Base: a fault of a server."""
 
     on = On.SERVER
+    drawn: ClassVar[Draw | NotDrawn] = Draw((0.3, 2.0), after_s=RECONNECT_S)
 
     server: Server
     _clients: int = field(default=0, init=False)
@@ -106,6 +110,7 @@ class RedisEmptied(ServerDown):
 
     kind: ClassVar[str] = "redis_empty"
     summary: ClassVar[str] = "SIGKILL to Redis; started again without any of its data"
+    drawn: ClassVar[NotDrawn] = NotDrawn("what it takes away is what all other faults are judged by")
 
     def end(self) -> None:
         self.server.kill(forget=True)
@@ -121,6 +126,7 @@ class RedisPaused(ServerFault):
 
     kind: ClassVar[str] = "redis_pause"
     summary: ClassVar[str] = "Redis is stopped (SIGSTOP, docker pause), and goes on when healed"
+    drawn: ClassVar[Draw] = Draw((0.3, 4.5), after_s=RECONNECT_S)
 
     def undo(self) -> Undo:
         return Undo("SIGCONT to Redis, or docker unpause", self.server.name)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from taskchaos.faults.base import FaultError, Server, ServerConnection, wait_for
+from taskchaos.faults.draw import Draw
 from taskchaos.faults.redis_answers import AnswerFault, errors, setting
+from taskchaos.faults.redis_process import RECONNECT_S
 
 _JOIN_S = 5.0
 
@@ -81,6 +83,7 @@ class RedisScriptFlush(RepeatedFault):
 
     kind: ClassVar[str] = "redis_script_flush"
     summary: ClassVar[str] = "SCRIPT FLUSH each `every_ms`: scripts that are called by their hash are not there"
+    drawn: ClassVar[Draw] = Draw((0.3, 2.0), starves=False, after_s=RECONNECT_S)
     command: ClassVar[str] = "script|flush"
 
     def act(self, server: Server) -> None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from taskchaos.faults.base import Contained, Fault, FaultError, Link, On, Server, Worker
+from taskchaos.faults.base import RESULTS, Contained, Fault, FaultError, Link, On, Server, Worker
 from taskchaos.faults.clock import Clocked, ClockWrong
 from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from taskchaos.faults.container import Disconnect, OutOfMemory
@@ -84,6 +84,11 @@ FAULTS: Mapping[str, type[Fault]] = {
 def faults_on(*what: On) -> tuple[str, ...]:
     """The kinds that are done to these."""
     return tuple(kind for kind, fault in FAULTS.items() if fault.on in what)
+
+
+def role_of(target: str) -> str:
+    """The role that a target belongs to: a worker's result path is that worker's."""
+    return target.removesuffix(RESULTS)
 
 
 @dataclass(frozen=True, slots=True)

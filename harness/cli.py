@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -16,7 +15,10 @@ import click
 
 from taskchaos.harness import __version__, codec
 from taskchaos.harness.errors import ExitCode, TaskchaosError, UsageError, complain, unforeseen
+from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
 
+#: The suite of random schedules, and what it is run against unless told otherwise.
+SOAK, SOAKED = "soak", ("locked_retry",)
 _LIST = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 
@@ -56,39 +58,25 @@ def main() -> None:
     """Prove, or refute, that a Celery retry implementation loses no task and keeps its throughput."""
 
 
-def suites_folder() -> Path:
-    """Where the suites are installed. Raises UsageError if they are not."""
-    spec = importlib.util.find_spec("taskchaos.suites")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if not places:
-        raise UsageError("the suites are not installed: install taskchaos with `pip install -e ./locked_retry -e .`")
-    return Path(places[0])
+def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a run's stacks are made of."""
+    for option in (
+        click.option(
+            "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
+        ),
+        click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo."),
+        click.option("--redis-server", help="Another redis-server or valkey-server binary."),
+        click.option(
+            "--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded]."
+        ),
+        click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers)."),
+    ):
+        command = option(command)
+    return command
 
 
-def suite_names() -> tuple[str, ...]:
-    """The suites there are."""
-    return tuple(sorted(p.stem.removeprefix("test_") for p in suites_folder().glob("test_*.py")))
-
-
-def _own(name: str) -> bool:
-    """Whether what was named is a path of the user's own and no suite that ships."""
-    return not (suites_folder() / f"test_{name}.py").is_file()
-
-
-def _suite_paths(names: Sequence[str]) -> list[str]:
-    """Test paths for suite names or for paths of a person's own; all suites for none."""
-    folder = suites_folder()
-    paths = []
-    for name in names or suite_names():
-        own = Path(name.partition("::")[0])
-        known = folder / f"test_{name}.py"
-        if known.is_file():
-            paths.append(str(known))
-        elif own.exists():
-            paths.append(name)
-        else:
-            raise UsageError(f"no suite {name!r}; there are {', '.join(suite_names())}, or give a path")
-    return paths
+def _usual_parallel(stack: str) -> int:
+    return (1 if stack == "compose" else 2) * (os.cpu_count() or 1) + 1
 
 
 @main.command()
@@ -98,8 +86,7 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
 @click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
-@click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers).")
-@click.option("--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded].")
+@_stack_options
 @click.option(
     "-n",
     "parallel",
@@ -116,11 +103,6 @@ def _suite_paths(names: Sequence[str]) -> list[str]:
     help="Share of the tasks that fail once, in every suite [default: 0, but for suites about failures].",
 )
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
-@click.option("--redis-server", help="Another redis-server or valkey-server binary.")
-@click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo.")
-@click.option(
-    "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
-)
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
 @click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
@@ -134,20 +116,53 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
         from taskchaos.harness.run.bound import most_cases
         from taskchaos.harness.run.choices import make_options
 
-        usual = (1 if given["stack"] == "compose" else 2) * (os.cpu_count() or 1) + 1
+        usual = _usual_parallel(given["stack"])
         options = make_options(
             parallel=parallel or usual,
             replay=None,
             keyword=keyword,
             subjects=given.pop("subjects"),
-            suites=[str(Path(name).absolute()) if _own(name) else name for name in suites],
+            suites=[str(Path(name).absolute()) if own(name) else name for name in suites],
             **given,
         )
-        paths = _suite_paths(suites)
+        paths = suite_paths(suites)
         if not parallel and (most := most_cases(paths, len(options.subjects), options.scale)) is not None:
             options = replace(options, parallel=max(1, min(usual, most)))
         more = ["-k", keyword] if keyword else []
         return Asked(options, (*paths, *more), suites_folder())
+
+    from taskchaos.harness.pytest.front import Asked, run_cases
+
+    return run_cases(ask, verbose=verbose)
+
+
+@main.command()
+@click.option("--minutes", type=float, required=True, help="How long; the last cases may take half a minute more.")
+@click.option("--subject", "-s", "subjects", multiple=True, help="As for run; repeatable [default: locked_retry].")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first case; the next has the next.")
+@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly: how long a case is.")
+@_stack_options
+@click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given: Any) -> int:
+    """Run random schedules for so many minutes: faults of all families, several at once, another set for each seed.
+
+    Each case can be run again with `taskchaos replay`, and made smaller with `taskchaos shrink`.
+    """
+
+    def ask() -> Asked:
+        from taskchaos.harness.run.choices import make_options, soaking
+
+        options = make_options(
+            parallel=parallel or _usual_parallel(given["stack"]),
+            replay=None,
+            target_tps=None,
+            subjects=subjects or SOAKED,
+            suites=[SOAK],
+            **{name: value for name, value in given.items() if name != "minutes"},
+        )
+        return Asked(soaking(options, given["minutes"]), tuple(suite_paths([SOAK])), suites_folder())
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
@@ -181,8 +196,9 @@ def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
 @main.command()
 @click.argument("case")
 @click.option("--subject", "-s", help="Another subject, or the same from another place [default: the stored one].")
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
 @click.option("-v", "--verbose", is_flag=True, help="Every rule.")
-def replay(case: str, subject: str | None, verbose: bool) -> int:
+def replay(case: str, subject: str | None, out: str | None, verbose: bool) -> int:
     """Run one case of a stored run again with the same plan. CASE: an id of the latest run, RUN/ID, or a folder.
 
     Works in another folder and on another machine: files of a person's own are looked for where they were, seen from
@@ -193,12 +209,49 @@ def replay(case: str, subject: str | None, verbose: bool) -> int:
         from taskchaos.harness.run.replay import find_case, replay_options, stored_test
 
         folder, stored = find_case(case)
-        options = replay_options(folder, stored, subject)
+        options = replay_options(folder, stored, subject, out)
         return Asked(options, (stored_test(folder, stored, options, suites_folder().parent),), suites_folder())
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
     return run_cases(ask, verbose=verbose)
+
+
+@main.command()
+@click.argument("case")
+@click.option("--runs", type=int, default=3, show_default=True, help="How often each plan is run.")
+@click.option("--fails", type=int, default=2, show_default=True, help="How many of these have to fail.")
+@click.option("--rule", help="The rule that has to fail [default: the first that the case failed].")
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="How long it may take.")
+@click.option("--most-runs", type=int, default=200, show_default=True, help="How many runs it may take.")
+@click.option("-n", "parallel", type=click.IntRange(1, 64), default=3, show_default=True, help="Runs at the same time.")
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
+def shrink(case: str, rule: str | None, out: str | None, **given: Any) -> int:
+    """Make the schedule of a stored case that failed as small as can be. CASE: as for replay.
+
+    Faults are left out (ddmin), then held for less long and moved to the front; a plan is kept if the same rule still
+    fails often enough. The run of the smallest is written to the run folder, also when the search is ended before.
+    """
+    from taskchaos.harness.run.shrink import Bounds
+    from taskchaos.harness.run.shrink import shrink as make_smaller
+
+    return make_smaller(case, rule, out, Bounds(**given), suites_folder(), click.echo)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(file_okay=False))
+@_LIST
+def evidence(folders: tuple[str, ...], as_json: bool) -> int:
+    """Sum up, over the runs in these folders, what is proven of each kind of fault, and what was lost.
+
+    Exit code 2 when a file of them is missing or broken: it is named, and the figures lack it.
+    """
+    from taskchaos.harness.report import evidence as found
+
+    table = found.gather([Path(folder) for folder in folders])
+    for line in [found.dumps(table)] if as_json else found.lines(table):
+        click.echo(line)
+    return int(ExitCode.UNKNOWN if table.problems else ExitCode.PASS)
 
 
 @main.command()
@@ -244,7 +297,7 @@ def controls(names: tuple[str, ...], as_json: bool, run_them: bool, seeds: int, 
         chosen = [info.name for pair in pairs for info in (pair.control, pair.twin)]
         named = control_runs.suites_of(pairs)
         options = local_options(out=str(folder), subjects=chosen, seed=seed, parallel=parallel, suites=named)
-        return Asked(options, tuple(_suite_paths(named)), suites_folder())
+        return Asked(options, tuple(suite_paths(named)), suites_folder())
 
     from taskchaos.harness.pytest.front import Asked
     from taskchaos.harness.run.folder import fresh_folder

@@ -19,8 +19,8 @@ from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
-from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, Unexpected
-from taskchaos.harness.pytest.selection import nodeid_of, scenario_of, suite_of
+from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, TimeIsUp, Unexpected
+from taskchaos.harness.pytest.selection import nodeid_of, scenario_of, seed_of, suite_of
 from taskchaos.harness.record.layout import CASES
 from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
@@ -35,6 +35,8 @@ BASELINE = "stock_best"
 FAILURES_ALONE = ("transient_error", "once")
 #: Visibility timeout for suites that take no message away from a worker.
 UNDISTURBED_S = 30
+#: How long a case takes at least besides its load: its stack starts, and everything comes to rest.
+BESIDE_LOAD_S = 2.0
 
 
 class Chaos:
@@ -51,8 +53,8 @@ class Chaos:
 
     @property
     def seed(self) -> int:
-        """The seed of the run, for schedules that are drawn."""
-        return self._options.seed
+        """The seed of the run, for schedules that are drawn; of the test, if it asks for `chaos_seed`."""
+        return seed_of(self._item, self._options.seed)
 
     @property
     def profile(self) -> Profile:
@@ -80,6 +82,10 @@ class Chaos:
         """The throughput to keep, in tasks per second."""
         return self._options.target_tps or self._options.scale.target_tps
 
+    def can(self, kind: str) -> bool:
+        """Whether a fault of this kind works on the stack of the run."""
+        return not self._options.stack_options.lacks(kind)
+
     def does_not_apply(self, reason: str) -> NoReturn:
         """Leave this case out: not run, no finding, and said so in every report."""
         pytest.skip(reason)
@@ -101,6 +107,7 @@ class Chaos:
         slo: Slo | None = None,
         visibility_timeout_s: int | None = None,
         workers: int | None = None,
+        producers: int | None = None,
         concurrency: int | None = None,
         distance_ms: int = 0,
         redis_disk_mb: int = 0,
@@ -113,16 +120,18 @@ class Chaos:
         """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
 
         visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
-        default, so that a slow subject is not redelivered what it still holds. workers, concurrency: how many worker
-        processes there are, and how many tasks each runs at a time (default 2 and 2). distance_ms: how far away Redis
-        is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to fill.
-        fsync: when Redis writes through what it has acknowledged. volatile_disk: Redis's disk is one that can forget
-        what was not, for `redis_power_loss`. failover: Redis has a replica, and Sentinels that promote it.
+        default, so that a slow subject is not redelivered what it still holds. workers, producers, concurrency: how
+        many there are (default 2 and 1), and how many tasks each worker runs at a time (2). distance_ms: how far away
+        Redis is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to
+        fill. fsync: when Redis writes through what it has acknowledged. volatile_disk: Redis's disk is one that can
+        forget what was not, for `redis_power_loss`. failover: Redis has a replica, and Sentinels that promote it.
         keep_results: whether subjects are asked to keep results, and rule `results` is judged.
         max_tasks_per_child: after how many tasks a pool process is replaced; 0: never.
         """
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
+        if self._options.time_is_up(self.seed, workload.load_s + BESIDE_LOAD_S):
+            raise TimeIsUp("the time of the run was up before it began")
         kinds = {fault.kind for fault in schedule.faults}
         for kind in kinds:
             if lacking := self._options.stack_options.missing(kind):
@@ -136,9 +145,9 @@ class Chaos:
             "max_tasks_per_child": max_tasks_per_child,
         }
         stack = with_settings(self._options.stack_options, **changed)
-        stack = replace(stack, workers=workers or stack.workers, distance_ms=distance_ms)
+        stack = replace(stack, workers=workers or stack.workers, producers=producers or stack.producers)
         preload = any(Ability.PRELOAD in FAULTS[kind].needs for kind in kinds if kind in FAULTS)
-        stack = replace(stack, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload)
+        stack = replace(stack, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload)
         stack = replace(stack, volatile_disk=volatile_disk, failover=failover)
         subject, failures = self._subject, self._options.failures
         case = Case(
@@ -146,7 +155,7 @@ class Chaos:
             scenario=self.scenario,
             subject=self._spec,
             subject_name=subject.name,
-            seed=self._options.seed,
+            seed=self.seed,
             workload=workload.with_failures(failures),
             contract=subject.contract,
             longest_wait_s=float(subject.longest_wait_s),

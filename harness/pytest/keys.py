@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 OUTCOME = "taskchaos_outcome"
+#: What a test asks for that is to be run with one seed after the other.
+SEED = "chaos_seed"
 #: The attribute of a report that carries what the controller has to know; plain values, for xdist sends them on.
 NOTE = "taskchaos"
 #: The value of PYTHONSAFEPATH that is for the test workers of a run only, not for what they start.
@@ -19,6 +21,10 @@ def is_case(item: pytest.Item) -> bool:
 def wants_case(test: pytest.Metafunc | pytest.Function) -> bool:
     """Whether a test function asks for what only a case has."""
     return {"chaos", "chaos_subject"} <= set(test.fixturenames)
+
+
+class TimeIsUp(pytest.skip.Exception):  # type: ignore[name-defined, misc]
+    """The time of the run was up before this case began: it is no part of its plan."""
 
 
 class Inconclusive(Exception):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskchaos.harness.pytest.keys import NOTE, OUTCOME, is_case, wants_case
+from taskchaos.harness.pytest.keys import NOTE, OUTCOME, SEED, is_case, wants_case
 
 if TYPE_CHECKING:
     from taskchaos.harness.pytest.chaos import Chaos
@@ -85,11 +85,14 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One case per subject for every test that asks for `chaos`."""
+    """One case per subject for every test that asks for `chaos`; one per seed as well, if it asks for `chaos_seed`."""
     if wants_case(metafunc):
         from taskchaos.harness.pytest.selection import subject_parameters
 
-        metafunc.parametrize("chaos_subject", subject_parameters(options_of(metafunc.config)), scope="session")
+        options = options_of(metafunc.config)
+        metafunc.parametrize("chaos_subject", subject_parameters(options), scope="session")
+        if SEED in metafunc.fixturenames:
+            metafunc.parametrize(SEED, options.seeds)
 
 
 @pytest.hookimpl(wrapper=True)

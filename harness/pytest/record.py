@@ -22,7 +22,7 @@ from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.conduct.conductor import conducting
 from taskchaos.harness.errors import TaskchaosError
 from taskchaos.harness.pytest.chaos import Chaos
-from taskchaos.harness.pytest.keys import NOTE, Inconclusive, NeverCalled, NoVerdict, Unexpected, is_case
+from taskchaos.harness.pytest.keys import NOTE, Inconclusive, NeverCalled, NoVerdict, TimeIsUp, Unexpected, is_case
 from taskchaos.harness.pytest.selection import name_of, nodeid_of
 from taskchaos.harness.record import events
 from taskchaos.harness.record.events import Event
@@ -49,6 +49,7 @@ def mark(report: pytest.TestReport, item: pytest.Item, chaos: Chaos | None, erro
         note |= {
             "failed": not isinstance(error, pytest.skip.Exception | pytest.xfail.Exception),
             "verdict": isinstance(error, _VERDICTS),
+            "time_is_up": isinstance(error, TimeIsUp),
             "assertion": isinstance(error, AssertionError | pytest.fail.Exception),
             "reason": _reason(error),
         }
@@ -116,7 +117,10 @@ class SessionRecord:
             test = str(note.get("test", report.nodeid))
             self.emit(events.TestFailed(case=case, test=test, when=when, assertion=assertion, reason=reason))
         elif report.skipped and case and not note.get("called") and not hasattr(report, "wasxfail"):
-            self.emit(events.CaseLeftOut(case=case, reason=_skip_reason(report)))
+            if note.get("time_is_up"):
+                self.emit(events.CaseWithdrawn(case=case))
+            else:
+                self.emit(events.CaseLeftOut(case=case, reason=_skip_reason(report)))
 
     def internal_error(self, text: str) -> None:
         """pytest, a plugin or a conftest.py raised where nothing may raise."""

@@ -14,7 +14,7 @@ from taskchaos.harness.case.plan import case_id
 from taskchaos.harness.case.subject_loading import name_for, place_of, resolve
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import Depth
-from taskchaos.harness.pytest.keys import is_case
+from taskchaos.harness.pytest.keys import SEED, is_case
 from taskchaos.harness.record import events
 from taskchaos.harness.record.shard import Share, deal
 from taskchaos.harness.run import folder as run
@@ -35,7 +35,8 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
     left: list[pytest.Item] = []
     check_ids(items)
     for item in items:
-        (kept if options.replay or _belongs(item, options.scale.depth) else left).append(item)
+        asked_for = options.replay or options.minutes  # by name, at whatever depth it is
+        (kept if asked_for or _belongs(item, options.scale.depth) else left).append(item)
     if places := {name_for(s): place_of(s) for s in options.subjects if place_of(s)} if left and not kept else {}:
         raise UsageError("; ".join(f"{name} runs only in {place}" for name, place in places.items()))
     kept = in_order(kept)
@@ -66,11 +67,16 @@ def _belongs(item: pytest.Item, depth: Depth) -> bool:
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Long cases first, those that run alone last, and the cases of one scenario spread.
 
-    Side by side they would want the same of the machine at the same time, and be late where a mixture is not.
+    Those of a random scenario, whatever their seeds, are of one. Side by side they would want the same of the machine
+    at the same time, and be late where a mixture is not.
     """
     scenarios: dict[str, list[pytest.Item]] = {}
     for item in items:
-        scenarios.setdefault(f"{item.path}::{scenario_of(item)}", []).append(item)
+        seeded = seed_of(item, 0) != seed_of(item, 1)
+        scenario = getattr(item, "originalname", "") if seeded else scenario_of(item)
+        scenarios.setdefault(f"{item.path}::{scenario}", []).append(item)
+    for alike in scenarios.values():
+        alike.sort(key=lambda item: seed_of(item, 0))  # every subject with one seed before the next
     longest = max(map(_cost, items), default=0.0) or 1.0
     place: dict[pytest.Item, float] = {}
     for alike in scenarios.values():
@@ -157,6 +163,12 @@ def nodeid_of(item: pytest.Item) -> str:
 def suite_of(item: pytest.Item) -> str:
     """The suite a test belongs to: its module, without `test_`."""
     return Path(str(item.path)).stem.removeprefix("test_")
+
+
+def seed_of(item: pytest.Item, default: int) -> int:
+    """The seed of a test that asks for one; else the one of the run."""
+    callspec = getattr(item, "callspec", None)
+    return int(callspec.params.get(SEED, default)) if callspec else default
 
 
 def scenario_of(item: pytest.Item) -> str:

@@ -34,7 +34,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """suites, subjects: what was asked for. chosen: the options beyond these, stack, profile and seed, as words."""
+    """suites, subjects: what was asked for. chosen: the options beyond these, stack, profile and seed, as words.
+
+    minutes: of a soak, how long it is to last; the cases that are collected are then at most as many as run.
+    """
 
     type: ClassVar[str] = "run_started"
     run: str
@@ -49,6 +52,7 @@ class RunStarted(Event):
     shard: Shard | None = None  # this run is only a part
     suites: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +195,14 @@ class CaseLeftOut(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseWithdrawn(Event):
+    """A case that was collected was not begun, because the time of the run was up: the plan was as many as fit."""
+
+    type: ClassVar[str] = "case_withdrawn"
+    case: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem(Event):
     """Something the person should know that belongs to no single case.
 
@@ -272,6 +284,7 @@ EVENTS: Mapping[str, type[Event]] = {
         StackRepaired,
         CaseJudged,
         CaseLeftOut,
+        CaseWithdrawn,
         Problem,
         NotCollected,
         TestFailed,

@@ -212,7 +212,8 @@ def again(result: RunResult) -> list[str]:
 
 def run_again(result: RunResult) -> str:
     """The command that runs the same cases."""
-    words = ["taskchaos", "run", *result.suites]
+    # What lasts for so many minutes has a command of its own, which knows what it runs.
+    words = ["taskchaos", "soak"] if "--minutes" in result.chosen else ["taskchaos", "run", *result.suites]
     for subject in result.subjects:
         words += ["--subject", subject]
     words += ["--stack", result.stack] if result.stack else []

@@ -14,6 +14,7 @@ from taskchaos.harness.record.events import (
     CaseLeftOut,
     CasesCollected,
     CaseStarted,
+    CaseWithdrawn,
     Event,
     FaultChanged,
     NotCollected,
@@ -56,6 +57,7 @@ class _Case:
     started: CaseStarted | None = None
     judged: CaseResult | None = None
     left_out: str = ""
+    withdrawn: bool = False  # not begun, and no part of the plan
     failed: list[TestFailed] = field(default_factory=list)  # its test, for another reason than the verdict
     first_ns: int = 0
     last_ns: int = 0
@@ -68,7 +70,7 @@ class _Case:
 
     def restart(self, event: CaseStarted) -> None:
         """A case that starts again (a re-run) begins afresh: an older verdict no longer counts."""
-        self.started, self.judged, self.first_ns = event, None, 0
+        self.started, self.judged, self.first_ns, self.withdrawn = event, None, 0, False
         self.failed.clear()
         self.faults.clear()
         self.rates.clear()
@@ -224,6 +226,8 @@ class Collector:
                 case.judged = event.result
             case CaseLeftOut():
                 case.left_out = event.reason
+            case CaseWithdrawn():
+                case.withdrawn = case.started is None
             case TestFailed():
                 case.failed.append(event)
             case _:
@@ -275,7 +279,7 @@ class Collector:
         failed = list(self._failed)  # each shard, and each of its processes, cannot collect the same file
         for case in self._cases.values():
             result = None
-            if not case.left_out and case.id not in missing:
+            if not (case.left_out or case.withdrawn) and case.id not in missing:
                 result = case.result(self._run, self._folder, interrupted=interrupted)
                 cases.append(result)
             failed += case.besides(result)

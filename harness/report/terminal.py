@@ -22,6 +22,7 @@ from taskchaos.harness.record.events import (
     CaseLeftOut,
     CasesCollected,
     CaseStarted,
+    CaseWithdrawn,
     Event,
     FaultChanged,
     NotCollected,
@@ -97,6 +98,8 @@ class Terminal:
         self._cases: dict[str, _Live] = {}
         self._planned = 0
         self._judged: set[str] = set()
+        self._withdrawn: set[str] = set()
+        self._minutes: float | None = None
         self._id_width = 0
         self._began_ns = 0
         self._workers = 1
@@ -135,6 +138,8 @@ class Terminal:
                 self._judged.add(event.case)
                 said = f"- {self._name(event.case)}  left out: {cut(event.reason, MAX_TEXT)}"
                 self._print([self._paint.dim(self._paint.safe(said))])
+            case CaseWithdrawn():
+                self._withdrawn.add(event.case)
             case Problem():
                 self._say(Assessment.UNKNOWN if event.doubt and not event.stack else Assessment.STACK, event.text)
             case NotCollected():
@@ -166,7 +171,7 @@ class Terminal:
             raise TaskchaosError(f"the output could not be written: {self._lost.strerror}") from self._lost
 
     def _run_started(self, event: RunStarted) -> None:
-        self._began_ns, self._workers = event.at_ns, event.workers
+        self._began_ns, self._workers, self._minutes = event.at_ns, event.workers, event.minutes
         versions = dict(event.versions)
         own = versions.pop("taskchaos", "")
         target = "no target" if event.target_tps is None else f"target {figure(event.target_tps)}/s"
@@ -184,7 +189,10 @@ class Terminal:
             self._announced = True
             at_once = f", {self._workers} at a time" if self._workers > 1 else ""
             of = f" of {sum(map(len, event.dealt)):,}" if event.dealt else ""
-            self._print([f"{plural(event.count, 'case')}{of}{at_once}"])
+            count = plural(event.count, "case")
+            if self._minutes is not None:
+                count = f"as many of {count} as fit in {figure(self._minutes)} min"
+            self._print([f"{count}{of}{at_once}"])
 
     def _stack_ready(self, event: StackReady) -> None:
         self._case(event.case).phase = "ready"
@@ -280,7 +288,8 @@ class Terminal:
             self._erase_status()
             return
         elapsed = seconds((at_ns - self._began_ns) / 1e9)
-        total = f"/{self._planned}" if self._planned else ""
+        planned = self._planned - len(self._withdrawn)
+        total = f"/{planned}" if self._planned and (self._minutes is None or self._withdrawn) else ""
         running = ", ".join(f"{name}: {case.phase}" for name, case in self._cases.items())
         text = self._paint.safe_columns(f"{len(self._judged)}{total} done  {elapsed}  {running}".rstrip())
         text = text[: self._width - 1]

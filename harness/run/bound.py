@@ -11,11 +11,14 @@ from pathlib import Path
 
 from taskchaos.harness.profile import Depth, Profile
 
+#: What a test asks for that is run with several seeds.
+SEED = "chaos_seed"
+
 
 def most_cases(paths: Iterable[str], subjects: int, profile: Profile) -> int | None:
     """An upper bound for the tests of these files, each with every subject; None where it cannot be told.
 
-    Not told are node ids, folders, files that cannot be read, and tests of classes and of parameters.
+    Not told are node ids, folders, files that cannot be read, and tests of classes, of parameters and of seeds.
     """
     most = 0
     for path in paths:
@@ -27,6 +30,8 @@ def most_cases(paths: Iterable[str], subjects: int, profile: Profile) -> int | N
             if isinstance(test, ast.ClassDef):
                 return None
             if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test"):
+                if any(argument.arg == SEED for argument in test.args.args):
+                    return None
                 marks = list(_marks(test))
                 if any(name == "chaos_depth" and _deeper(given, profile) for name, given in marks):
                     continue

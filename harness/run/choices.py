@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from taskchaos.harness.stack.redis_server import find_binary
 DEFAULT_PROXY = {StackKind.LOCAL: ProxyKind.EMBEDDED, StackKind.COMPOSE: ProxyKind.TOXIPROXY}
 #: More tasks per second than any machine does: a larger target is a typing error.
 HIGHEST_TPS = 1e6
+#: A day; each minute of a soak is some tens of tests to collect.
+MOST_MINUTES = 1440
 
 
 def choice(kind: Any, value: str, option: str) -> Any:
@@ -100,6 +103,16 @@ def shown(depth: Depth, place: StackKind) -> tuple[str, ...]:
     if place is not StackKind.LOCAL:
         return ()
     return tuple(pair.name for pair in controls() if pair.quick or depth > Depth.QUICK)
+
+
+def soaking(options: RunOptions, minutes: float) -> RunOptions:
+    """The options of a run that lasts for so many minutes, with more rounds than fit. Raises UsageError."""
+    if not 0 < minutes <= MOST_MINUTES:
+        raise UsageError(f"--minutes {minutes:g}: has to be above 0 and at most {MOST_MINUTES:,}")
+    scale = options.scale
+    shortest_s = scale.baseline_s + scale.fault_s + scale.healed_s
+    rounds = math.ceil(60 * minutes / shortest_s) * options.parallel
+    return replace(options, minutes=minutes, rounds=rounds, parallel=min(options.parallel, rounds))
 
 
 def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) -> None:

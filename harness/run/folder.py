@@ -15,13 +15,16 @@ from pathlib import Path
 from taskchaos.harness import codec
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
 from taskchaos.harness.case.subject_names import shipped_names
-from taskchaos.harness.clock import now_ns
+from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.files import read_file
 from taskchaos.harness.profile import PROFILES, Profile
 from taskchaos.harness.record import events
 from taskchaos.harness.record.layout import CASES, EVENTS, HOME, LATEST, MANIFEST, PLAN, RUNS, STOP, TEMPORARY, at_home
 from taskchaos.harness.record.shard import Shard
+
+#: Rounds of each random scenario in a run that is not a soak.
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class RunOptions:
     shard: Shard | None = None  # only this part of what is selected
     replay: str | None = None  # a case folder whose plan is run again
     suites: tuple[str, ...] = ()  # what was asked for: names, or paths of the user's own; none: all that ship
+    rounds: int = ROUNDS  # how many seeds, from `seed` on, a test with `chaos_seed` is run with
+    minutes: float | None = None  # no further round begins that would not be over by then
     began_ns: int = field(default_factory=now_ns)
 
     @property
@@ -58,11 +63,22 @@ class RunOptions:
         return profile.in_containers if self.stack == StackKind.COMPOSE else profile
 
     @property
+    def seeds(self) -> range:
+        """The seeds of random scenarios, a case each."""
+        return range(self.seed, self.seed + self.rounds)
+
+    def time_is_up(self, seed: int, takes_s: float) -> bool:
+        """Whether a round of this seed, which takes so long, is not to begin any more. The first one always is."""
+        if self.minutes is None or self.replay or seed == self.seed:
+            return False
+        return now_ns() + takes_s * NS_PER_S > self.began_ns + self.minutes * 60 * NS_PER_S
+
+    @property
     def chosen(self) -> tuple[str, ...]:
         """What was chosen beyond subjects, stack, profile and seed, as words of a command line."""
         default = RunOptions(out=self.out)
         words: list[str] = []
-        for option in ("target_tps", "failures", "proxy", "redis_server", "pool", "worker_start"):
+        for option in ("minutes", "target_tps", "failures", "proxy", "redis_server", "pool", "worker_start"):
             value = getattr(self, option)
             if value != getattr(default, option):
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
@@ -148,6 +164,7 @@ def open_run(options: RunOptions) -> Path:
             shard=options.shard,
             suites=options.suites,
             subjects=options.subjects,
+            minutes=options.minutes,
         ),
     )
     return folder / EVENTS

@@ -104,9 +104,9 @@ def find_case(name: str) -> tuple[Path, Case]:
     raise UsageError(f"no stored case {name!r}{known}")
 
 
-def replay_options(folder: Path, case: Case, subject: str | None) -> RunOptions:
+def replay_options(folder: Path, case: Case, subject: str | None, out: str | None = None) -> RunOptions:
     """The options of the case's run, for a new run of this case alone. subject: a spec to take in place of the stored
-    one.
+    one. out: the run folder; None: a new one among the working directory's runs.
 
     Raises UsageError when the subject cannot be used.
     """
@@ -119,11 +119,12 @@ def replay_options(folder: Path, case: Case, subject: str | None) -> RunOptions:
         raise UsageError(f"{error}{hint}") from error
     return dataclasses.replace(
         stored,
-        out=str(run.new_folder(case.seed)),
+        out=str(run.fresh_folder(out, case.seed)),
         subjects=(spec,),
         parallel=1,
         keyword=None,
         shard=None,
+        minutes=None,
         replay=str(folder),
         began_ns=now_ns(),
     )

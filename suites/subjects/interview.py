@@ -17,6 +17,7 @@ from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import CelerySubject, Commands, Settings, TaskBody
+from taskchaos.suites.subjects.stock import AT_RANDOM
 
 LOCK_EXPIRY_S = 60
 
@@ -58,6 +59,8 @@ class Interview(CelerySubject):
     contract = CelerySubject.contract.claiming(Claim.RESULTS)
     longest_wait_s = 4.0
     expectations: Mapping[str, Expectation] = {
+        # Every third task fails once, which is enough.
+        "soak": Expectation(must=frozenset({Rule.LOST}), may=AT_RANDOM.may),
         "transient_error": LOSES_RETRIES,
         "retry_policy": LOSES_RETRIES,
         "retry_under_fire": LOSES_RETRIES,
@@ -177,6 +180,7 @@ class SleepBackoff(Interview):
     commands = Commands(retry="")
     expectations = {
         **Interview.expectations,
+        "soak": AT_RANDOM,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
         "retry_policy": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),

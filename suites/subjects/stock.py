@@ -65,9 +65,28 @@ FAILS_WITHOUT_REDIS = Expectation(
 GOES_DEAF = Expectation(
     must=frozenset({Rule.RECOVERY}), may=frozenset({Rule.STUCK, Rule.THROUGHPUT, Rule.LOST, Rule.WORKERS})
 )
+#: Random schedules hold all that; which of it they meet is chance.
+AT_RANDOM = Expectation(
+    may=frozenset(
+        {
+            Rule.LOST,
+            Rule.STUCK,
+            Rule.DUPLICATE,
+            Rule.FALSE_FAILURE,
+            Rule.ZOMBIE,
+            Rule.RESULTS,
+            Rule.LEAK,
+            Rule.RETRIES,
+            Rule.WORKERS,
+            Rule.THROUGHPUT,
+            Rule.RECOVERY,
+        }
+    )
+)
 
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
+    "soak": AT_RANDOM,
     "partition.replies_lost": LOSES_REPLIES,
     "partition.worker_hangs": LOSES_REPLIES,
     "partition.worker_refused": MAY_LOSE_REPLIES,

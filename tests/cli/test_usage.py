@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_support import taskchaos
 
-from taskchaos.harness.cli import suite_names
+from taskchaos.harness.suite_paths import suite_names
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
@@ -57,6 +57,15 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["merge", "one", "one"], "one is given twice: give each shard once"),
         (["merge", "."], ". holds no run: give run folders of shards, or a folder that contains them"),
         (["replay", "nothing"], "no stored case 'nothing'"),
+        (["soak"], "Missing option '--minutes'"),
+        (["soak", "--minutes", "0"], "--minutes 0: has to be above 0 and at most 1,440"),
+        (["soak", "--minutes", "nan"], "--minutes nan: has to be above 0"),
+        (["soak", "--minutes", "1", "-s", "nosuch"], "no subject 'nosuch'"),
+        (["shrink", "nothing"], "no stored case 'nothing'"),
+        (["shrink", "nothing", "--runs", "1"], "--fails 2: has to be from 1 to the number of --runs, 1"),
+        (["evidence"], "Missing argument 'DIR...'"),
+        (["evidence", "nowhere"], "nowhere: No such file or directory"),
+        (["evidence", "."], ". holds no run: give run folders, or a folder that contains some"),
         (["new-subject", "1a"], "has to be a Python name"),
         (["check-subject", "broken.py:X"], "subject file broken.py: importing it raised ZeroDivisionError"),
         (["no-such-command"], "No such command 'no-such-command'"),

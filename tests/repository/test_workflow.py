@@ -18,7 +18,8 @@ import pytest
 import yaml
 from repository import ROOT
 
-from taskchaos.harness.cli import main, suite_names
+from taskchaos.harness.cli import main
+from taskchaos.harness.suite_paths import suite_names
 
 NIGHTLY = ROOT / ".github" / "workflows" / "nightly.yml"
 #: Writes its arguments down; ends with the code that the environment asks for when they hold the text that it names.

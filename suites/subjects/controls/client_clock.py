@@ -4,7 +4,7 @@ Bug: when a lease ends is written by one machine's clock and read by another's.
 Exposed by: a worker whose clock is an hour ahead.
 Symptom: it takes away what others are working on, and runs it beside them.
 Met by: kombu's `unacked_index` (time() of each worker); GETSET locks with a time in the value; Sidekiq's and Bull's
-delayed jobs on machines without NTP.
+  delayed jobs on machines without NTP.
 """
 
 from __future__ import annotations

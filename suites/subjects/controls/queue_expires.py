@@ -4,7 +4,7 @@ Bug: under `volatile-lru` Redis deletes keys with an expiry when memory is short
 Exposed by: maxmemory reached under volatile-lru.
 Symptom: everything that waits is gone at once.
 Met by: one Redis for cache and queue (ElastiCache's default policy is volatile-lru); Bull's and RQ's advice to use
-noeviction comes from there; rq's `job_timeout` keys; celery results that expire.
+  noeviction comes from there; rq's `job_timeout` keys; celery results that expire.
 """
 
 from __future__ import annotations

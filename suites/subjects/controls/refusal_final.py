@@ -4,7 +4,7 @@ Bug: READONLY, OOM, LOADING, BUSY and MISCONF pass as well, and are no connectio
 Exposed by: a primary that is demoted for a while.
 Symptom: tasks that were done meanwhile are never said to be, and run again when their leases end.
 Met by: `autoretry_for=(ConnectionError, TimeoutError)`; redis-py, whose Retry repeats those two only; ioredis without
-`reconnectOnError` (ElastiCache's failovers).
+  `reconnectOnError` (ElastiCache's failovers).
 """
 
 from __future__ import annotations

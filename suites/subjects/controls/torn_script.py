@@ -4,7 +4,7 @@ Bug: a script is atomic until one of its commands is refused; what it did before
 Exposed by: a permission (HSET) that is taken from the user under load.
 Symptom: each attempt to fetch removes one more entry, and keeps none.
 Met by: ACLs that are "hardened" command by command; keys of another type in the middle of a script; `redis.call` of a
-command that a proxy or a managed service does not know.
+  command that a proxy or a managed service does not know.
 """
 
 from __future__ import annotations

@@ -30,6 +30,16 @@ def test_the_command_has_every_option_that_was_chosen() -> None:
     assert all(word in known for word in shlex.split(command) if word.startswith("--"))
 
 
+def test_a_soak_is_run_again_by_its_own_command() -> None:
+    chosen = RunOptions(out="x", minutes=2.5, pool=Pool.THREADS, rounds=40).chosen
+    command = run_again(replace(collect(samples.stream()), suites=("soak",), subjects=("mine",), chosen=chosen))
+    assert command == (
+        "taskchaos soak --subject mine --stack local --profile quick --seed 7 --minutes 2.5 --pool threads"
+    )
+    known = CliRunner().invoke(main, ["soak", "--help"]).output
+    assert all(word in known for word in shlex.split(command) if word.startswith("--"))
+
+
 def test_a_shard_is_run_again_with_the_same_selection() -> None:
     """Suites and subjects of which nothing fell to this shard decide what did, and have to be named."""
     whole = collect(samples.stream())

@@ -15,6 +15,7 @@ from taskchaos.harness.record.events import (
     CaseLeftOut,
     CasesCollected,
     CaseStarted,
+    CaseWithdrawn,
     Event,
     FaultChanged,
     NotCollected,
@@ -107,6 +108,23 @@ def test_without_a_beginning_a_plan_and_an_end_nothing_is_proven(lacks: type[Eve
     assert collect(whole).exit_code == ExitCode.PASS
     result = collect(e for e in whole if not isinstance(e, lacks))
     assert (result.exit_code, result.doubts) == (ExitCode.UNKNOWN, (doubt,))
+
+
+def test_a_case_that_did_not_begin_in_time_is_no_part_of_the_plan() -> None:
+    ids = tuple(c.id for c in GOOD[:2])
+    found = samples.frame(
+        CaseJudged(case=ids[0], result=GOOD[0]),
+        CaseWithdrawn(case=ids[1]),
+        collected=CasesCollected(count=2, cases=ids),
+    )
+    result = collect(found)
+    assert (result.cases, result.left_out, result.doubts, result.exit_code) == ((GOOD[0],), (), (), ExitCode.PASS)
+
+
+def test_a_case_that_began_cannot_be_withdrawn() -> None:
+    began = samples.case_events(GOOD[0], samples.T0)[:-1]
+    result = collect([*samples.frame(*began)[:-1], CaseWithdrawn(case=GOOD[0].id), RunEnded(wall_s=1.0)])
+    assert [c.error for c in result.cases] == [NOT_JUDGED] and result.exit_code == ExitCode.UNKNOWN
 
 
 def test_the_latest_verdict_of_a_case_counts() -> None:

@@ -30,6 +30,7 @@ def bound(folder: Path, source: str, profile_name: str = "quick", subjects: int 
         ("", 0),
         ("@pytest.mark.parametrize('n', range(9))\n" + ONE, None),
         ("@decorated\n" + ONE, None),
+        ("def test_one(chaos, chaos_seed):\n    pass\n", None),
         ("class TestMine:\n    def test_one(self, chaos):\n        pass\n", None),
         ("def broken(:\n", None),
         ("\0", None),
