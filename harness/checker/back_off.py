@@ -59,9 +59,11 @@ def _judge(evidence: CaseEvidence, law: BackoffLaw) -> RuleResult:
         notes = {wait.op: _note(law, wait) for wait in reversed(hasty)}
         result = RuleResult(Rule.BACKOFF, Outcome.FAIL, expression, len(hasty), reason)
         return with_samples(result, notes, notes.__getitem__)
-    fits = _fits(law, found, Probes(evidence)) if found else []
-    worst = min(fits, key=lambda fit: fit.p, default=Fit(0, False, 0, 1.0))
-    p = min(1.0, worst.p * max(1, len(fits)))
+    seen = f"{counted(len(found), 'wait')} that no fault met"
+    if not (fits := _fits(law, found, Probes(evidence))):
+        return _too_few(evidence, expression, seen)
+    worst = min(fits, key=lambda fit: fit.p)
+    p = min(1.0, worst.p * len(fits))
     early = counted(sum(fit.number for fit in fits if not fit.later), "wait")
     late = sum(fit.number for fit in fits if fit.later)
     compared = f"{early} compared with the law, {late} of them while the queue was short"
@@ -70,7 +72,7 @@ def _judge(evidence: CaseEvidence, law: BackoffLaw) -> RuleResult:
         reason = f"{compared}; {worst.number} are {how} (p = {p:.1g}, below {ALPHA:g})"
         return RuleResult(Rule.BACKOFF, Outcome.FAIL, expression, float(f"{p:.1g}"), reason)
     if not late:
-        return _too_few(evidence, expression, f"{counted(len(found), 'wait')} that no fault met")
+        return _too_few(evidence, expression, seen)
     return RuleResult(
         Rule.BACKOFF, Outcome.PASS, expression, float(f"{p:.2g}"), f"{compared}: as claimed (p = {p:.2g})"
     )
@@ -128,4 +130,4 @@ def tail(shares: Sequence[float]) -> float:
     """A bound on the chance that uniform numbers, or larger ones, lie as low as these; Massart's."""
     number = len(shares)
     distance = max((rank + 1) / number - share for rank, share in enumerate(sorted(shares)))
-    return min(1.0, exp(-2.0 * number * max(0.0, distance) ** 2))
+    return exp(-2.0 * number * max(0.0, distance) ** 2)

@@ -58,7 +58,7 @@ def duration(evidence: CaseEvidence) -> RuleResult:
         return if_claimed(evidence.contract, Claim.BACKOFF, result)
     late = [step for step in steps if step.begun_ns - step.due_ns > PATIENCE_NS]
     over = _unexplained(evidence, late) if late else {}
-    worst = max((step.begun_ns - step.from_ns for step in steps), default=0)
+    worst = max(step.begun_ns - step.from_ns for step in steps)
     outcome = Outcome.FAIL if over else Outcome.PASS
     reason = f"{counted(len(over), 'operation')} waited for longer; the longest wait of all was {seconds(worst):.1f} s"
     result = RuleResult(Rule.DURATION, outcome, expression, len(over), reason)
@@ -76,7 +76,7 @@ def _steps(evidence: CaseEvidence) -> Iterator[Step]:
     for op, rows in attempts_of_retried(evidence):
         for row, later in pairwise(rows):
             ended_ns, begun_ns = attempts.ended_ns[row], attempts.begun_ns[later]
-            if attempts.outcome[row] in _FAILED and begun_ns > ended_ns:
+            if attempts.outcome[row] in _FAILED:
                 yield Step(op, ended_ns, ended_ns + longest_ns, begun_ns, True)
 
 

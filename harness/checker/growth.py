@@ -30,24 +30,25 @@ def growth(evidence: CaseEvidence) -> RuleResult:
     if not evidence.history.slo.growth:
         return result
     before, after = final.usage_before, final.usage
-    if why := _why_unknown(evidence, before, after):
-        return replace(result, outcome=Outcome.UNKNOWN, reason=why)
-    assert before is not None and after is not None
+    if before is None or after is None:
+        reason = "what grows was not counted before and after; run the case again"
+        return replace(result, outcome=Outcome.UNKNOWN, reason=reason)
     tasks = _since(evidence, before)
-    grown = _grown(before, after, tasks, len(final.dead))
-    counts = ", ".join(f"{what} {then:,} to {now:,}" for what, then, now, _ in _figures(before, after, tasks, 0))
+    if why := _why_unknown(final, tasks):
+        return replace(result, outcome=Outcome.UNKNOWN, reason=why)
+    figures = _figures(before, after, tasks, len(final.dead))
+    grown = [f"{what}: {then:,} before, {now:,} after" for what, then, now, more in figures if now > then + more]
+    counts = ", ".join(f"{what} {then:,} to {now:,}" for what, then, now, _ in figures)
     outcome = Outcome.FAIL if grown else Outcome.PASS
     reason = f"after {counted(tasks, 'task')}: {counts}" + ("" if after.files else " (files cannot be counted here)")
     return with_texts(replace(result, outcome=outcome, observed=len(grown), reason=reason), grown)
 
 
-def _why_unknown(evidence: CaseEvidence, before: Usage | None, after: Usage | None) -> str:
-    final: FinalState = evidence.history.final
-    if before is None or after is None:
-        return "what grows was not counted before and after; run the case again"
+def _why_unknown(final: FinalState, tasks: int) -> str:
+    """Why what was counted says nothing; "" if it does."""
     if not final.converged or not final.healed:
         return "the case did not come to rest, so what is there may still be in use; drain for longer"
-    if (tasks := _since(evidence, before)) < FEWEST_TASKS:
+    if tasks < FEWEST_TASKS:
         return f"only {counted(tasks, 'task')} after the first count, {FEWEST_TASKS} are needed; send more"
     return ""
 
@@ -69,8 +70,3 @@ def _figures(before: Usage, after: Usage, tasks: int, dead: int) -> list[tuple[s
         ("bytes of memory", before.memory_bytes, after.memory_bytes, memory),
         *workers,
     ]
-
-
-def _grown(before: Usage, after: Usage, tasks: int, dead: int) -> list[str]:
-    figures = _figures(before, after, tasks, dead)
-    return [f"{what}: {then:,} before, {now:,} after" for what, then, now, more in figures if now > then + more]

@@ -56,7 +56,7 @@ def retry_storm(evidence: CaseEvidence) -> RuleResult:
     """No more attempts than the law allows while what the tasks depend on is down, nor at once when it is back."""
     outage, law = evidence.history.outage, evidence.contract.backoff
     result = RuleResult(Rule.RETRY_STORM, Outcome.NOT_CLAIMED, "retries while it is down as claimed", None, "")
-    if outage is None and not evidence.history.planned_outage:
+    if not evidence.history.planned_outage:
         return replace(result, reason="nothing that the tasks depend on was down")
     if law is None:
         return replace(result, reason="the subject names no law of waiting")

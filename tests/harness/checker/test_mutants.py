@@ -147,7 +147,7 @@ SUBTLE = (
     (Rule.DURATION, "duration", "min(step.begun_ns, line.passed_ns(due_ns))", "step.begun_ns"),
     (Rule.DURATION, "duration", "rest.within(due_ns, step.begun_ns))", "0)"),
     (Rule.DURATION, "duration", "if step.probed else 0.0", ""),
-    (Rule.DURATION, "duration", "attempts.outcome[row] in _FAILED and ", ""),
+    (Rule.DURATION, "duration", "if attempts.outcome[row] in _FAILED:", "if True:"),
     (Rule.DURATION, "duration", "if evidence.history.keys:", "if False:"),
     (Rule.GROWTH, "growth", "now > then + more", "now > then"),
     (Rule.GROWTH, "growth", "now > then + more", "now >= then + more"),

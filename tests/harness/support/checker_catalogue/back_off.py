@@ -165,9 +165,42 @@ def _() -> H:
     return waited(spread(40, 1, 5), queue=101)
 
 
-@known("one behind another, by their keys", Rule.BACKOFF, UNKNOWN, None, _few(40), others=(Rule.KEY_OVERLAP,))
+@known("one behind another, by their keys", Rule.BACKOFF, UNKNOWN, None, _few(60), others=(Rule.KEY_OVERLAP,))
 def _() -> H:
-    return waited([900.0] * 40).set(keys=3)
+    return waited([395.0] * 60).set(keys=3)
+
+
+@known("while the queue was as long as can be", Rule.BACKOFF, PASS, 1.0, f"{_compared(40, 40)}: as claimed (p = 1)")
+def _() -> H:
+    return waited(spread(40, 10, 200), queue=100)
+
+
+@known("while one new task was late", Rule.BACKOFF, PASS, 1.0, f"{_compared(80, 44)}: as claimed (p = 1)")
+def _() -> H:
+    return waited(spread(80, 10, 200)).ack(80, at=1000).attempt(80, 1500).effect(80, 1500)
+
+
+@known(
+    "beside one that nobody sent",
+    Rule.BACKOFF,
+    PASS,
+    1.0,
+    f"{_compared(40, 40)}: as claimed (p = 1)",
+    others=(Rule.UNEXPECTED, Rule.EVIDENCE),
+)
+def _() -> H:
+    return waited(spread(40, 10, 200)).attempt(40, 1500).effect(40, 1500).planned(41)
+
+
+@known(
+    "not at all",
+    Rule.BACKOFF,
+    FAIL,
+    1e-28,
+    f"{_compared(40, 40)}; 40 are earlier than the law after 0 retries (p = 1e-28, below 1e-06)",
+)
+def _() -> H:
+    return waited([0.0] * 40)
 
 
 @known("as late as new tasks", Rule.BACKOFF, PASS, 1.0, f"{_compared(40, 40)}: as claimed (p = 1)")
@@ -241,6 +274,7 @@ _NONE = BackoffLaw(base_s=0.2, cap_s=0.4, jitter=JitterKind.NONE)
 _FIXED = BackoffLaw(LawKind.FIXED, base_s=0.2, cap_s=0.4, jitter=JitterKind.NONE)
 _STEPS = BackoffLaw(base_s=1.0, cap_s=10.0, grain_s=1.0)
 _WANDERS = BackoffLaw(LawKind.DECORRELATED, base_s=0.1, cap_s=1.0)
+_LONG = BackoffLaw(base_s=4.0, cap_s=8.0, jitter=JitterKind.EQUAL)
 _FLOOR = BackoffLaw(base_s=0.2, cap_s=0.4, floor_s=0.1)
 
 
@@ -254,6 +288,7 @@ for _law, _waits, _after, _note in (
     (_FIXED, [200.0] * 39 + [179.0], 0, "179 ms after 0 retries, at least 200 ms claimed"),
     (_FLOOR, [100.0] * 39 + [79.0], 0, "79 ms after 0 retries, at least 100 ms claimed"),
     (_WANDERS, [100.0] * 39 + [79.0], 0, "79 ms after 0 retries, at least 100 ms claimed"),
+    (_LONG, [2000.0] * 39 + [1979.0], 0, "1979 ms after 0 retries, at least 2000 ms claimed"),
 ):
 
     @known(
@@ -271,7 +306,8 @@ for _law, _waits, _after, _note in (
 
 
 for _law, _waits, _late in (
-    (_EQUAL, spread(40, 80, 200), 40),
+    (_EQUAL, spread(40, 81, 200), 40),
+    (BackoffLaw(base_s=0.2, cap_s=0.4, floor_s=0.1), [80.0, *spread(39, 100, 200)], 40),
     (_NONE, [200.0, 210.0] * 20, 40),
     (_FIXED, [200.0, 210.0] * 20, 40),
     (_STEPS, [2.0, 1003.0] * 60, 104),  # no new task is begun when the last ones come back
@@ -291,3 +327,29 @@ for _law, _waits, _late in (
     )
     def _(waits: list[float] = _waits) -> H:
         return waited(waits).set(longest_wait_ns=0)
+
+
+@known(
+    "as claimed, while the queue was shorter than half of the longest wait",
+    Rule.BACKOFF,
+    PASS,
+    1.0,
+    f"{_compared(120, 110)}: as claimed (p = 1)",
+    contract=_claims(BackoffLaw(base_s=1.0, cap_s=8.0)),
+    expression="waits: exponential, 1 s up to 8 s, full jitter",
+)
+def _() -> H:
+    return waited(spread(120, 10, 1000), queue=300)
+
+
+@known(
+    "decorrelated, the second wait too short",
+    Rule.BACKOFF,
+    FAIL,
+    4e-29,
+    f"{_compared(80, 80)}; 40 are earlier than the law after 1 retry (p = 4e-29, below 1e-06)",
+    contract=_claims(_WANDERS),
+    expression=f"waits: {_WANDERS}",
+)
+def _() -> H:
+    return waited([250.0] * 40, [110.0] * 40)

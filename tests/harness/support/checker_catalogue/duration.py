@@ -128,6 +128,36 @@ def _() -> H:
     return H().set(longest_wait_ns=ns(1000)).ack(0, at=0).attempt(0, 9000).effect(0, 9005)
 
 
+@known(
+    "sent again, and tried again, in no order",
+    Rule.DURATION,
+    FAIL,
+    1,
+    _told(1, 8.0),
+    (1, "waited 6.0 s longer than its queue explains"),
+)
+def _() -> H:
+    builder = _again(1000).ack(1, at=8500).ack(1, at=1000).ack(1, at=8000)
+    return (
+        builder.attempt(1, 9100, outcome=TRANSIENT).attempt(1, 9000, outcome=TRANSIENT).attempt(1, 9200).effect(1, 9205)
+    )
+
+
+@known("never sent", Rule.DURATION, PASS, 0, _told(0, 0.9), others=(Rule.UNEXPECTED, Rule.EVIDENCE))
+def _() -> H:
+    return _again(1000).attempt(1, 9000).effect(1, 9005).planned(2)
+
+
+@known("as new tasks are late too", Rule.DURATION, PASS, 0, _told(0, 5.0))
+def _() -> H:
+    return _again(5100).ack(1, at=3300).attempt(1, 5300).effect(1, 5305)
+
+
+@known("as new tasks were late when it was due", Rule.DURATION, PASS, 0, _told(0, 4.0))
+def _() -> H:
+    return _again(4100).ack(1, at=0).attempt(1, 1000).effect(1, 1005)
+
+
 for _name, _outcome in (("permanently", PERMANENT), ("by an interruption", AttemptOutcome.INTERRUPTED)):
 
     @known(f"failed {_name}", Rule.DURATION, FAIL, 1, _told(1, 7.9), (0, "waited 4.8 s longer than its queue explains"))

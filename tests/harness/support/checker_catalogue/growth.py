@@ -72,6 +72,19 @@ def _() -> H:
 
 
 @known(
+    "one key more than dead letters have",
+    Rule.GROWTH,
+    FAIL,
+    1,
+    _told(keys=24),
+    (None, "keys: 5 before, 24 after"),
+    others=(Rule.FALSE_FAILURE,),
+)
+def _() -> H:
+    return _counted(keys=24).final(dead=frozenset({1, 2}))
+
+
+@known(
     "files cannot be counted",
     Rule.GROWTH,
     PASS,

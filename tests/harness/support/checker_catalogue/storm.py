@@ -99,6 +99,11 @@ def _() -> H:
     return _down(40, back=None)
 
 
+@known("for half a second", Rule.RETRY_STORM, PASS, 80.0, _told("80.0", 40, "213.8", 1, 40, 57))
+def _() -> H:
+    return _down(40, 150, back=range(0, 400, 10)).set(outage=Outage(ns(DOWN), ns(DOWN + 500)))
+
+
 _FEW = "only {} failed by the outage, 20 are needed"
 
 
