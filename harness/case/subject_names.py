@@ -26,12 +26,13 @@ class SubjectInfo:
 class ControlInfo:
     """A known-bad subject and its twin, the same with just the bug mended, without importing them.
 
-    quick: whether it is part of a quick run that names no subject.
+    quick: whether it is part of a quick run that names no subject. profile: the shallowest whose scale decides it.
     """
 
     control: SubjectInfo
     twin: SubjectInfo
     quick: bool = False
+    profile: str = "quick"
 
     @property
     def name(self) -> str:

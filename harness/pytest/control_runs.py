@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from taskchaos.harness.case.subject_loading import place_of
@@ -15,6 +16,7 @@ from taskchaos.harness.record.layout import EVENTS
 from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.record.verdict import Outcome
 from taskchaos.harness.report.run import collect
+from taskchaos.harness.run.choices import local_options
 
 #: In this order a run's exit code says what the whole comes to; what is proven counts most.
 _WORST_FIRST = (ExitCode.INTERRUPTED, ExitCode.FAIL, ExitCode.USAGE, ExitCode.STACK, ExitCode.UNKNOWN)
@@ -77,17 +79,48 @@ def exit_code(codes: Iterable[int], tallies: Iterable[PairTally]) -> ExitCode:
     return ExitCode.PASS if tallies and all(one.sound for one in tallies) else ExitCode.UNKNOWN
 
 
-def run_seeds(ask: Callable[[int, Path], Asked], seeds: int, out: Path) -> tuple[list[int], list[Iterable[CaseResult]]]:
-    """Run what is asked for with each seed from 1 on, in a folder of its own. The exit codes, and the cases' results.
+@dataclass(frozen=True, slots=True)
+class SeedRun:
+    """One run of those pairs that one profile decides."""
 
-    A run that is interrupted is the last.
+    seed: int
+    profile: str
+    pairs: tuple[ControlInfo, ...]
+    folder: Path
+
+
+def planned(pairs: Sequence[ControlInfo], seeds: int, out: Path) -> list[SeedRun]:
+    """The runs that it takes: for each seed from 1 on, one for each profile that the pairs need."""
+    profiles = dict.fromkeys(pair.profile for pair in pairs)
+    return [
+        SeedRun(seed, profile, tuple(p for p in pairs if p.profile == profile), out / f"seed-{seed}-{profile}")
+        for seed in range(1, seeds + 1)
+        for profile in profiles
+    ]
+
+
+def carry_out(runs: Iterable[SeedRun], parallel: int, suites: Path) -> tuple[list[int], list[list[CaseResult]]]:
+    """The exit codes of the runs, and for each seed the results of its cases. One that is interrupted is the last.
+
+    suites: the folder that they are in.
     """
     codes: list[int] = []
-    cases: list[Iterable[CaseResult]] = []
-    for seed in range(1, seeds + 1):
-        folder = out / f"seed-{seed}"
-        codes.append(run_cases(lambda: ask(seed, folder), verbose=False))  # noqa: B023 (called before the next seed)
-        cases.append(collect(events.read(folder / EVENTS)).cases)
+    cases: dict[int, list[CaseResult]] = {}
+    for one in runs:
+        codes.append(run_cases(partial(_asked, one, parallel, suites), verbose=False))
+        cases.setdefault(one.seed, []).extend(collect(events.read(one.folder / EVENTS)).cases)
         if codes[-1] == ExitCode.INTERRUPTED:
             break
-    return codes, cases
+    return codes, list(cases.values())
+
+
+def _asked(one: SeedRun, parallel: int, suites: Path) -> Asked:
+    options = local_options(
+        out=str(one.folder),
+        subjects=[info.name for pair in one.pairs for info in (pair.control, pair.twin)],
+        seed=one.seed,
+        profile=one.profile,
+        parallel=parallel,
+        suites=suites_of(one.pairs),
+    )
+    return Asked(options, tuple(str(suites / f"test_{name}.py") for name in options.suites), suites)

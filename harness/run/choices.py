@@ -129,14 +129,16 @@ def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) ->
     prepare(StackOptions(place=place, proxy=proxy))
 
 
-def local_options(*, out: str, subjects: Sequence[str], seed: int, parallel: int, suites: Sequence[str]) -> RunOptions:
-    """The options of a run of these subjects as quick as can be, with everything else as it is by default."""
+def local_options(
+    *, out: str, subjects: Sequence[str], seed: int, profile: str, parallel: int, suites: Sequence[str]
+) -> RunOptions:
+    """The options of a run of these subjects on the local stack, with everything else as it is by default."""
     return make_options(
         out=out,
         subjects=subjects,
         seed=seed,
         stack=StackKind.LOCAL.value,
-        profile="quick",
+        profile=profile,
         target_tps=None,
         proxy=None,
         redis_server=None,

@@ -66,7 +66,7 @@ def test_a_control_is_caught_and_its_twin_passes(tmp_path: Path) -> None:
     assert done.out.splitlines()[-1].split() == [
         *("swallows_errors", "transient_error.once", "1", "of", "1", "1", "of", "1")
     ]
-    cases = {case["subject"]: case for case in verdict(tmp_path / "runs" / "seed-1")["cases"]}
+    cases = {case["subject"]: case for case in verdict(tmp_path / "runs" / "seed-1-quick")["cases"]}
     assert cases["swallows_errors"]["control"] and "lost" in cases["swallows_errors"]["failed_rules"]
     assert cases["swallows_errors_mended"]["outcome"] == "pass"
 

@@ -12,6 +12,9 @@ from taskchaos.harness.case.subject_names import ControlInfo, SubjectInfo
 #: Those that a quick run has time for.
 _QUICK = ("setnx_skips", "success_first", "swallows_errors", "waits_in_memory")
 
+#: Those whose rules need more waits than a quick case has.
+_LONG = ("no_jitter", "cap_ignored", "no_backoff", "late_promotion", "hot_loop", "client_kept")
+
 #: The control of each file; its twin's class is called the same, and Mended. Locks first, then queues, then waits.
 _CLASSES = {
     "setnx_forever": "SetnxForever",
@@ -67,6 +70,7 @@ CONTROLS = tuple(
         SubjectInfo(name, f"{__name__}.{name}:{kind}"),
         SubjectInfo(f"{name}_mended", f"{__name__}.{name}:{kind}Mended"),
         quick=name in _QUICK,
+        profile="default" if name in _LONG else "quick",
     )
     for name, kind in _CLASSES.items()
 )

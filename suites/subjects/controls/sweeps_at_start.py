@@ -1,7 +1,7 @@
 """A worker that, when it starts, puts everything back that is in progress.
 
 Bug: it takes what others are at work on for what its own last life left.
-Exposed by: the restart of one of two workers.
+Exposed by: one of two workers is killed and started again.
 Symptom: the other's tasks run twice at a time.
 Met by: saq #124 and #277, rq #2061 and #2424, Sidekiq #4611.
 """
@@ -17,7 +17,7 @@ class SweepsAtStart(MiniQueue):
     """Recovery by a sweep."""
 
     name = "sweeps_at_start"
-    only_in = "worker_kill.tree"
+    only_in = "worker_kill.loop"
     contract = MiniQueue.contract.claiming(Claim.EXCLUSIVE)
     symptom = fails(Rule.OVERLAP, may=(Rule.DUPLICATE,))
     swept = False

@@ -24,7 +24,7 @@ DONE = "mini:done"
 
 
 class UnderLock(MiniQueue):
-    """Done already: nothing. Locked: later. Otherwise lock, work, note that it is done, unlock."""
+    """Locked: later. Done already: nothing. Otherwise work, note that it is done, unlock."""
 
     contract = MiniQueue.contract.claiming(Claim.EXCLUSIVE)
     kept = (*MiniQueue.kept, DONE)
@@ -34,12 +34,12 @@ class UnderLock(MiniQueue):
     extends = True
 
     def work(self, job: Job, body: TaskBody, payload: Mapping[str, Any]) -> Any:
-        """The task of who delivers it, the lock around it."""
-        if self.redis.sismember(DONE, job.id):
-            return None
+        """The lock around all of it: whether it is done can change until the lock is ours."""
         locked = self.acquire(job)
         try:
-            return self.do(job, body, payload) if locked else self.taken(job)
+            if not locked:
+                return self.taken(job)
+            return None if self.redis.sismember(DONE, job.id) else self.do(job, body, payload)
         finally:
             self.release(job)
 

@@ -24,7 +24,7 @@ class WaitsInMemory(Lawful):
 
     name = "waits_in_memory"
     only_in = "retry_under_fire.tree"
-    expectations = {"retry_under_fire": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.THROUGHPUT}))}
+    expectations = {"retry_under_fire": Expectation(must=frozenset({Rule.LOST}))}
 
     def retried(self, task: Any, error: TransientError) -> Exception:
         """Send it again later, and forget about it now."""

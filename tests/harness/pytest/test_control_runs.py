@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from report_samples import case
 
 from taskchaos.harness.case.subject_names import controls
 from taskchaos.harness.errors import ExitCode, UsageError
-from taskchaos.harness.pytest.control_runs import exit_code, find_controls, suites_of, tally
+from taskchaos.harness.pytest.control_runs import exit_code, find_controls, planned, suites_of, tally
 from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.record.verdict import Outcome
 
@@ -68,6 +69,16 @@ def test_a_control_is_found_by_its_twin_too() -> None:
     assert find_controls([]) == controls()
     with pytest.raises(UsageError, match=r"no control nosuch, other; `taskchaos controls` lists them"):
         find_controls(["nosuch", PAIR.name, "other"])
+
+
+def test_those_that_need_longer_cases_have_a_run_of_their_own(tmp_path: Path) -> None:
+    runs = planned(find_controls(["ack_early", "no_jitter"]), 2, tmp_path)
+    assert [(one.seed, one.profile, [pair.name for pair in one.pairs]) for one in runs] == [
+        (seed, profile, [name])
+        for seed in (1, 2)
+        for profile, name in (("quick", "ack_early"), ("default", "no_jitter"))
+    ]
+    assert len({one.folder for one in runs}) == len(runs)
 
 
 def test_only_the_suites_that_they_need_are_collected() -> None:
