@@ -48,12 +48,6 @@ def test_evicting(chaos: Chaos) -> None:
     _once(chaos, "redis_evicting")
 
 
-def test_evicting_volatile(chaos: Chaos) -> None:
-    """It deletes keys that have an expiry to make room, and no others: what is lost was kept there by the subject."""
-    schedule = Schedule.of(PlannedFault("redis_evicting", "redis", 0.3, HOLD_S, {"policy": "volatile-lru"}))
-    busy(chaos, schedule, chaos.profile.lasting(HOLD_S + 1.0), keep_results=True)  # results expire, whoever keeps them
-
-
 @pytest.mark.parametrize("mode", ["write", "all"])
 def test_client_pause(chaos: Chaos, mode: str) -> None:
     """Clients wait for their answers, writing ones or all."""

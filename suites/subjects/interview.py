@@ -40,8 +40,10 @@ MAY_LOSE_REPLIES = LOSES_REPLIES.by_chance
 #: Three round trips a message and two for the lock; and a worker is killed on the way.
 FAR_FROM_TARGET = Expectation(must=frozenset({Rule.THROUGHPUT}), may=_FOLLOWS | {Rule.LOST})
 MAY_MISS_TARGET = FAR_FROM_TARGET.by_chance
-#: Celery's worker exits at MISCONF, and a lock that cannot be set fails the task.
-EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | {Rule.LOST})
+#: What is refused fails the task, ends the worker, or leaves the lock.
+MAY_FAIL_AT_REFUSALS = Expectation(
+    may=_FOLLOWS | {Rule.LOST, Rule.WORKERS, Rule.ZOMBIE, Rule.DUPLICATE, Rule.STUCK, Rule.RETRIES}
+)
 
 
 FAILS_WITHOUT_REDIS = Expectation(
@@ -91,7 +93,10 @@ class Interview(CelerySubject):
         "redis_restart.pause_past_lease": FAILS_WITHOUT_REDIS.by_chance,
         # A lock that cannot be set or removed in time fails the task.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
-        "redis_disk.full": EXITS_WITHOUT_DISK,
+        # As stock Celery, with a lock that cannot be set or removed on top.
+        "redis_answers": MAY_FAIL_AT_REFUSALS,
+        "redis_disk": MAY_FAIL_AT_REFUSALS,
+        "clock": MAY_FAIL_AT_REFUSALS,
         "poison": Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | MAY_END_AT_A_MESSAGE),
         "result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         # One crash, and Celery has failed the task; its lock stays.

@@ -28,9 +28,6 @@ MAY_LOSE = Expectation(may=frozenset({Rule.LOST}))
 #: A killed pool child's task counts as done: it was acknowledged before it ran, or is on WorkerLostError. One that was
 #: delivered again meanwhile (the visibility timeout had passed) takes effect after its failure was told.
 LOSES_CHILDS = Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.ZOMBIE}))
-#: A Redis without disk refuses BRPOP with MISCONF, a channel error to kombu, at which a worker exits (Celery 5.7).
-#: Where only the record in `unacked` is refused, the message that was popped before is gone.
-EXITS_WITHOUT_DISK = Expectation(must=frozenset({Rule.WORKERS}), may=frozenset({Rule.LOST}))
 #: A message that is not acknowledged within the visibility timeout is delivered again, although its worker is at work
 #: on it; and again. Where that fills all processes, the queue does not come to rest.
 RUNS_AGAIN = Expectation(must=frozenset({Rule.DUPLICATE}), may=frozenset({Rule.RETRIES}))
@@ -84,6 +81,33 @@ AT_RANDOM = Expectation(
     )
 )
 
+#: A refusal (READONLY, BUSY, NOPERM, MISCONF, OOM) is a channel error to kombu, at which a worker exits or starts its
+#: consumer anew. What it had popped and could not record is gone; what it could not acknowledge or store is failed,
+#: runs again, or costs a place in the prefetch for good. Which of these it meets is chance.
+MAY_FAIL_AT_REFUSALS = Expectation(
+    may=frozenset(
+        {
+            Rule.LOST,
+            Rule.WORKERS,
+            Rule.FALSE_FAILURE,
+            Rule.ZOMBIE,
+            Rule.DUPLICATE,
+            Rule.STUCK,
+            Rule.THROUGHPUT,
+            Rule.RECOVERY,
+        }
+    )
+)
+#: The pop has removed the message, and its record in `unacked` needs memory, or a permission, that is not there; or the
+#: reply is too large for who asked for it.
+LOSES_WHAT_IT_POPS = Expectation(must=frozenset({Rule.LOST}), may=MAY_FAIL_AT_REFUSALS.may)
+#: Overdue is what one worker's wall clock says of times that another's has written, and so is when a retry is due.
+GOES_BY_WALL_CLOCKS = Expectation(
+    may=frozenset(
+        {Rule.DUPLICATE, Rule.STUCK, Rule.LOST, Rule.RETRIES, Rule.THROUGHPUT, Rule.FALSE_FAILURE, Rule.ZOMBIE}
+    )
+)
+
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
     "soak": AT_RANDOM,
@@ -100,7 +124,18 @@ ON_REDIS = {
     "command.pop_replies_lost-silence": LOSES_REPLIES,
     "command.retry_publish_cut": LOSES_ONE,
     "container.out_of_memory": LOSES_CHILDS,
-    "redis_disk.full": EXITS_WITHOUT_DISK,
+    "redis_answers": MAY_FAIL_AT_REFUSALS,
+    "redis_answers.out_of_memory": LOSES_WHAT_IT_POPS,
+    "redis_answers.output_limit": LOSES_WHAT_IT_POPS,
+    "redis_answers.acl--hset": LOSES_WHAT_IT_POPS,
+    "redis_answers.client_pause-write": Expectation(),
+    "redis_answers.client_pause-all": Expectation(),
+    "redis_answers.script_flush": Expectation(),
+    "redis_disk": MAY_FAIL_AT_REFUSALS,
+    "redis_disk.slow": Expectation(),
+    "clock.ahead-worker-1": GOES_BY_WALL_CLOCKS,
+    "clock.behind-worker-1": GOES_BY_WALL_CLOCKS,
+    "clock.retries": GOES_BY_WALL_CLOCKS,
     "redis_restart": FAILS_WITHOUT_REDIS,
     "redis_restart.pause": Expectation(),
     "redis_restart.pause_past_lease": Expectation(),
@@ -187,7 +222,6 @@ class BestSettings(CelerySubject):
         "redis_restart.pause_past_lease": GOES_DEAF,
         "deploy.with_redis": GOES_DEAF.by_chance,
         "container.out_of_memory": Expectation(),
-        "redis_disk.full": MAY_LOSE,
         # Bounded sockets notice the cut; an ack that times out keeps its place in the prefetch for good.
         "container.cut_past_lease": MAY_LOSE_REPLIES,
     }

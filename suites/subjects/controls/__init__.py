@@ -54,7 +54,7 @@ _CLASSES = {
     "swallows_errors": "SwallowsErrors",
     "refusal_final": "RefusalFinal",
     "torn_script": "TornScript",
-    "queue_expires": "QueueExpires",
+    "due_by_client": "DueByClient",
     "client_clock": "ClientClock",
     "no_jitter": "NoJitter",
     "cap_ignored": "CapIgnored",
