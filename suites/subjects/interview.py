@@ -17,7 +17,7 @@ from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import CelerySubject, Commands, Settings, TaskBody
-from taskchaos.suites.subjects.stock import AT_RANDOM
+from taskchaos.suites.subjects.stock import AT_RANDOM, POWER_LOSSES
 
 LOCK_EXPIRY_S = 60
 
@@ -90,6 +90,8 @@ class Interview(CelerySubject):
         # Its result and its lock cannot be stored, nor taken back: failed, and locked.
         "redis_restart": FAILS_WITHOUT_REDIS,
         "redis_restart.pause": Expectation(),
+        **{f"redis_restart.{scenario}": FAILS_WITHOUT_REDIS.by_chance for scenario in POWER_LOSSES},
+        "failover": FAILS_WITHOUT_REDIS.by_chance,
         "redis_restart.pause_past_lease": FAILS_WITHOUT_REDIS.by_chance,
         # A lock that cannot be set or removed in time fails the task.
         "container.cut_past_lease": MAY_LOSE_REPLIES,

@@ -107,6 +107,7 @@ GOES_BY_WALL_CLOCKS = Expectation(
         {Rule.DUPLICATE, Rule.STUCK, Rule.LOST, Rule.RETRIES, Rule.THROUGHPUT, Rule.FALSE_FAILURE, Rule.ZOMBIE}
     )
 )
+POWER_LOSSES = tuple(f"{name}-{fsync}" for name in ("power_loss", "power_losses") for fsync in ("always", "everysec"))
 
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
@@ -138,6 +139,9 @@ ON_REDIS = {
     "clock.retries": GOES_BY_WALL_CLOCKS,
     "redis_restart": FAILS_WITHOUT_REDIS,
     "redis_restart.pause": Expectation(),
+    # What ran when Redis forgot it may also be told to have failed, and takes effect when it comes again.
+    **{f"redis_restart.{scenario}": FAILS_WITHOUT_REDIS.by_chance for scenario in POWER_LOSSES},
+    "failover": FAILS_WITHOUT_REDIS.by_chance,
     "redis_restart.pause_past_lease": Expectation(),
     "deploy.with_redis": FAILS_WITHOUT_REDIS.by_chance,
     "deploy.recycled": LOSES_CHILDS.by_chance,
@@ -219,6 +223,8 @@ class BestSettings(CelerySubject):
         **LATE_ACKS,
         # It gives the task of a lost child back, and goes on after a channel error.
         "redis_restart": GOES_DEAF,
+        **{f"redis_restart.{scenario}": GOES_DEAF.by_chance for scenario in POWER_LOSSES},
+        "failover": GOES_DEAF.by_chance,
         "redis_restart.pause_past_lease": GOES_DEAF,
         "deploy.with_redis": GOES_DEAF.by_chance,
         "container.out_of_memory": Expectation(),

@@ -20,13 +20,13 @@ from taskchaos.harness.workload import Workload
 LOCAL = StackOptions()
 COMPOSE = StackOptions(place=StackKind.COMPOSE)
 REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
-HERE = {Ability.OWN_SERVER, Ability.DEBUG, Ability.PRELOAD}
+HERE = {Ability.OWN_SERVER, Ability.DEBUG, Ability.PRELOAD, Ability.REPLICA, Ability.VOLATILE_DISK}
 #: What takes a Redis or a process that is started for it: no container is.
 STARTED_SO = {kind for kind, fault in FAULTS.items() if fault.needs & HERE}
 
 
 def test_each_stack_offers_the_faults_that_it_can_do() -> None:
-    assert LOCAL.abilities - {Ability.PRELOAD} == {Ability.COMMANDS, Ability.OWN_SERVER, Ability.DEBUG}
+    assert LOCAL.abilities | {Ability.PRELOAD} == {Ability.COMMANDS, *HERE}
     assert COMPOSE.abilities == {Ability.COMMANDS, Ability.CONTAINERS}
     assert REAL.abilities == {Ability.CONTAINERS}
 
