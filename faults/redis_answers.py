@@ -149,6 +149,9 @@ class RedisAcl(AnswerFault):
 
     kind: ClassVar[str] = "redis_acl"
     summary: ClassVar[str] = "a permission (`without`) is taken from Redis's default user, and given back (NOPERM)"
+    drawn: ClassVar[NotDrawn] = NotDrawn(
+        "NOPERM is an answer for good: whoever meets it may give up what it was about, and say so"
+    )
     without: str = "-@write"
     _were: list[str] = field(default_factory=list, init=False)
 
