@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 from taskchaos.faults.base import Ability, Evidence, FaultError, Undo
+from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.redis_process import ServerFault
 
 
@@ -60,6 +61,9 @@ class Failover(ServerFault):
     """Base: the replica is promoted. lag_ms: for so long it has received nothing before."""
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.REPLICA})
+    drawn: ClassVar[NotDrawn] = NotDrawn(
+        "it needs a Redis with a replica, and what that may lose is bounded by its lag"
+    )
     proof_deadline_s: ClassVar[float] = 15.0
     heal_deadline_s: ClassVar[float] = 20.0
     lag_ms: int = 0

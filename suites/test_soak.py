@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.chaos(cost_s=17), pytest.mark.chaos_depth("nightly")]
 #: Far below what the workers can do: what is missing is missing because something went wrong.
 RATE_TPS = 30
 WORKERS, PRODUCERS = 2, 2
-REDIS = "redis"
+REDIS, POWER_LOSS = "redis", "redis_power_loss"
 #: At these a Redis that writes through at once ends, for good: it has no way to answer.
 ENDING = frozenset({"disk_full", "redis_sync_error"})
 #: So much longer than elsewhere is the time for faults, of which so many are drawn at most, and half find a place.
@@ -51,6 +51,7 @@ def test_seed(chaos: Chaos, chaos_seed: int) -> None:
         workers=WORKERS,
         producers=PRODUCERS,
         fsync=Fsync.ALWAYS,
+        volatile_disk=any(fault.kind == POWER_LOSS for fault in schedule.faults),
         keep_results=True,
     )
 
