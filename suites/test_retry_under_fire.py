@@ -12,7 +12,7 @@ pytestmark = pytest.mark.chaos(cost_s=8)
 
 #: Enough that some wait at any time, however short the waits of a subject are; few enough for a busy machine.
 RATE_TPS = 30
-#: Of whom it fails nothing at all gets done: what is asked here is what is lost.
+#: Who misses this gets nothing done at all: what is asked here is what is lost.
 STANDSTILL_TPS = 1.0
 #: So often each task fails: of the second wait, those that lose count of their retries make another one.
 RETRIES = 2
