@@ -12,7 +12,7 @@ from cli_support import taskchaos, verdict
 
 from taskchaos.harness.case.subject_loading import place_of
 from taskchaos.harness.case.subject_names import controls, shipped_names
-from taskchaos.harness.cli import suites_folder
+from taskchaos.harness.suite_paths import suites_folder
 
 
 def test_controls_are_listed_with_scenario_symptom_and_twin() -> None:

@@ -12,7 +12,7 @@ from repository import ROOT
 from taskchaos.harness.case.subject_loading import dry_run, place_of, resolve
 from taskchaos.harness.case.subject_names import ControlInfo, controls, registered
 from taskchaos.harness.catalogue import TOLD, control_rows
-from taskchaos.harness.cli import suites_folder
+from taskchaos.harness.suite_paths import suites_folder
 
 #: What a twin says of itself, besides what it mends: its name, and that it passes. Whose bug is in a step that goes by
 #: another command than its mended form has that command as well.
