@@ -31,14 +31,17 @@ class RedisLoading(ServerDown):
     summary: ClassVar[str] = "SIGKILL to Redis; started again, it reads its file for as long as it holds (LOADING)"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.OWN_SERVER})
     most_s: int = 8
+    _begun: bool = field(default=False, init=False)
     _seen: bool = field(default=False, init=False)
 
     def end(self) -> None:
         self.server.ask("EVAL", _FILL, 1, _KEY, self.most_s * _COMMANDS_PER_S)
         self.server.kill()
-        self.server.start(load_delay_us=_DELAY_US)
 
     def prove(self) -> Evidence | None:
+        if self._pid and not self._begun:
+            self._begun = True  # not before it is known to be down: whom that met has to be explained
+            self.server.start(load_delay_us=_DELAY_US)
         self._seen = self.holds()
         refused = errors(self.server.figures("errorstats"), "LOADING") if self._seen else 0
         return Evidence(f"{self.target} answered LOADING {refused} times") if refused > 0 else None

@@ -22,9 +22,8 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import TimeoutError as Late
 
-from taskchaos.faults.base import HARNESS
 from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError
-from taskchaos.harness.stack.direct_client import ANSWER_S, ONCE
+from taskchaos.harness.stack.direct_client import ANSWER_S, NAME, ONCE
 from taskchaos.harness.stack.runtime import RoleConfig, build, refuse
 from taskchaos.harness.subject import Pending, Subject
 from taskchaos.harness.subject_calls import LIMIT_S, SubjectFault, call
@@ -53,7 +52,7 @@ def serve(config_path: Path, ready_fd: int, told_fd: int) -> None:
     config = RoleConfig.load(config_path)
     runtime = build(config, refuse(ready_fd))
     timeouts = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
-    redis = Redis.from_url(config.broker_url, **timeouts, retry=ONCE, client_name=HARNESS)
+    redis = Redis.from_url(config.broker_url, **timeouts, retry=ONCE, client_name=NAME)
     os.write(ready_fd, b"1")
 
     def say(**answer: object) -> None:

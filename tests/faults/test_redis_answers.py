@@ -10,9 +10,10 @@ import redis as redis_py
 from using_redis import using
 from waiting import until
 
-from taskchaos.faults.base import Fault, FaultError, PingResult
+from taskchaos.faults.base import HARNESS, Fault, FaultError, PingResult
 from taskchaos.faults.schedule import PlannedFault
 from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.stack import direct_client
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.workload import LoadModel, Workload
 
@@ -131,3 +132,7 @@ def test_what_cannot_be_done_is_said(stack: LocalStack) -> None:
             fault.inject()
     fault.heal()
     assert fault.verify_healed()
+
+
+def test_the_harness_knows_its_own_connections() -> None:
+    assert direct_client.NAME == HARNESS
