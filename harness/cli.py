@@ -259,18 +259,10 @@ def controls(names: tuple[str, ...], as_json: bool, run_them: bool, seeds: int, 
     if as_json:
         raise UsageError("--json lists controls; of a run there is a verdict.json in the folder of each seed")
 
-    def ask(seed: int, folder: Path) -> Asked:
-        from taskchaos.harness.run.choices import local_options
-
-        chosen = [info.name for pair in pairs for info in (pair.control, pair.twin)]
-        named = control_runs.suites_of(pairs)
-        options = local_options(out=str(folder), subjects=chosen, seed=seed, parallel=parallel, suites=named)
-        return Asked(options, tuple(suite_paths(named)), suites_folder())
-
-    from taskchaos.harness.pytest.front import Asked
     from taskchaos.harness.run.folder import fresh_folder
 
-    codes, cases = control_runs.run_seeds(ask, seeds, fresh_folder(out, 1))
+    runs = control_runs.planned(pairs, seeds, fresh_folder(out, 1))
+    codes, cases = control_runs.carry_out(runs, parallel, suites_folder())
     found = control_runs.tally(pairs, cases)
     lines = [
         [one.name, one.place, f"{one.caught} of {one.seeds}", f"{one.passed} of {one.seeds}", "" if one.sound else "✗"]

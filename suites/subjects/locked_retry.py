@@ -49,8 +49,8 @@ class LockedRetry(CelerySubject):
         ),
         max_crashes=MAX_CRASHES,
     ).waiting(BackoffLaw(base_s=BACKOFF.base_s, cap_s=BACKOFF.cap_s))
-    #: What Redis deletes while its policy lets it is the set-up's loss, also of what is acknowledged meanwhile; the judge
-    #: excuses only what was acknowledged before the fault.
+    #: What Redis deletes while its policy lets it is the set-up's loss, also of what is acknowledged meanwhile; the
+    #: judge excuses only what was acknowledged before the fault.
     expectations = {"redis_answers.evicting": Expectation(may=frozenset({Rule.LOST}))}
     longest_wait_s = 2.0
     #: Fetching and retrying are both part of the turn script.
