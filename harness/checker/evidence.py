@@ -24,8 +24,12 @@ from taskchaos.harness.checker.columns import (
 from taskchaos.harness.checker.faults import FOREVER, Bites, bites, doubtful, ended_ns, happened, kills, sound
 from taskchaos.harness.checker.flight import Flight, flight
 from taskchaos.harness.checker.letters import Letters, sort_letters
+from taskchaos.harness.clock import NS_PER_S
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
+
+#: So late a producer may note an answer, on a busy machine.
+NOTED_LATE_NS = NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,10 @@ class CaseEvidence:
 
     @property
     def forgotten(self) -> frozenset[int]:
-        """Operations that Redis may have forgotten, by a fault that happened, after it had acknowledged them."""
+        """Operations that Redis may have forgotten, by a fault that happened, after it had acknowledged them.
+
+        A producer may note an answer late that Redis gave before its end: what it had sent by then counts.
+        """
         windows = [
             (fault.forgot_since_ns, fault.injected_ns)
             for fault in self.history.faults
@@ -71,12 +78,17 @@ class CaseEvidence:
         ]
         if not windows:
             return frozenset()
-        first: dict[int, int] = {}
+        first: dict[int, tuple[int, int]] = {}
         submits = self.history.submits
-        for op, done_ns, outcome in zip(submits.op, submits.done_ns, submits.outcome, strict=True):
+        rows = zip(submits.op, submits.done_ns, submits.begun_ns, submits.outcome, strict=True)
+        for op, done_ns, begun_ns, outcome in rows:
             if outcome == SubmitOutcome.ACKNOWLEDGED:
-                first[op] = min(first.get(op, done_ns), done_ns)
-        return frozenset(op for op, at_ns in first.items() if any(begin <= at_ns <= end for begin, end in windows))
+                first[op] = min(first.get(op, (done_ns, begun_ns)), (done_ns, begun_ns))
+        return frozenset(
+            op
+            for op, (done_ns, begun_ns) in first.items()
+            if any(since <= done_ns <= end + NOTED_LATE_NS and begun_ns <= end for since, end in windows)
+        )
 
     @property
     def workers_recorded(self) -> bool:

@@ -31,6 +31,24 @@ def _acked(at: float) -> H:
     return H().done(0, at=250).submit(1, ACKED, at - 1, done=at)
 
 
+@known(
+    "sent before the end, and its answer noted late",
+    Rule.DURABILITY,
+    FAIL,
+    1,
+    f"1 acknowledged operation missing that Redis could forget ({_LAST})",
+    (1, _NOTE),
+)
+def _() -> H:
+    return _power_loss(H().done(0, at=250).submit(1, ACKED, 200, done=1200))
+
+
+@known("sent after the end, or answered long after", Rule.DURABILITY, PASS, 0, _NOTHING, others=(Rule.LOST,))
+def _() -> H:
+    late = H().done(0, at=250).submit(1, ACKED, 200.5, done=201).submit(2, ACKED, 199, done=1200.5)
+    return _power_loss(late)
+
+
 @known("redis forgot nothing", Rule.DURABILITY, PASS, 0, "no fault made Redis forget anything")
 def _() -> H:
     return H().done(0).fault(20, 30)
@@ -91,7 +109,8 @@ def _lost(name: str, build: Callable[[], H], reason: str = "", **more: tuple[Rul
 
 
 _lost("acknowledged before the window", lambda: _power_loss(_acked(99.9)))
-_lost("acknowledged after it", lambda: _power_loss(_acked(201)))
+_lost("sent and acknowledged after it", lambda: _power_loss(_acked(201.5)))
+_lost("answered long after it", lambda: _power_loss(H().done(0, at=250).submit(1, ACKED, 199, done=1200.5)))
 _lost("forgotten by a fault that forgets nothing", lambda: _power_loss(_acked(150), forgot=None))
 _lost(
     "acknowledged before the window, and again in it",
