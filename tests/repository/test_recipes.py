@@ -128,7 +128,7 @@ class SlowReplies(LinkFault):
     added={
         "faults/schedule.py": [
             (
-                "import Contained, Fault, FaultError, Link, On, Server, Worker\n",
+                "from dataclasses import dataclass, field\n",
                 "from taskchaos.faults.slow_replies import SlowReplies\n",
             ),
             ("        RequestLate,\n", "        SlowReplies,\n"),
