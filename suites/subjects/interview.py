@@ -176,10 +176,6 @@ class LockBeforeTry(Interview):
 STARVES = Expectation(must=frozenset({Rule.DUPLICATE}), may=MAY_LOSE_REPLIES.may | {Rule.RETRIES})
 
 
-#: What a kill takes from such a queue may come again, and not all of it comes to an end in time.
-STARVES_UNDER_FIRE = Expectation(must=frozenset({Rule.THROUGHPUT}), may=STARVES.must | STARVES.may | {Rule.STUCK})
-
-
 class SleepBackoff(Interview):
     """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
 
@@ -191,7 +187,6 @@ class SleepBackoff(Interview):
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
         "retry_policy": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
-        "retry_under_fire": STARVES_UNDER_FIRE,
         **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
         "command.pop_replies_lost-reset": STARVES,
         "command.pop_replies_lost-silence": STARVES,

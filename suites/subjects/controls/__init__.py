@@ -10,7 +10,7 @@ from __future__ import annotations
 from taskchaos.harness.case.subject_names import ControlInfo, SubjectInfo
 
 #: Those that a quick run has time for.
-_QUICK = ("setnx_skips", "success_first", "swallows_errors", "waits_in_memory")
+_QUICK = ("swallows_errors", "waits_in_memory")
 
 #: Those whose rules need more waits than a quick case has.
 _LONG = ("no_jitter", "cap_ignored", "no_backoff", "late_promotion", "hot_loop", "client_kept")
