@@ -75,7 +75,8 @@ class Evidence:
     """What was seen that shows the fault bit. `killed_pids`: processes it ended; `stopped_pids`: those it stopped.
 
     hits: the operations that it is known to have met themselves, up to that moment. forgot_since_ns: a server may have
-    lost what it acknowledged from then on (CLOCK_MONOTONIC; 0: everything); None: nothing.
+    lost what it acknowledged from then on (CLOCK_MONOTONIC; 0: everything, up to the heal); None: nothing. began_ns:
+    when it began to bite, if its injection took a while; None: when that was over.
     """
 
     seen: str
@@ -83,6 +84,7 @@ class Evidence:
     stopped_pids: tuple[int, ...] = ()
     hits: tuple[Hit, ...] = ()
     forgot_since_ns: int | None = None
+    began_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +391,8 @@ class Fault(ABC):
     drawn: ClassVar[Draw | NotDrawn] = Draw()
     #: What it belongs to, if what it is done to does not say so (`family_of`).
     family: ClassVar[FaultFamily | None] = None
+    #: When it began to bite, of one whose injection takes a while (CLOCK_MONOTONIC).
+    began_ns: int | None = None
     #: How long `prove` may take to see that it is there, and `verify_healed` to see the world whole again.
     proof_deadline_s: ClassVar[float] = 2.0
     heal_deadline_s: ClassVar[float] = 10.0

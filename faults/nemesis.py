@@ -256,7 +256,8 @@ class Nemesis:
         planned, fault = self._plan[index]
         try:
             killed = evidence.killed_pids + fault.killed()
-            self._listener(Change(index, planned, state, replace(evidence, hits=fault.hits(), killed_pids=killed)))
+            found = replace(evidence, hits=fault.hits(), killed_pids=killed, began_ns=fault.began_ns)
+            self._listener(Change(index, planned, state, found))
         except Exception as error:
             self._untold[index] = f"that it is {state} could not be recorded: {_words(error)}"
 

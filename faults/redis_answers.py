@@ -7,6 +7,7 @@ counters of the server itself, from the injection on.
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -41,6 +42,7 @@ class AnswerFault(ServerFault):
         self.remember()
         self.await_clients()
         self._before = self.count()
+        self.began_ns = time.monotonic_ns()
         self.begin()
 
     def begin(self) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, FaultError, wait_for
 from taskchaos.faults.redis_answers import errors
-from taskchaos.faults.redis_process import ServerDown
+from taskchaos.faults.redis_process import ServerDown, written_ns
 
 #: What is written into the append-only file, and deleted again, so that reading it takes long enough.
 _FILL = (
@@ -33,9 +33,11 @@ class RedisLoading(ServerDown):
     most_s: int = 8
     _begun: bool = field(default=False, init=False)
     _seen: bool = field(default=False, init=False)
+    _written_ns: int | None = field(default=None, init=False)
 
     def end(self) -> None:
         self.server.ask("EVAL", _FILL, 1, _KEY, self.most_s * _COMMANDS_PER_S)
+        self._written_ns = written_ns(self.server)
         self.server.kill()
 
     def prove(self) -> Evidence | None:
@@ -44,7 +46,8 @@ class RedisLoading(ServerDown):
             self.server.start(load_delay_us=_DELAY_US)
         self._seen = self.holds()
         refused = errors(self.server.figures("errorstats"), "LOADING") if self._seen else 0
-        return Evidence(f"{self.target} answered LOADING {refused} times") if refused > 0 else None
+        seen = f"{self.target} answered LOADING {refused} times"
+        return Evidence(seen, forgot_since_ns=self._written_ns) if refused > 0 else None
 
     @property
     def in_force(self) -> bool:

@@ -1,21 +1,47 @@
 """Faults of Redis's process: killed, shut down, stopped, or back without any of its data.
 
-What a SIGKILL takes from an append-only file is nothing: the kernel has what was written, and Redis writes before it
-answers. What power loss takes is `redis_power_loss` (redis_power.py).
+What a SIGKILL takes from an append-only file is next to nothing: the kernel has what was written. Under `always` Redis
+writes before it answers; under `everysec` it may answer first, and write up to two seconds later, while a sync is under
+way. So it is killed when it has just said that nothing waits to be written, and that moment is told. What power loss
+takes is `redis_power_loss` (redis_power.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Server, Undo, wait_for
 from taskchaos.faults.draw import Draw, NotDrawn
 
-#: How long a PING may go unanswered before that is evidence.
-SILENCE_S = 0.15
+#: Redis postpones a write for up to two seconds while a sync is under way.
+WRITES_DEADLINE_S = 3.0
 #: How long those that were connected may take to be so again.
 RECONNECT_S = 1.0
+
+
+def written_ns(server: Server) -> int | None:
+    """Since when something that is acknowledged may not be written: a moment ago, when it said that nothing waits.
+
+    None under `always`; 0 without an append-only file: all of it. Raises FaultError when it does not come to write.
+    """
+    found: list[int] = []
+
+    def written() -> bool:
+        asked_ns = time.monotonic_ns()
+        figures = server.figures("persistence")
+        if not figures["aof_enabled"]:
+            found.append(0)
+        elif not figures.get("aof_buffer_length"):
+            found.append(asked_ns)
+        return bool(found)
+
+    if "always" in str(server.ask("CONFIG", "GET", "appendfsync")):
+        return None
+    if not wait_for(written, WRITES_DEADLINE_S, every_s=0.001):
+        raise FaultError(f"{server.name} has not written its append-only file for {WRITES_DEADLINE_S:g} s")
+    return found[0]
 
 
 @dataclass
@@ -55,6 +81,7 @@ class ServerDown(ServerFault):
     def inject(self) -> None:
         self.await_clients()
         self._pid = self.server.pid
+        self.began_ns = time.monotonic_ns()
         self.end()
 
     def end(self) -> None:
@@ -84,9 +111,15 @@ class RedisKilled(ServerDown):
 
     kind: ClassVar[str] = "redis_kill"
     summary: ClassVar[str] = "SIGKILL to Redis; started again with its append-only file"
+    _written_ns: int | None = field(default=None, init=False)
 
     def end(self) -> None:
+        self._written_ns = written_ns(self.server)
         self.server.kill()
+
+    def prove(self) -> Evidence | None:
+        evidence = super().prove()
+        return replace(evidence, forgot_since_ns=self._written_ns) if evidence else None
 
 
 @dataclass

@@ -72,7 +72,7 @@ class CaseEvidence:
         A producer may note an answer late that Redis gave before its end: what it had sent by then counts.
         """
         windows = [
-            (fault.forgot_since_ns, fault.injected_ns)
+            (fault.forgot_since_ns, fault.injected_ns if fault.forgot_since_ns else ended_ns(fault))
             for fault in self.history.faults
             if happened(fault) and fault.forgot_since_ns is not None
         ]

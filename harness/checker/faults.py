@@ -107,8 +107,8 @@ class Bites:
 
 
 def in_force(fault: FaultInterval) -> tuple[int, int]:
-    """From its injection to its heal."""
-    return fault.injected_ns, ended_ns(fault)
+    """From when it began to bite to its heal."""
+    return fault.since_ns, ended_ns(fault)
 
 
 def bites(history: History, stretch: Callable[[FaultInterval], tuple[int, int]] = in_force) -> Bites:

@@ -92,7 +92,7 @@ def _not_acknowledged(evidence: CaseEvidence) -> Iterator[tuple[int, str, bool]]
 
 def _reach(fault: FaultInterval) -> tuple[int, int]:
     """The times at which submits may fail because of a fault."""
-    begun_ns, healed_ns = fault.injected_ns, ended_ns(fault)
+    begun_ns, healed_ns = fault.since_ns, ended_ns(fault)
     return begun_ns, healed_ns + max(healed_ns - begun_ns, REACH_NS)
 
 
@@ -107,7 +107,7 @@ def _first_excused(history: History) -> dict[str, int]:
     due = sorted(row for table in tables for row in zip(table.op, table.due_ns, strict=True))
     first = {}
     for producer in history.producers or ("",):
-        begun = [f.injected_ns for f in history.faults if happened(f) and _concerns(f, producer)]
+        begun = [f.since_ns for f in history.faults if happened(f) and _concerns(f, producer)]
         first[producer] = _first_due(due, min(begun), history.planned) if begun else history.planned
     return first
 

@@ -234,6 +234,7 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: 
                     stopped_pids=change.evidence.stopped_pids,
                     hits=tuple(OperationHit(hit.op, hit.at_ns, hit.what) for hit in change.evidence.hits),
                     forgot_since_ns=change.evidence.forgot_since_ns,
+                    began_ns=change.evidence.began_ns,
                 )
             )
         except StackError as error:

@@ -227,6 +227,7 @@ def _changed(old: FaultInterval | None, event: events.FaultChanged) -> FaultInte
         hits=event.hits or before.hits,
         seen_ns=event.at_ns if state == FaultState.HELD else before.seen_ns,
         forgot_since_ns=before.forgot_since_ns if event.forgot_since_ns is None else event.forgot_since_ns,
+        began_ns=before.began_ns if event.began_ns is None else event.began_ns,
     )
 
 

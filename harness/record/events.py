@@ -133,7 +133,8 @@ class FaultChanged(Event):
     """One step in the life of a fault.
 
     hits: operations that the fault is seen to have met themselves, so far as they are known. forgot_since_ns: since
-    when Redis may have lost what it acknowledged (0: everything); None: it lost nothing.
+    when Redis may have lost what it acknowledged (0: everything); None: it lost nothing. began_ns: when it began to
+    bite, where its injection took a while.
     """
 
     type: ClassVar[str] = "fault_changed"
@@ -147,6 +148,7 @@ class FaultChanged(Event):
     stopped_pids: tuple[int, ...] = ()
     hits: tuple[OperationHit, ...] = ()
     forgot_since_ns: int | None = None
+    began_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

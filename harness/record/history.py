@@ -138,7 +138,7 @@ class FaultInterval:
     (True for what has no duration), at `seen_ns`; healed: its heal was verified. unused: a link that nothing has used
     in the whole case, and that nothing has to use. `killed_pids` are processes it ended (their open attempts ended at
     `injected_ns` at the latest), `stopped_pids` those that stood still meanwhile. forgot_since_ns: the server lost what
-    it acknowledged from then until it was injected (0: from the beginning); None: it lost nothing.
+    it acknowledged from then until it was injected (0: from the beginning to its heal); None: it lost nothing.
     """
 
     kind: str
@@ -155,6 +155,12 @@ class FaultInterval:
     hits: tuple[OperationHit, ...] = ()
     seen_ns: int = NEVER  # when it was last seen in force
     forgot_since_ns: int | None = None
+    began_ns: int | None = None
+
+    @property
+    def since_ns(self) -> int:
+        """When it began to bite: at its injection, unless that took a while."""
+        return self.injected_ns if self.began_ns is None else self.began_ns
 
     @property
     def role(self) -> str:

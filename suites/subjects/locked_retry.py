@@ -14,8 +14,6 @@ from locked_retry.broker.turns import RowState
 from locked_retry.operator.dead_letters import Tools
 from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim, Contract
-from taskchaos.harness.record.result import Expectation
-from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
 from taskchaos.harness.workload import TransientError, operation_number
 
@@ -49,9 +47,6 @@ class LockedRetry(CelerySubject):
         ),
         max_crashes=MAX_CRASHES,
     ).waiting(BackoffLaw(base_s=BACKOFF.base_s, cap_s=BACKOFF.cap_s))
-    #: What Redis deletes while its policy lets it is the set-up's loss, also of what is acknowledged meanwhile; the
-    #: judge excuses only what was acknowledged before the fault.
-    expectations = {"redis_answers.evicting": Expectation(may=frozenset({Rule.LOST}))}
     longest_wait_s = 2.0
     #: Fetching and retrying are both part of the turn script.
     commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="LPUSH")

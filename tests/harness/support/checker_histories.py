@@ -124,6 +124,7 @@ class HistoryBuilder:
         evidence: str = "",
         seen: float | None = None,
         forgot: float | None = None,
+        began: float | None = None,
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
         fault = FaultInterval(
@@ -133,6 +134,8 @@ class HistoryBuilder:
             fault = replace(fault, seen_ns=ns(seen))
         if forgot is not None:
             fault = replace(fault, forgot_since_ns=ns(forgot))
+        if began is not None:
+            fault = replace(fault, began_ns=ns(began))
         self._history.faults += (fault,)
         self._history.planned_faults += 1
         return self

@@ -206,3 +206,28 @@ def _() -> H:
     return _power_loss(
         H().done(0, at=250).submit(1, SubmitOutcome.UNKNOWN, at=150, done=151).submit(2, SubmitOutcome.PENDING, at=199)
     )
+
+
+@known(
+    "acknowledged while it goes on forgetting",
+    Rule.LOST,
+    PASS,
+    0,
+    _BOUND,
+    contract=USUAL,
+)
+def _() -> H:
+    return _acked(290).fault(200, 300, kind="redis_evicting", target="redis", forgot=0)
+
+
+@known(
+    "acknowledged when it forgets no more",
+    Rule.LOST,
+    FAIL,
+    1,
+    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    (1, "never delivered, never attempted"),
+    contract=USUAL,
+)
+def _() -> H:
+    return _acked(301.5).fault(200, 300, kind="redis_evicting", target="redis", forgot=0)

@@ -180,6 +180,17 @@ for _name, _build, _why in (
 
 
 @known(
+    "fault began to bite while it was injected",
+    Rule.EVIDENCE,
+    PASS,
+    0,
+    "3 operations submitted, records whole; 1 not acknowledged because of faults",
+)
+def _() -> H:
+    return _sent(done=5001).done(2, at=6500).fault(6400, 6600, target="producer-1", began=4995)
+
+
+@known(
     "one submit excused, the other not",
     Rule.EVIDENCE,
     UNKNOWN,
