@@ -48,6 +48,7 @@ class LockedRetry(CelerySubject):
         max_crashes=MAX_CRASHES,
     ).waiting(BackoffLaw(base_s=BACKOFF.base_s, cap_s=BACKOFF.cap_s))
     longest_wait_s = 2.0
+    _lock: str | None = None
     #: Fetching and retrying are both part of the turn script.
     commands = Commands(pop="EVALSHA", retry="EVALSHA", publish="LPUSH")
 
