@@ -118,7 +118,7 @@ class Ping:
 class Link:
     """One role's path to Redis through the proxy.
 
-    source: where its traffic is looked at; None: in the embedded proxy. probes: the addresses of the harness's own
+    source: where its traffic is looked at; None: in the embedded proxy. probes: by address, the harness's own
     connections over it, which are no traffic of the role.
     """
 
@@ -127,7 +127,7 @@ class Link:
     port: int
     api: ToxiproxyClient
     source: TrafficSource | None = field(default=None, compare=False, repr=False)
-    probes: set[str] = field(default_factory=set, compare=False, repr=False)
+    probes: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def role(self) -> str:
@@ -159,7 +159,7 @@ class Link:
         try:
             with _bound_towards(self.host, self.port) as probe:
                 host, port = probe.getsockname()[:2]
-                self.probes.add(f"{host}:{port}")  # before anybody can see the connection
+                self.probes[f"{host}:{port}"] = len(line)  # before anybody can see the connection
                 probe.settimeout(timeout_s)
                 probe.connect((self.host, self.port))
                 probe.sendall(line)

@@ -107,8 +107,11 @@ class TrafficSource(Protocol):
     def look(self, probes: Collection[str]) -> Traffic:
         """The traffic now. probes: the addresses ("host:port") of the harness's own connections, which are left out."""
 
-    def used(self, probes: Collection[str]) -> bool:
-        """Whether anybody but the harness has ever connected. True as well when that cannot be told."""
+    def used(self, probes: Mapping[str, int]) -> bool:
+        """Whether anybody but the harness has ever connected. True as well when that cannot be told.
+
+        probes: the harness's own connections by address, and how many bytes each has sent.
+        """
 
 
 class ProxyTraffic:
@@ -138,7 +141,7 @@ class ProxyTraffic:
             }
         )
 
-    def used(self, probes: Collection[str]) -> bool:
+    def used(self, probes: Mapping[str, int]) -> bool:
         try:
             opened, passed = CommandClient.beside(self._api).traffic(self._link)
         except ToxiproxyError:

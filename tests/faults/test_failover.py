@@ -73,9 +73,10 @@ class Stage:
         return [key for key, value in zip(keys, self.group.client.mget(keys), strict=True) if value is None]
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("group")
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """One for each test: Sentinels may put off the next failover of a group for two minutes."""
+    folder = tmp_path / "group"
     proxy = ProxyServer(folder / "proxy.log")
     proxy.connect()
     group = RedisGroup(find_binary(None), folder, folder / "logs", Fsync.EVERYSEC, proxy.client)

@@ -14,7 +14,7 @@ import pytest
 from sabotage import CASES, Broken, Case
 from using_redis import using
 
-from taskchaos.faults.base import On
+from taskchaos.faults.base import Ability, On
 from taskchaos.faults.nemesis import Change, Nemesis
 from taskchaos.faults.preload.page import compiler, library
 from taskchaos.faults.redis_process import ServerDown
@@ -24,11 +24,12 @@ from taskchaos.harness.stack.redis_server import RedisServer, find_binary
 
 pytestmark = pytest.mark.usefixtures("linux")
 
-#: Those whose process ends or stands still are in test_sabotage.py.
+#: Those whose process ends or stands still are in test_sabotage.py; of a broken failover, test_failover.py knows.
+ELSEWHERE = ("redis_kill", "redis_restart", "redis_empty", "redis_pause", "redis_power_loss")
 KINDS = [
     kind
     for kind in faults_on(On.SERVER, On.CLOCK)
-    if kind not in ("redis_kill", "redis_restart", "redis_empty", "redis_pause")
+    if kind not in ELSEWHERE and Ability.REPLICA not in FAULTS[kind].needs
 ]
 #: What ends another's process breaks more than its own kind.
 RUNNING = [kind for kind in KINDS if not issubclass(FAULTS[kind], ServerDown)]

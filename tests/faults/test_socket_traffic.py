@@ -113,7 +113,8 @@ RESULTS = pytest.mark.parametrize("link", ["-results"], indirect=True)
 
 def ran(link: Link, kind: str, hold_s: float = 0.5) -> list[Change]:
     changes: list[Change] = []
-    schedule = Schedule.of(PlannedFault(kind, link.name, 0.0, hold_s))
+    soon: dict[str, int | str] = {"limit_bytes": 50} if kind == "limit_data" else {}  # by somebody who sends little
+    schedule = Schedule.of(PlannedFault(kind, link.name, 0.0, hold_s, soon))
     nemesis = Nemesis(schedule, {link.name: link}, {}, changes.append, lambda index, undo: None)
     nemesis.start(time.monotonic())
     assert nemesis.join(10) and nemesis.heal_all()

@@ -6,16 +6,13 @@ What the role sends is counted before any toxic; what Redis answers only as far 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from taskchaos.faults.toxiproxy import ToxiproxyClient, ToxiproxyError
 from taskchaos.faults.traffic import Flow, Sight, Traffic
 from taskchaos.harness.errors import StackError
 from taskchaos.harness.stack.sockets import Socket
-
-#: What the harness sends over a link of its own.
-PING_BYTES = len(b"PING\r\n")
 
 
 class SocketTraffic:
@@ -41,11 +38,11 @@ class SocketTraffic:
             counted = all(each.sent is not None for each in sockets)
             return Traffic(self._flows, Sight.ROLE if counted else Sight.CONNECTIONS)
 
-    def used(self, probes: Collection[str]) -> bool:
+    def used(self, probes: Mapping[str, int]) -> bool:
         """By what is open, by what was when it was looked, and by Toxiproxy's account of what has ended."""
         if self.look(probes).flows:
             return True
         try:
-            return self._api.received_bytes(self._link) > PING_BYTES * len(probes)
+            return self._api.received_bytes(self._link) > sum(probes.values())
         except ToxiproxyError:
             return True
