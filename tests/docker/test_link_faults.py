@@ -21,6 +21,9 @@ from taskchaos.harness.stack.containers import images
 from taskchaos.harness.stack.containers.stack import ComposeStack
 from taskchaos.harness.workload import LoadModel, Workload
 
+#: What an idle worker meets within a few seconds: Redis says little to it.
+SOON: dict[str, dict[str, int | str]] = {"limit_data": {"limit_bytes": 3}}
+
 
 @pytest.fixture(params=list(ProxyKind))
 def stack(
@@ -63,7 +66,7 @@ def test_faults_are_proven_by_the_traffic_of_their_role(stack: ComposeStack) -> 
         until(lambda: _waiting(stack) == 2, "both are back after the last one")
         worker, results, producer = _ran(
             stack,
-            PlannedFault(kind, "worker-1", 0.0, 2.5),
+            PlannedFault(kind, "worker-1", 0.0, 2.5, SOON.get(kind, {})),
             PlannedFault(kind, "worker-1-results", 0.0, 0.4),
             PlannedFault(kind, "producer-1", 0.0, 0.4),
         )
