@@ -104,7 +104,7 @@ def _has(one: Name) -> bool:
         return True
     classes = [base for base in inspect.getmro(owner) if base is not object] if inspect.isclass(owner) else []
     code = "".join(inspect.getsource(each) for each in [*classes, *map(_found, one.set_in.split())])
-    return re.search(rf"\b(self|c)\.{one.name}\b|'{one.name}'", code) is not None
+    return re.search(rf"\b(self|c|proc)\.{one.name}\b|'{one.name}'", code) is not None
 
 
 def _expected(one: Name) -> bool:
