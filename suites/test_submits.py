@@ -23,11 +23,6 @@ def _offered(chaos: Chaos, schedule: Schedule = Schedule(), **more: int) -> None
     chaos(workload, schedule, slo=Slo(target_tps=target_tps, recovery_limit_s=chaos.profile.recovery_limit_s))
 
 
-def test_twice_at_once(chaos: Chaos) -> None:
-    """Every third task is submitted again at once, while the first is queued or runs."""
-    _offered(chaos, again_every=3)
-
-
 def test_twice_late(chaos: Chaos) -> None:
     """Every third task is submitted again when the first has long ended."""
     _offered(chaos, again_every=3, again_after_ms=2500)

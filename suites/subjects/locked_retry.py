@@ -42,7 +42,6 @@ class LockedRetry(CelerySubject):
                 Claim.RETRIES_BOUNDED,
                 Claim.THROUGHPUT,
                 Claim.RESULTS,
-                Claim.UNIQUE,
             }
         ),
         max_crashes=MAX_CRASHES,
