@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import FOREVER, all_bites
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
-from taskchaos.harness.checker.waits import Probes, first_begins, first_sends
+from taskchaos.harness.checker.waits import Probes, first_times
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import NEVER, AttemptOutcome
@@ -68,10 +68,8 @@ def duration(evidence: CaseEvidence) -> RuleResult:
 
 def _steps(evidence: CaseEvidence) -> Iterator[Step]:
     """The first step of each operation that was tried, and each after a failed attempt."""
-    sent, begun = first_sends(evidence), first_begins(evidence)
-    for op, (sent_ns, begun_ns) in enumerate(zip(sent, begun, strict=True)):
-        if sent_ns != NEVER and begun_ns != NEVER:
-            yield Step(op, sent_ns, sent_ns, begun_ns, False)
+    for op, sent_ns, begun_ns in first_times(evidence):
+        yield Step(op, sent_ns, sent_ns, begun_ns, False)
     attempts, longest_ns = evidence.history.attempts, evidence.history.longest_wait_ns
     for op, rows in attempts_of_retried(evidence):
         for row, later in pairwise(rows):
@@ -104,11 +102,7 @@ class _Line:
     """Who was served although they came later."""
 
     def __init__(self, evidence: CaseEvidence) -> None:
-        came = sorted(
-            (sent_ns, begun_ns)
-            for sent_ns, begun_ns in zip(first_sends(evidence), first_begins(evidence), strict=True)
-            if NEVER not in (sent_ns, begun_ns)
-        )
+        came = sorted((sent_ns, begun_ns) for _, sent_ns, begun_ns in first_times(evidence))
         self._sent = [sent_ns for sent_ns, _ in came]
         # By place in the line, when the first of it and of all behind it was begun.
         self._begun = list(accumulate((begun_ns for _, begun_ns in reversed(came)), min))[::-1]

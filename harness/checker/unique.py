@@ -24,7 +24,8 @@ def unique(evidence: CaseEvidence) -> RuleResult:
     acknowledged = Counter(op for op, outcome in rows if outcome == SubmitOutcome.ACKNOWLEDGED)
     twice = [op for op, times in acknowledged.items() if times > 1]
     repeated = [op for op in twice if evidence.tally.flags[op] & REPEATED]
-    ops = [op for op in repeated if op not in explained_by_faults(evidence, repeated)]
+    explained = explained_by_faults(evidence, repeated)
+    ops = [op for op in repeated if op not in explained]
     outcome, reason = Outcome.PASS, f"each of {counted(len(twice), 'operation')} that were submitted twice is one task"
     if not twice:
         outcome, reason = Outcome.UNKNOWN, "no second submit was acknowledged: see why"

@@ -65,23 +65,20 @@ def _plain(evidence: CaseEvidence, met: Spans, op: int, rows: list[int]) -> Iter
         previous_s = wait.wait_s
 
 
-def first_begins(evidence: CaseEvidence) -> array[int]:
-    """When each operation was first tried; NEVER for those that were not."""
-    first = array("q", [NEVER]) * evidence.history.planned
-    attempts = evidence.history.attempts
-    for op, begun_ns in zip(attempts.op, attempts.begun_ns, strict=True):
-        if first[op] == NEVER or begun_ns < first[op]:
-            first[op] = begun_ns
-    return first
+def first_times(evidence: CaseEvidence) -> list[tuple[int, int, int]]:
+    """When each operation was first sent, and first tried: (operation, sent_ns, begun_ns), of those that were both."""
+    submits, attempts = evidence.history.submits, evidence.history.attempts
+    sent = _earliest(submits.op, submits.begun_ns, evidence.history.planned)
+    begun = _earliest(attempts.op, attempts.begun_ns, evidence.history.planned)
+    return [(op, *both) for op, both in enumerate(zip(sent, begun, strict=True)) if NEVER not in both]
 
 
-def first_sends(evidence: CaseEvidence) -> array[int]:
-    """When each operation was first sent; NEVER for those that were not."""
-    first = array("q", [NEVER]) * evidence.history.planned
-    submits = evidence.history.submits
-    for op, begun_ns in zip(submits.op, submits.begun_ns, strict=True):
-        if first[op] == NEVER or begun_ns < first[op]:
-            first[op] = begun_ns
+def _earliest(ops: array[int], times: array[int], planned: int) -> array[int]:
+    """By operation, the first of its times; NEVER for those that have none."""
+    first = array("q", [NEVER]) * planned
+    for op, at_ns in zip(ops, times, strict=True):
+        if first[op] == NEVER or at_ns < first[op]:
+            first[op] = at_ns
     return first
 
 
@@ -95,10 +92,9 @@ class Probes:
         self._longest: dict[int, int] = {}
         if evidence.history.keys:
             return
-        for sent_ns, begun_ns in zip(first_sends(evidence), first_begins(evidence), strict=True):
-            if NEVER not in (sent_ns, begun_ns):
-                at = begun_ns // NEAR_NS
-                self._longest[at] = max(self._longest.get(at, 0), begun_ns - sent_ns)
+        for _, sent_ns, begun_ns in first_times(evidence):
+            at = begun_ns // NEAR_NS
+            self._longest[at] = max(self._longest.get(at, 0), begun_ns - sent_ns)
 
     def near_s(self, at_ns: int) -> float | None:
         """The longest that those took that began at about this time; None if none did."""

@@ -86,7 +86,7 @@ SUBTLE = (
     (Rule.OVERLAP, "evidence", "and stop.injected_ns <= attempts.begun_ns[by]", ""),
     (Rule.OVERLAP, "evidence", "if happened(stop) and ", "if "),
     (Rule.UNIQUE, "unique", "if times > 1]", "if times > 0]"),
-    (Rule.UNIQUE, "unique", "if op not in explained_by_faults(evidence, repeated)", ""),
+    (Rule.UNIQUE, "unique", " if op not in explained]", "]"),
     (Rule.UNIQUE, "unique", "    if not twice:", "    if False:"),
     (Rule.UNIQUE, "unique", "if not evidence.history.again:", "if False:"),
     (Rule.DUPLICATE, "execution", "if times > 1}", "if times > 0}"),
