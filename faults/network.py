@@ -87,8 +87,12 @@ class LinkFault(Fault):
         return met.passed(*BOTH) or (met.sight is Sight.CONNECTIONS and met.connections > 0)
 
     def _send_ping(self, state: ProxyState) -> Ping:
-        self._ping = self.link.ping(self._patience_s(state))
+        self._ping = self._probe(self._patience_s(state))
         return self._ping
+
+    def _probe(self, patience_s: float) -> Ping:
+        """The PING that can tell."""
+        return self.link.ping(patience_s)
 
     def prove(self) -> Evidence | None:
         if self._watch is None:

@@ -5,14 +5,15 @@ Each is seen by a PING as large as it takes to notice: Redis echoes what a PING 
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Link, Ping, PingResult
 from taskchaos.faults.draw import Draw
+from taskchaos.faults.loop import Loop
 from taskchaos.faults.network import BOTH, Latency, LinkFault, RefusedLink, delay_ms
-from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyError
+from taskchaos.faults.toxiproxy import ProxyState, Stream
 from taskchaos.faults.traffic import Met
 
 #: What a PING of the harness is to take at least over a link that is slow for its size, beyond the link's own latency.
@@ -40,34 +41,42 @@ class Jitter(Latency):
 
 
 @dataclass
-class _SizedFault(LinkFault):
-    """Base: what is slow for its size is seen by a PING of that size."""
+class _SlowFault(LinkFault):
+    """Base: it is answered, and not before a certain time."""
+
+    def _least_s(self) -> float:
+        """How long its PING takes at least."""
+        raise NotImplementedError
+
+    def _told(self, took_ms: float) -> str:
+        """What a PING that took so long has met."""
+        raise NotImplementedError
+
+    def _shows(self, ping: Ping, state: ProxyState) -> str:
+        if ping.result is not PingResult.PONG or self._denies(ping, state):
+            return ""
+        return self._told(ping.took_s * 1000)
+
+    def _denies(self, ping: Ping, state: ProxyState) -> bool:
+        return ping.result is PingResult.PONG and ping.took_s < self._least_s()
+
+
+@dataclass
+class _SizedFault(_SlowFault):
+    """Base: what is slow for its size is seen by a PING of that size, both ways."""
 
     def _size(self) -> int:
         """How many bytes a PING has to carry."""
         raise NotImplementedError
 
-    def _least_s(self) -> float:
-        """How long such a PING takes at least, both ways."""
-        raise NotImplementedError
-
     def _patience_s(self, state: ProxyState) -> float:
-        return self._size_patience_s() + delay_ms(state) / 1000
+        return 4 * self._least_s() + 1.0 + delay_ms(state) / 1000
 
-    def _size_patience_s(self) -> float:
-        return 4 * self._least_s() + 1.0
+    def _probe(self, patience_s: float) -> Ping:
+        return self.link.ping(patience_s, padding=self._size())
 
-    def _send_ping(self, state: ProxyState) -> Ping:
-        self._ping = self.link.ping(self._patience_s(state), padding=self._size())
-        return self._ping
-
-    def _shows(self, ping: Ping, state: ProxyState) -> str:
-        if ping.result is not PingResult.PONG or self._denies(ping, state):
-            return ""
-        return f"PING with {self._size()} bytes took {ping.took_s * 1000:.0f} ms"
-
-    def _denies(self, ping: Ping, state: ProxyState) -> bool:
-        return ping.result is PingResult.PONG and ping.took_s < self._least_s()
+    def _told(self, took_ms: float) -> str:
+        return f"PING with {self._size()} bytes took {took_ms:.0f} ms"
 
 
 @dataclass
@@ -128,9 +137,8 @@ class LimitData(LinkFault):
     def _apply(self) -> None:
         self._toxic("limit_data", Stream.DOWNSTREAM, bytes=self.limit_bytes)
 
-    def _send_ping(self, state: ProxyState) -> Ping:
-        self._ping = self.link.ping(self._patience_s(state), padding=min(LONGEST_PING, self.limit_bytes + FRAME))
-        return self._ping
+    def _probe(self, patience_s: float) -> Ping:
+        return self.link.ping(patience_s, padding=min(LONGEST_PING, self.limit_bytes + FRAME))
 
     def _shows(self, ping: Ping, state: ProxyState) -> str:
         cut = ping.result in (PingResult.CLOSED, PingResult.RESET)
@@ -141,7 +149,7 @@ class LimitData(LinkFault):
 
 
 @dataclass
-class SlowClose(LinkFault):
+class SlowClose(_SlowFault):
     """A close takes `delay_ms` to get through, each way: the peer seems to live on."""
 
     kind: ClassVar[str] = "slow_close"
@@ -156,17 +164,14 @@ class SlowClose(LinkFault):
     def _patience_s(self, state: ProxyState) -> float:
         return self.delay_ms / 1000 + delay_ms(state) / 1000 + 1.0
 
-    def _send_ping(self, state: ProxyState) -> Ping:
-        self._ping = self.link.ping(self._patience_s(state), quit=True)
-        return self._ping
+    def _probe(self, patience_s: float) -> Ping:
+        return self.link.ping(patience_s, quit=True)
 
-    def _shows(self, ping: Ping, state: ProxyState) -> str:
-        if ping.result is not PingResult.PONG or self._denies(ping, state):
-            return ""
-        return f"Redis closed a connection, which was seen {ping.took_s * 1000:.0f} ms later"
+    def _least_s(self) -> float:
+        return self.delay_ms / 1000 * 0.9
 
-    def _denies(self, ping: Ping, state: ProxyState) -> bool:
-        return ping.result is PingResult.PONG and ping.took_s < self.delay_ms / 1000 * 0.9
+    def _told(self, took_ms: float) -> str:
+        return f"Redis closed a connection, which was seen {took_ms:.0f} ms later"
 
 
 @dataclass
@@ -177,32 +182,26 @@ class Flapping(RefusedLink):
     summary: ClassVar[str] = "the link is refused and back again, each for half of period_ms"
     drawn: ClassVar[Draw] = Draw((1.0, 3.0), {"period_ms": range(200, 601)})
     period_ms: int = 400
-    _over: threading.Event = field(default_factory=threading.Event, init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
-    _trouble: str = field(default="", init=False)
-    _times: int = field(default=0, init=False)  # it was refused
+    _loop: Loop | None = field(default=None, init=False)
+    _turns: int = field(default=0, init=False)  # it was refused, or back
 
     def _apply(self) -> None:
         super()._apply()
-        self._times = 1
-        self._thread = threading.Thread(
-            target=self._flap, args=(self.link,), name=f"flapping-{self.target}", daemon=True
-        )
-        self._thread.start()
+        self._turns = 1
+        self._loop = Loop(f"flapping-{self.target}", partial(self._turn, self.link), self.period_ms / 2000)
+        self._loop.start()
 
-    def _flap(self, link: Link) -> None:
-        refused = True
-        while not self._over.wait(self.period_ms / 2000):
-            try:
-                link.api.set_enabled(link.name, refused)
-            except ToxiproxyError as error:
-                self._trouble = str(error)
-                return
-            refused = not refused
-            self._times += refused
+    def _turn(self, link: Link) -> None:
+        link.api.set_enabled(link.name, self._turns % 2 == 1)
+        self._turns += 1
+
+    @property
+    def _times(self) -> int:
+        """How often it was refused."""
+        return (self._turns + 1) // 2
 
     def _traced(self, state: ProxyState) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._loop is not None and self._loop.running
 
     def _shows(self, ping: Ping, state: ProxyState) -> str:
         return super()._shows(ping, state) if self._times > 1 else ""
@@ -212,13 +211,12 @@ class Flapping(RefusedLink):
         return Evidence(f"refused {self._times} times; {evidence.seen}") if evidence else None
 
     def missing(self) -> str:
-        return self._trouble or super().missing()
+        return (self._loop.trouble if self._loop else "") or super().missing()
 
     def holds(self) -> bool:
         return self._traced(self.link.api.proxy(self.link.name))
 
     def _take_back(self) -> None:
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(self.heal_deadline_s)
+        if self._loop is not None:
+            self._loop.end(self.heal_deadline_s)
         super()._take_back()

@@ -6,17 +6,23 @@ finish their task and can tell nobody, a killed tree leaves nothing. A pause lea
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo, Worker, wait_for
 from taskchaos.faults.draw import Draw
+from taskchaos.faults.loop import Loop
 
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
 #: How long a worker may take to consume again that was started again.
 RESPAWN_S = 1.0
+
+
+def ended(worker: Worker, pids: tuple[int, ...], deadline_s: float) -> bool:
+    """Whether all of these processes of a worker have ended, which is awaited for so long."""
+    return wait_for(lambda: not any(map(worker.alive, pids)), deadline_s)
 
 
 @dataclass
@@ -72,7 +78,7 @@ class KillFault(WorkerFault):
         """The dead have to be of this worker, and of the life of it that the fault was done to."""
         if not self._victims or self._parent != self.worker.pid:
             return None
-        if wait_for(lambda: not any(map(self.worker.alive, self._victims)), 1.0):
+        if ended(self.worker, self._victims, 1.0):
             return Evidence(f"{len(self._victims)} process(es) gone after {self.how()}", self._victims)
         return None
 
@@ -82,7 +88,7 @@ class KillFault(WorkerFault):
 
     def _await_death(self) -> bool:
         """What is dying still looks alive, and nobody starts again what lives."""
-        return wait_for(lambda: not any(map(self.worker.alive, self._victims)), self.proof_deadline_s)
+        return ended(self.worker, self._victims, self.proof_deadline_s)
 
     def healed(self) -> bool:
         return self.worker.ready() and not any(map(self.worker.alive, self._victims))
@@ -117,7 +123,7 @@ class KillParent(KillFault):
         evidence = super().prove()
         if evidence is None:
             return None
-        wait_for(lambda: not any(map(self.worker.alive, self._orphans)), ORPHANS_END_S)
+        ended(self.worker, self._orphans, ORPHANS_END_S)
         gone = tuple(pid for pid in self._orphans if not self.worker.alive(pid))
         left = len(self._orphans) - len(gone)
         return Evidence(f"{evidence.seen}; {left} orphan(s) live on", evidence.killed_pids + gone)
@@ -207,66 +213,52 @@ class KillLoop(WorkerFault):
     summary: ClassVar[str] = "SIGKILL to the whole worker again and again, every_ms after each start"
     drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"every_ms": range(200, 401)}, after_s=RESPAWN_S)
     every_ms: int = 300
-    _over: threading.Event = field(default_factory=threading.Event, init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
+    _loop: Loop | None = field(default=None, init=False)
     _killed: list[int] = field(default_factory=list, init=False)
     _lives: set[int] = field(default_factory=set, init=False)  # main processes that it killed or started
     _times: int = field(default=0, init=False)
-    _trouble: str = field(default="", init=False)
 
     def undo(self) -> Undo:
         return Undo("start the worker again", self.worker.name)
 
     def inject(self) -> None:
         wait_for(self.worker.ready, self.proof_deadline_s)
-        self._thread = threading.Thread(target=self._kill, args=(self.worker,), name=f"kill_loop-{self.target}")
-        self._thread.daemon = True
-        self._thread.start()
+        kill = partial(self._kill, self.worker)
+        self._loop = Loop(f"kill_loop-{self.target}", kill, self.every_ms / 1000, at_once=True)
+        self._loop.start()
 
     def _kill(self, worker: Worker) -> None:
-        try:
-            while not self._over.is_set():
-                victims = (worker.pid, *worker.children())
-                self._lives.add(worker.pid)
-                worker.expect_death()
-                worker.kill(victims)
-                self._killed += victims
-                self._await_death(worker, victims)
-                self._times += 1
-                worker.start()
-                self._lives.add(worker.pid)
-                self._over.wait(self.every_ms / 1000)
-        except Exception as error:  # whatever it is, nothing more is killed, and that is seen
-            self._trouble = f"after {self._times} kills: {error}"
-
-    def _await_death(self, worker: Worker, victims: tuple[int, ...]) -> None:
-        if not wait_for(lambda: not any(map(worker.alive, victims)), self.proof_deadline_s):
+        victims = (worker.pid, *worker.children())
+        self._lives.add(worker.pid)
+        worker.expect_death()
+        worker.kill(victims)
+        self._killed += victims
+        if not ended(worker, victims, self.proof_deadline_s):
             raise FaultError(f"{self.target} (pid {victims[0]}) did not end at SIGKILL")
-
-    def _loops(self) -> bool:
-        return self._thread is not None and self._thread.is_alive() and not self._trouble
+        self._times += 1
+        worker.start()
+        self._lives.add(worker.pid)
 
     def prove(self) -> Evidence | None:
         """It has killed twice at least, and this worker."""
-        if not self._loops() or self._times < 2 or self.worker.pid not in self._lives:
+        if not self.holds() or self._times < 2 or self.worker.pid not in self._lives:
             return None
         return Evidence(f"killed {self._times} times, {len(self._killed)} processes so far", tuple(self._killed))
 
     def missing(self) -> str:
-        return self._trouble or super().missing()
+        trouble = self._loop.trouble if self._loop else ""
+        return f"after {self._times} kills: {trouble}" if trouble else super().missing()
 
     def killed(self) -> tuple[int, ...]:
         return tuple(self._killed)
 
     def holds(self) -> bool:
-        return self._loops()
+        return self._loop is not None and self._loop.running
 
     def heal(self) -> None:
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(self.heal_deadline_s)
+        if self._loop is not None:
+            self._loop.end(self.heal_deadline_s)
         self.worker.respawn()
 
     def healed(self) -> bool:
-        over = self._thread is None or not self._thread.is_alive()
-        return over and self.worker.ready()
+        return (self._loop is None or self._loop.ended) and self.worker.ready()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, FaultError, wait_for
 from taskchaos.faults.redis_answers import errors
-from taskchaos.faults.redis_process import ServerDown, written_ns
+from taskchaos.faults.redis_process import RedisKilled
 
 #: What is written into the append-only file, and deleted again, so that reading it takes long enough.
 _FILL = (
@@ -21,7 +21,7 @@ _COMMANDS_PER_S = 11_000
 
 
 @dataclass
-class RedisLoading(ServerDown):
+class RedisLoading(RedisKilled):
     """SIGKILL, and a start that takes as long as one with a large append-only file.
 
     most_s: how long it can be held at most.
@@ -33,12 +33,10 @@ class RedisLoading(ServerDown):
     most_s: int = 8
     _begun: bool = field(default=False, init=False)
     _seen: bool = field(default=False, init=False)
-    _written_ns: int | None = field(default=None, init=False)
 
     def end(self) -> None:
         self.server.ask("EVAL", _FILL, 1, _KEY, self.most_s * _COMMANDS_PER_S)
-        self._written_ns = written_ns(self.server)
-        self.server.kill()
+        super().end()
 
     def prove(self) -> Evidence | None:
         if self._pid and not self._begun:

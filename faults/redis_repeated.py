@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from taskchaos.faults.base import FaultError, Server, ServerConnection, wait_for
 from taskchaos.faults.draw import Draw
+from taskchaos.faults.loop import Loop
 from taskchaos.faults.redis_answers import AnswerFault, errors, setting
 from taskchaos.faults.redis_process import RECONNECT_S
 
@@ -22,9 +23,7 @@ class RepeatedFault(AnswerFault):
     #: What the server counts it as, such as script|flush.
     command: ClassVar[str]
     every_ms: int = 200
-    _over: threading.Event = field(default_factory=threading.Event, init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
-    _trouble: str = field(default="", init=False)
+    _loop: Loop | None = field(default=None, init=False)
     _done_before: int = field(default=0, init=False)
 
     def act(self, server: Server) -> None:
@@ -38,16 +37,16 @@ class RepeatedFault(AnswerFault):
         self._done_before = self._done()
         server = self.server
         self.act(server)  # what is refused is told here
-        self._thread = threading.Thread(target=self._repeat, args=(server,), name=self.kind, daemon=True)
-        self._thread.start()
+        self._loop = Loop(self.kind, partial(self.act, server), self.every_ms / 1000)
+        self._loop.start()
 
-    def _repeat(self, server: Server) -> None:
-        while not self._over.wait(self.every_ms / 1000):
-            try:
-                self.act(server)
-            except FaultError as error:
-                self._trouble = str(error)
-                return
+    @property
+    def _goes_on(self) -> bool:
+        return self._loop is not None and self._loop.running
+
+    @property
+    def _trouble(self) -> str:
+        return self._loop.trouble if self._loop else ""
 
     def _done(self) -> int:
         """How often the server says that it was done. Before Redis 7 it does not tell subcommands apart."""
@@ -56,19 +55,17 @@ class RepeatedFault(AnswerFault):
         return sum(int(found["calls"]) for name, found in figures.items() if name in (whole, each))
 
     def there(self) -> bool:
-        goes_on = self._thread is not None and self._thread.is_alive() and not self._over.is_set()
-        return goes_on and self._done() > self._done_before
+        return self._goes_on and self._done() > self._done_before
 
     def missing(self) -> str:
         return f"it ended by itself: {self._trouble}" if self._trouble else super().missing()
 
     def heal(self) -> None:
-        self._over.set()
+        if self._loop is not None:
+            self._loop.end(0)
         self.end()
-        if self._thread is not None:
-            self._thread.join(_JOIN_S)
-            if self._thread.is_alive():
-                raise FaultError(f"{self.kind}: {self.target} does not answer, and it cannot be ended")
+        if self._loop is not None and not self._loop.end(_JOIN_S):
+            raise FaultError(f"{self.kind}: {self.target} does not answer, and it cannot be ended")
 
     def end(self) -> None:
         """Nothing is left of it."""
@@ -130,21 +127,14 @@ class RedisBusy(RepeatedFault):
         self.server.ask("CONFIG", "SET", self._threshold[0], self.after_ms)
         self._counted = self._before or 0
         self._slow, self._killer = self.server.connect(), self.server.connect()  # a busy server takes no connection
-        self._thread = threading.Thread(target=self._repeat, args=(self.server,), name=self.kind, daemon=True)
-        self._thread.start()
-
-    def _repeat(self, server: Server) -> None:
-        try:
-            while not self._over.is_set():
-                self.act(server)
-        except FaultError as error:
-            self._trouble = str(error)
+        self._loop = Loop(self.kind, partial(self.act, self.server), 0.0, at_once=True)
+        self._loop.start()
 
     def act(self, server: Server) -> None:
         """Run it for `every_ms`, and read the counters before anybody else runs one."""
-        assert self._slow is not None
+        assert self._slow is not None and self._loop is not None
         self._slow.send("EVAL", "while true do end", 0)
-        self._over.wait(self.every_ms / 1000)
+        self._loop.wait(self.every_ms / 1000)
         if not wait_for(self._kill, _JOIN_S):
             raise FaultError(f"{server.name} did not run the slow script")
         with suppress(FaultError):  # that it was killed
@@ -170,8 +160,7 @@ class RedisBusy(RepeatedFault):
 
     def there(self) -> bool:
         """Whether a PING is answered BUSY; between two scripts none is."""
-        goes_on = self._thread is not None and self._thread.is_alive() and not self._over.is_set()
-        return goes_on and wait_for(self._busy, 1.0)
+        return self._goes_on and wait_for(self._busy, 1.0)
 
     def _busy(self) -> bool:
         try:
@@ -187,8 +176,8 @@ class RedisBusy(RepeatedFault):
         return f"{self.target} answered BUSY {met} times"
 
     def end(self) -> None:
-        if self._thread is not None:
-            self._thread.join(_JOIN_S)
+        if self._loop is not None:
+            self._loop.end(_JOIN_S)
         if not self.server.running():
             return
         for connection in filter(None, (self._killer, self._slow)):

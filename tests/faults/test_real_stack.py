@@ -322,6 +322,7 @@ def test_links_are_plain_values(tmp_path: Path, stack: LocalStack) -> None:
 
 @pytest.mark.parametrize("kind", ["redis_kill", "redis_restart", "redis_empty", "redis_pause"])
 def test_a_fault_of_redis_bites_and_heals(stack: LocalStack, kind: str) -> None:
+    until(lambda: stack.redis.clients() > 0, "somebody is connected again")
     stack.redis.client.set("kept", 1)
     pid = stack.redis.pid
     fault = PlannedFault(kind, "redis").make(stack.links, stack.workers, stack.servers)
