@@ -33,6 +33,7 @@ class Event(StrEnum):
     CLOSE_FAILED = "close_failed"
     REAPED = "reaped"
     LEASE_LOST = "lease_lost"
+    LEASE_ENDS = "lease_ends"
     KILLED = "killed"
     SETTLE_REFUSED = "settle_refused"
     DUPLICATE_DROPPED = "duplicate_dropped"
@@ -48,6 +49,7 @@ class Event(StrEnum):
     BROKEN_QUEUE = "broken_queue"
     QUEUE_PAUSED = "queue_paused"
     QUEUE_RESUMED = "queue_resumed"
+    RESULT_LEFT = "result_left"
     RESULT_LOST = "result_lost"
     HOOK_FAILED = "hook_failed"
     FAILURE_NOT_STORED = "failure_not_stored"
@@ -69,6 +71,7 @@ LEVELS = {
     Event.CLOSE_FAILED: logging.WARNING,
     Event.REAPED: logging.WARNING,
     Event.LEASE_LOST: logging.WARNING,
+    Event.LEASE_ENDS: logging.WARNING,
     Event.KILLED: logging.WARNING,
     Event.SETTLE_REFUSED: logging.WARNING,
     Event.DUPLICATE_DROPPED: logging.INFO,
@@ -84,6 +87,7 @@ LEVELS = {
     Event.BROKEN_QUEUE: logging.ERROR,
     Event.QUEUE_PAUSED: logging.WARNING,
     Event.QUEUE_RESUMED: logging.WARNING,
+    Event.RESULT_LEFT: logging.WARNING,
     Event.RESULT_LOST: logging.ERROR,
     Event.HOOK_FAILED: logging.ERROR,
     Event.FAILURE_NOT_STORED: logging.ERROR,

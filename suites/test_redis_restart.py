@@ -14,12 +14,16 @@ pytestmark = [pytest.mark.chaos(cost_s=10), pytest.mark.chaos_depth("default")]
 REDIS = "redis"
 #: How long it is away: longer than a client waits for an answer, shorter than a lease.
 DOWN_S = 1.5
+#: About as long as the visibility timeout or lease of 3 s: tasks end, and cannot say so before it is over.
+ABOUT_A_LEASE_S = 2.9
 
 
-def _once(chaos: Chaos, kind: str, hold_s: float = DOWN_S, *, fsync: Fsync = Fsync.EVERYSEC) -> None:
+def _once(
+    chaos: Chaos, kind: str, hold_s: float = DOWN_S, *, fsync: Fsync = Fsync.EVERYSEC, keep_results: bool = False
+) -> None:
     """Redis fails once while workers are busy and producers send."""
     schedule = Schedule.of(PlannedFault(kind, REDIS, 0.3, hold_s))
-    busy(chaos, schedule, chaos.profile.lasting(hold_s + 1.0), fsync=fsync)
+    busy(chaos, schedule, chaos.profile.lasting(hold_s + 1.0), fsync=fsync, keep_results=keep_results)
 
 
 @pytest.mark.parametrize("fsync", [Fsync.ALWAYS, Fsync.EVERYSEC])
@@ -63,6 +67,11 @@ def test_pause(chaos: Chaos) -> None:
 def test_pause_past_lease(chaos: Chaos) -> None:
     """It stands still for longer than the visibility timeout or lease: when it goes on, all have ended at once."""
     _once(chaos, "redis_pause", PAST_LEASE_S)
+
+
+def test_pause_keeps_results(chaos: Chaos) -> None:
+    """It stands still for about as long as a lease: tasks end whose results have to wait for longer."""
+    _once(chaos, "redis_pause", ABOUT_A_LEASE_S, keep_results=True)
 
 
 def test_empty(chaos: Chaos) -> None:

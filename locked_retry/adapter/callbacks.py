@@ -12,6 +12,8 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import TaskRevokedError
 
+from locked_retry.lease import LeaseLost
+
 
 def info_of(error: BaseException) -> ExceptionInfo:
     """The error as a pool tells Celery of it."""
@@ -38,12 +40,17 @@ def settling(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def telling(on_success: Callable[..., Any]) -> Callable[..., Any]:
-    """`on_success`, which threads and greenlets also call with what their task raised if that was no Exception."""
+    """`on_success`, which is also called with what a thread's task raised if that was no Exception, and with nothing.
+
+    The latter after an error on the way from the task's end to that of its result, which counts as a success in Celery.
+    """
 
     @functools.wraps(on_success)
     def on_end(self: Any, outcome: Any, **kwargs: Any) -> Any:
         if isinstance(outcome, ExceptionInfo):
             return self.on_failure(outcome)
+        if self.cut_short(outcome):
+            return self.on_failure(info_of(LeaseLost("its lease ended")))
         return on_success(self, outcome, **kwargs)
 
     return settling(on_end)

@@ -2,7 +2,8 @@
 
 Shortly before a lease ends that was not renewed, the task gets a signal and with it `LeaseLost`, wherever it is; what
 runs on has its pool process killed a little later, as at a hard time limit. Either way the message is given back, at no
-cost. A thread watches, because the loop may just be waiting for the Redis that does not answer.
+cost. If only its result is left to be stored, that is done without it (handover.py). A thread watches, because the
+loop may just be waiting for the Redis that does not answer.
 
 Only prefork can do this: a thread or greenlet cannot be ended. And nobody can end what stands still (SIGSTOP, a frozen
 machine): when it goes on it is late, and only its fence can be refused.
@@ -19,6 +20,7 @@ from typing import Any
 from celery._state import get_current_task
 
 from locked_retry import clock, lease
+from locked_retry.adapter import results
 from locked_retry.log import Event, say
 from locked_retry.worker.session import Held, Session
 
@@ -41,12 +43,13 @@ class LeaseGuard(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(min(LOOK_S, self._session.shortest_lease_s / 100)):
+            results.receive()
             for held in list(self._session.held.values()):
                 if held.exclusive and held.pid not in (0, os.getpid()):
                     self._watch(held, self._session.lease_end_s(held) - clock.now_s())
 
     def _watch(self, held: Held, left_s: float) -> None:
-        if held.killed:
+        if held.killed or held.waits:
             return
         told, held.told = held.told, left_s < TOLD_SHARE * held.lease_s  # no longer, when it was renewed after all
         if left_s < KILLED_SHARE * held.lease_s:
@@ -54,6 +57,8 @@ class LeaseGuard(threading.Thread):
             say(Event.KILLED, row=held.claim.row, pid=held.pid)
             _send(held.pid, signal.SIGKILL)
         elif held.told and not told and SIGNAL is not None:
+            held.told_once = True
+            say(Event.LEASE_ENDS, row=held.claim.row, pid=held.pid)
             _send(held.pid, SIGNAL)
 
     def stop(self) -> None:

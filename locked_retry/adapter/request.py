@@ -33,7 +33,7 @@ from kombu import serialization
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.utils import json as kombu_json
 
-from locked_retry.adapter import releases
+from locked_retry.adapter import releases, results
 from locked_retry.adapter.callbacks import giving_back, info_of, settling, telling
 from locked_retry.adapter.transport import consumers
 from locked_retry.adapter.wellformed import fault_in_body
@@ -160,6 +160,17 @@ class LockedRequest(Request):  # type: ignore[misc]
             session.started(self._message.delivery_tag, pid)
         super().on_accepted(pid, time_accepted)
 
+    def cut_short(self, outcome: tuple[bool, str | None, float]) -> bool:
+        """Whether it was told that its lease ends when its body was done, but its chain or result was still to be sent.
+
+        outcome: failed, the result's text, run time.
+        """
+        held = self._held
+        if held is None or not held.told_once:
+            return False
+        results.receive()
+        return outcome[1] is None and not held.waits
+
     @settling
     def on_retry(self, exc_info: Any) -> None:
         exc, held = _unwrap(exc_info), self._held
@@ -175,9 +186,13 @@ class LockedRequest(Request):  # type: ignore[misc]
     @settling
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         exc, held = _unwrap(exc_info), self._held
-        if held is not None and held.told:  # by LeaseLost, what the task made of it, or SIGKILL
+        if held is not None and held.told_once:
+            results.receive()
+        if held is not None and held.told and (held.killed or not held.waits):  # LeaseLost, or what was made of it
             self._requeue("its lease ended")
             exc_info = info_of(LeaseLost("its lease ended"))  # nothing has become of it
+        elif isinstance(exc, LeaseLost) and held is not None and held.told_once:  # it was renewed meanwhile
+            self._requeue("its lease ended")
         elif isinstance(exc, LeaseLost):
             self._decide(SettlementKind.REQUEUE, reason="its lease ended before it began")
         elif isinstance(exc, Reject) and exc.requeue:

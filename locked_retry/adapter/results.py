@@ -18,10 +18,12 @@ from celery import Task, states
 from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from kombu.exceptions import EncodeError
 
+from locked_retry.adapter.handover import Handover, Mark, read
 from locked_retry.broker.connection import refused_for_good
 from locked_retry.lease import LeaseLost
 from locked_retry.log import Event, say
 from locked_retry.options import Options
+from locked_retry.worker.metrics import sessions
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 #: Results that wait for the thread; more are lost, and reported.
@@ -33,12 +35,14 @@ PERMANENT = (TypeError, ValueError, LookupError, AttributeError, BackendStoreErr
 
 _in_worker = False
 _writer: Writer | None = None
+_app: Any = None
+_handover: Handover | None = None
 
 
-def begin(**_: object) -> None:
-    """A receiver of `worker_init`: from now on tasks have their results stored by what is here."""
-    global _in_worker
-    _in_worker = True
+def begin(sender: Any = None, **_: object) -> None:
+    """A receiver of `worker_init`, whose sender is the worker: tasks have their results stored by what is here."""
+    global _in_worker, _app, _handover
+    _in_worker, _app, _handover = True, sender.app, Handover()
 
 
 def begin_in_pool(**_: object) -> None:
@@ -60,9 +64,16 @@ def passes(error: Exception) -> bool:
     return not isinstance(error, PERMANENT) and not refused_for_good(error)
 
 
-def keep_trying(store: Callable[[], Any], wait_s: float, about: str, over: Callable[[], bool] = lambda: False) -> Any:
+def keep_trying(
+    store: Callable[[], Any],
+    wait_s: float,
+    about: str,
+    over: Callable[[], bool] = lambda: False,
+    leave: Callable[[], bool] = lambda: False,
+) -> Any:
     """What `store` returns, tried for so long; None when it was given up, which is reported.
 
+    leave: asked when the lease of the task ends: whether somebody else has taken it over.
     Raises EncodeError, which is about the value and not about where it goes.
     """
     end_s, pause_s = time.monotonic() + wait_s, 0.0
@@ -74,6 +85,8 @@ def keep_trying(store: Callable[[], Any], wait_s: float, about: str, over: Calla
         except (EncodeError, MemoryError):
             raise
         except Exception as error:
+            if isinstance(error, LeaseLost) and leave():
+                return None
             if time.monotonic() >= end_s or not passes(error) or over():
                 say(Event.RESULT_LOST, quiet=not wait_s, result=about, error=error)
                 return None
@@ -84,25 +97,28 @@ class Writer:
     """Stores what the loop of a worker must not wait for, in the order in which it came."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[tuple[Callable[[], Any], float, str] | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[tuple[Callable[[], Any], float, str, Callable[[], None]] | None]
+        self._waiting = queue.Queue(MOST_WAITING)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="locked_retry-results", daemon=True)
         self._thread.start()
 
-    def put(self, store: Callable[[], Any], wait_s: float, about: str) -> None:
-        """Have it stored, tried for so long."""
+    def put(self, store: Callable[[], Any], wait_s: float, about: str, then: Callable[[], None] = lambda: None) -> None:
+        """Have it stored, tried for so long. then: called afterwards, also when it was given up."""
         try:
-            self._waiting.put_nowait((store, wait_s, about))
+            self._waiting.put_nowait((store, wait_s, about, then))
         except queue.Full:
             say(Event.RESULT_LOST, result=about, error=f"{MOST_WAITING} results wait for their backend already")
+            then()
 
     def _run(self) -> None:
         while (one := self._waiting.get()) is not None:
-            store, wait_s, about = one
+            store, wait_s, about, then = one
             try:
                 keep_trying(store, wait_s, about, self._over.is_set)
             except Exception as error:
                 say(Event.RESULT_LOST, result=about, error=error)
+            then()
 
     def close(self) -> None:
         """Wait a little for what is left; what then is not stored is tried once more, and reported."""
@@ -122,6 +138,39 @@ def _wait_s(app: Any) -> float:
     return Options.read(app.conf.broker_transport_options or {}).result_wait_s
 
 
+def _leave(task: Any, method: str, *args: Any, **more: Any) -> bool:
+    """In a pool process: whether the main process stores it."""
+    fence = task.request.get("lr_fence")
+    if _handover is None or fence is None:
+        return False
+    try:
+        _handover.give(fence, Mark(task.name, method, args, more))
+    except Exception as error:  # what pickle raises is anything
+        say(Event.RESULT_LOST, result=f"{method} {args[0]}", error=error)
+    return True
+
+
+def receive() -> None:
+    """Have stored what pool processes have left, and their deliveries settled after that. Any thread; never waits."""
+    for fence, given in _handover.take() if _handover is not None else ():
+        session = next((one for one in list(sessions) if fence in one.held), None)
+        try:
+            mark = read(given)
+        except Exception as error:
+            say(Event.RESULT_LOST, result=f"of fence {fence}", error=error)
+            continue
+        if session is not None:
+            session.await_result(fence)
+        say(Event.RESULT_LEFT, result=f"{mark.method} {mark.args[0]}", fence=fence)
+        settle = partial(session.result_stored, fence) if session is not None else lambda: None
+        store = partial(_store, mark)
+        _writing().put(store, _wait_s(_app), f"{mark.method} {mark.args[0]}", settle)
+
+
+def _store(mark: Mark) -> Any:
+    return getattr(backend_of(_app.tasks[mark.task]), mark.method)(*mark.args, **mark.more)
+
+
 def _writing() -> Writer:
     global _writer
     if _writer is None:
@@ -133,12 +182,19 @@ class Results:
     """A result backend whose outage is not the task's. Everything but the marks of a task's end is the backend's own.
 
     find: the backend of the thread that asks. running: whether the caller is the execution of a task, and may wait.
+    leave: called with a method and its arguments when the lease ends: whether somebody else calls it then.
     """
 
-    __slots__ = ("_find", "_running", "_wait_s")
+    __slots__ = ("_find", "_leave", "_running", "_wait_s")
 
-    def __init__(self, find: Callable[[], Any], running: Callable[[], bool], wait_s: float) -> None:
-        self._find, self._running, self._wait_s = find, running, wait_s
+    def __init__(
+        self,
+        find: Callable[[], Any],
+        running: Callable[[], bool],
+        wait_s: float,
+        leave: Callable[..., bool] = lambda *_, **__: False,
+    ) -> None:
+        self._find, self._running, self._wait_s, self._leave = find, running, wait_s, leave
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._find(), name)
@@ -149,7 +205,8 @@ class Results:
 
         about = f"{name} {task_id}"
         if self._running():
-            return keep_trying(store, wait_s, about)
+            leave = partial(self._leave, name, task_id, *args, **more)
+            return keep_trying(store, wait_s, about, leave=leave if wait_s else lambda: False)
         return _writing().put(store, wait_s, about)
 
     def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:
@@ -190,6 +247,7 @@ def results_of(task: Any) -> Any:
         return backend_of(task)
     kept = vars(task).get(_KEPT)
     if kept is None:
-        kept = Results(partial(backend_of, task), lambda: task.request_stack.top is not None, _wait_s(task.app))
+        running = lambda: task.request_stack.top is not None  # noqa: E731
+        kept = Results(partial(backend_of, task), running, _wait_s(task.app), partial(_leave, task))
         vars(task)[_KEPT] = kept
     return kept

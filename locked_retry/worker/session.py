@@ -53,6 +53,9 @@ class Held:
     exclusive: bool = False
     pid: int = 0  # who runs it
     told: bool = False  # that its lease ends
+    told_once: bool = False  # though it may have been renewed since
+    waits: bool = False  # for its result: it is settled when that is stored
+    ended: bool = False  # and would be settled, did it not wait
     killed: bool = False
     lost: bool = False  # no longer ours; its settle is sent anyway, to be refused and recorded
     settle: Settlement | None = None  # decided, to be sent when Celery acknowledges
@@ -119,7 +122,14 @@ class Session:
             held.settle = _settle(held, kind, delay_ms, reason, message)
 
     def end(self, tag: str, kind: SettlementKind, reason: str = "") -> bool:
-        """Settle as decided, else as `kind`. False if this session does not hold it."""
+        """Settle as decided, else as `kind`, once its result is stored. False if this session does not hold it."""
+        held = self.held.get(tag)
+        if held is not None and held.waits:
+            held.settle = held.settle or _settle(held, kind, 0, reason)
+            held.ended = True
+            self.running.discard(tag)
+            if held.waits:  # else it was stored between these lines
+                return True
         held = self.held.pop(tag, None)
         self.running.discard(tag)
         if held is None:
@@ -127,6 +137,20 @@ class Session:
         self.outbox.append(held.settle or _settle(held, kind, 0, reason))
         self.wake()
         return True
+
+    def await_result(self, tag: str) -> None:
+        """From now on a thread stores the result of this delivery, until `result_stored`."""
+        held = self.held.get(tag)
+        if held is not None:
+            held.waits = True
+
+    def result_stored(self, tag: str) -> None:
+        """It is, or was given up."""
+        held = self.held.get(tag)
+        if held is not None:
+            held.waits = False
+            if held.ended:
+                self.end(tag, SettlementKind.OK)
 
     def end_now(self, tag: str, kind: SettlementKind, delay_ms: int = 0, reason: str = "", message: str = "") -> bool:
         """Decide and settle at once."""
@@ -404,6 +428,7 @@ class Session:
         What is held when the loop fails may be why it failed, and is counted.
         """
         for tag, held in reversed(list(self.held.items())):
+            held.waits = False
             if held.settle is None:
                 lease.board.revoke(held.claim.fence)  # a thread that cannot be ended may run on, or only begin
             if orderly or held.settle is not None:

@@ -34,6 +34,17 @@ def long(self, name, work_s, ends=True):
     note("end", name)
 
 
+@app.task(bind=True, name="answers")
+def answers(self, name, gate, size, fails=False):
+    note("begin", name)
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    note("end", name)
+    if fails:
+        raise ValueError(name)
+    return name * size
+
+
 @app.task(bind=True, name="careless", base=LockedTask, exclusive=False)
 def careless(self, name, work_s):
     note("begin", name)
@@ -47,7 +58,9 @@ def tested(server: Server, tmp_path: Path) -> Iterator[Tested]:
     with surroundings(server.url, tmp_path) as one:
         with (tmp_path / "tested_app.py").open("a") as app:
             app.write(MORE)
-        one.worker(options=f'{{"lease_s": {LEASE_S}, "exclusive": True, "max_crashes": 1}}')
+        conf = {"result_backend": server.url, "task_ignore_result": False}
+        one.app.conf.update(**conf)
+        one.worker(options=f'{{"lease_s": {LEASE_S}, "exclusive": True, "max_crashes": 1}}', conf=repr(conf))
         yield one
 
 
@@ -109,6 +122,47 @@ def test_a_task_whose_lease_is_renewed_is_left_alone(tested: Tested, server: Ser
     tested.send("long", "d", 3 * LEASE_S)
     until(lambda: tested.notes("end", "d"), "it ends", 20)
     assert len(tested.notes("begin", "d")) == 1 and not tested.notes("lost")
+
+
+@pytest.mark.parametrize(("size", "state"), [(1, "SUCCESS"), (3_000_000, "SUCCESS"), (1, "FAILURE")])
+def test_a_result_outlives_the_lease_of_its_task(tested: Tested, server: Server, size: int, state: str) -> None:
+    """It was given up when the task was told, and the task settled."""
+    gate = tested.folder / "gate"
+    task = tested.app.signature("answers")
+    sent = [task.delay(f"{n}", str(gate), size, state == "FAILURE") for n in range(2)]
+    until(lambda: len(tested.notes("begin")) == 2, "both run")
+    _silent(server)
+    try:
+        gate.touch()
+        until(lambda: len(tested.notes("end")) == 2, "their bodies have ended")
+        until(lambda: tested.log().count("event=result_left") == 2, lambda: f"left to the worker\n{tested.log()}", 10)
+    finally:
+        _speaks(server)
+    results = [tested.app.AsyncResult(one.id) for one in sent]
+    until(lambda: all(one.state == state for one in results), "stored", 20)
+    if state == "SUCCESS":
+        assert [one.result for one in results] == [f"{n}" * size for n in range(2)]
+    until(lambda: not list(server.client.scan_iter("lr:t:*")) or state == "FAILURE", "settled")
+    until(lambda: stat(server.client, "dead") == 2 * (state == "FAILURE"), "what failed is a dead letter")
+    assert "event=result_lost" not in tested.log() and "event=killed" not in tested.log()
+
+
+def test_a_chain_that_cannot_be_sent_before_the_lease_ends_is_sent_by_another_attempt(
+    tested: Tested, server: Server
+) -> None:
+    """Celery takes an error there for a success: the rest of the chain was lost."""
+    gate = tested.folder / "gate"
+    first = tested.app.signature("answers", args=("first", str(gate), 1))
+    (first | tested.app.signature("answers", args=("second", str(gate), 1), immutable=True)).apply_async()
+    until(lambda: tested.notes("begin", "first"), "it runs")
+    _silent(server)
+    try:
+        gate.touch()
+        until(lambda: tested.notes("end", "first"), "its body has ended")
+        until(lambda: "event=lease_ends" in tested.log(), "it is told", 10)
+    finally:
+        _speaks(server)
+    until(lambda: tested.notes("end", "second"), lambda: f"the rest of the chain\n{tested.log()}", 20)
 
 
 def _runs(pid: int) -> bool:

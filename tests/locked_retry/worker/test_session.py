@@ -58,6 +58,39 @@ def test_a_task_is_settled_once(session: Session) -> None:
     assert len(session.outbox) == 1
 
 
+@pytest.mark.parametrize("stored_first", [False, True])
+def test_a_task_whose_result_is_still_to_be_stored_is_settled_after_that(session: Session, stored_first: bool) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1", "2"), 0.0)
+    session.started("1")
+    session.await_result("1")
+    if stored_first:
+        session.result_stored("1")
+        assert "1" in session.held and not session.outbox, "its end is not told yet"
+        session.end("1", SettlementKind.OK)
+    else:
+        session.decide("1", SettlementKind.DEAD, reason="failed")
+        assert session.end("1", SettlementKind.OK)
+        assert "1" in session.held and "1" not in session.running and not session.outbox
+        assert [renewal.fence for renewal in session.overdue(20.0)] == ["1", "2"], "it is still ours"
+        session.result_stored("1")
+    (settle,) = session.outbox
+    assert settle.kind is (SettlementKind.OK if stored_first else SettlementKind.DEAD)
+    assert "1" not in session.held
+    session.result_stored("1")
+    assert len(session.outbox) == 1
+
+
+def test_a_worker_that_ends_settles_what_waits_for_its_result(session: Session) -> None:
+    _turn(session, 0.0)
+    session.answered(_answer("1"), 0.0)
+    session.started("1")
+    session.await_result("1")
+    session.end("1", SettlementKind.OK)
+    session.give_back_all()
+    assert [settle.kind for settle in session.outbox] == [SettlementKind.OK] and not session.held
+
+
 def test_the_first_decision_stands(session: Session) -> None:
     _turn(session, 0.0)
     session.answered(_answer("1"), 0.0)
