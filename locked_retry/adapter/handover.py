@@ -49,7 +49,7 @@ class Handover:
         """Of the delivery with this fence. Raises OSError and what pickle raises."""
         args = tuple(get_pickleable_exception(one) if isinstance(one, Exception) else one for one in mark.args)
         with _file() as file:
-            pickle.dump(tuple(mark._replace(args=args)), file)
+            pickle.dump((mark.task, mark.method, args, mark.more), file)
             file.flush()
             socket.send_fds(self._giving, [fence.encode()], [file.fileno()])
 
