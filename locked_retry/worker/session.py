@@ -104,6 +104,7 @@ class Session:
     _counted: int = 0
     _counted_since_s: float = 0.0
     _slowest_s: float = 0.0
+    _last_s: float = 0.0
     _base: float = float(BASE_ROOM)
     _most_settles: int = MOST_SETTLES
     _claim_at_s: float = 0.0
@@ -371,9 +372,12 @@ class Session:
                 lease.board.revoke(held.claim.fence)
 
     def _adapt(self, turn: Turn, answer: Answer) -> None:
-        """Everything was done before the answer came although the queue had more: hold more, at once."""
+        """Everything was done before the answer came although the queue had more: hold more, at once.
+
+        Not after an outage, which any hold would have been too small for.
+        """
         starved = bool(turn.want) and not self.held and len(answer.claims) >= turn.want
-        if starved:
+        if starved and self._last_s <= 2 * max(self._slowest_s, LEAST_TURN_S):
             self._base = min(self._base * GROWTH, float(self.options.most_claims))
         elif len(self.held) - len(self.running) > self._base / 2:
             self._base = max(float(BASE_ROOM), self._base * 0.9)
@@ -381,7 +385,9 @@ class Session:
     def _count(self, answer: Answer, turn: Turn, now_s: float) -> None:
         m = self.metrics
         m.take(turn, answer, now_s - self.resent_at_s)
-        self._slowest_s = max(m.turn_s, 0.9 * self._slowest_s)
+        # A single slow turn is an outage, not a distance: who held as much more would make others' tasks wait.
+        self._slowest_s = max(min(m.turn_s, self._last_s), 0.9 * self._slowest_s)
+        self._last_s = m.turn_s
         self._counted += len(turn.settles)
         elapsed_s = now_s - self._counted_since_s
         if elapsed_s >= max(0.05, 2 * m.turn_s):

@@ -150,6 +150,41 @@ def test_holding_grows_while_starved_and_stays_small_for_slow_tasks(session: Ses
     assert slow.limit(0) == BASE_ROOM
 
 
+def _turns(session: Session, seconds: list[float], now_s: float, *, finished: bool) -> float:
+    """Turns that take so long, of a queue that is never empty; the time after. finished: meanwhile all is, else two."""
+
+    def end(tasks: int) -> None:
+        for tag in list(session.held)[:tasks]:
+            session.started(tag)
+            session.end(tag, SettlementKind.OK)
+
+    for took_s in seconds:
+        while (turn := _turn(session, now_s, session.limit(0) - len(session.held))) is None:
+            now_s += 0.02
+        end(len(session.held) if finished else 0)
+        now_s += took_s
+        session.answered(_answer(*[f"{round(1e6 * now_s)}{n}" for n in range(turn.want)]), now_s)
+        end(0 if finished else 2)
+        now_s += 0.2
+    return now_s
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_worker_does_not_hold_more_after_an_outage(session: Session, finished: bool) -> None:
+    """It took it for a distance, and held a second's tasks from others who had nothing to do."""
+    now_s = _turns(session, [0.001] * 20, 0.0, finished=False)
+    before = session.limit(0)
+    now_s = _turns(session, [0.9], now_s, finished=finished)
+    assert session.limit(0) <= before + 2
+
+
+def test_a_worker_far_away_holds_more(session: Session) -> None:
+    now_s = _turns(session, [0.001] * 20, 0.0, finished=False)
+    before = session.limit(0)
+    _turns(session, [0.5] * 6, now_s, finished=False)
+    assert session.limit(0) > before + 5
+
+
 def test_leases_end_by_the_holders_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     lease.new_board()
     now_s = 100.0
