@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.harness.case.stack_options import Fsync
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.workload import Workload
 
 #: The work of a task is as long as it takes for the workers to do 20 a second; 30 are offered. So a kill meets busy
@@ -53,6 +54,7 @@ def busy(
     keep_results: bool = False,
     volatile_disk: bool = False,
     failover: bool = False,
+    must_see: Collection[Seen] = (),
 ) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
@@ -68,13 +70,15 @@ def busy(
         keep_results=keep_results,
         volatile_disk=volatile_disk,
         failover=failover,
+        must_see=must_see,
     )
 
 
 def past_lease(chaos: Chaos, kind: str) -> None:
     """A busy worker is out of action for longer than the visibility timeout or lease, and then goes on."""
     longer = chaos.profile.lasting(PAST_LEASE_S + 1.0)
-    busy(chaos, Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S)), longer)
+    stopped = Schedule.of(PlannedFault(kind, "worker-1", 0.1, hold_s=PAST_LEASE_S))
+    busy(chaos, stopped, longer, must_see=(Seen.TAKEN_OVER,) if kind == "pause" else ())
 
 
 def idle(chaos: Chaos, schedule: Schedule) -> None:

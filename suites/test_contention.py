@@ -8,6 +8,7 @@ from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.suites.loads import PAST_LEASE_S, in_turn, phased
 
 pytestmark = [pytest.mark.chaos(cost_s=10), pytest.mark.chaos_depth("default")]
@@ -23,7 +24,8 @@ def _contended(chaos: Chaos, schedule: Schedule = Schedule(), profile: Profile |
     profile = profile or chaos.profile
     workload = phased(profile, RATE_TPS, work_ms=WORK_MS, failures=1, failing_every=3, keys=KEYS)
     target_tps = min(chaos.target_tps, 0.6 * RATE_TPS)
-    chaos(workload, schedule, slo=Slo(target_tps=target_tps, recovery_limit_s=profile.recovery_limit_s))
+    slo = Slo(target_tps=target_tps, recovery_limit_s=profile.recovery_limit_s)
+    chaos(workload, schedule, slo=slo, must_see=(Seen.KEY_WANTED, Seen.RETRIED))
 
 
 def test_quiet(chaos: Chaos) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.workload import Workload
 
 pytestmark = [pytest.mark.chaos(cost_s=20), pytest.mark.chaos_depth("default")]
@@ -24,7 +25,7 @@ def test_several(chaos: Chaos) -> None:
         rate_tps=RATE_TPS, baseline_s=2 * chaos.profile.baseline_s, fault_s=0, healed_s=0, failures=RETRIES
     )
     slo = Slo(target_tps=min(chaos.target_tps, 0.4 * RATE_TPS), phases=frozenset({PhaseName.BASELINE}), waits=True)
-    chaos(workload, slo=slo, visibility_timeout_s=UNDISTURBED_S)
+    chaos(workload, slo=slo, visibility_timeout_s=UNDISTURBED_S, must_see=(Seen.RETRIED,))
 
 
 def test_outage(chaos: Chaos) -> None:
@@ -39,4 +40,4 @@ def test_outage(chaos: Chaos) -> None:
         outage_s=profile.fault_s / 2,
     )
     slo = Slo(target_tps=min(chaos.target_tps, 0.8 * OUTAGE_TPS), growth=True)
-    chaos(workload, slo=slo, visibility_timeout_s=UNDISTURBED_S)
+    chaos(workload, slo=slo, visibility_timeout_s=UNDISTURBED_S, must_see=(Seen.RETRIED,))

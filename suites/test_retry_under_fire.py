@@ -6,6 +6,7 @@ import pytest
 
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.suites.loads import in_turn, phased
 
 pytestmark = pytest.mark.chaos(cost_s=8)
@@ -26,4 +27,4 @@ def test_tree(chaos: Chaos) -> None:
     step_s = profile.fault_s / (profile.kills + 1)
     kills = in_turn("kill_tree", (0.1 + n * step_s for n in range(profile.kills)), 0.1)
     slo = Slo(target_tps=min(chaos.target_tps, STANDSTILL_TPS), phases=frozenset({PhaseName.HEALED}))
-    chaos(phased(profile, RATE_TPS, failures=RETRIES), kills, slo=slo)
+    chaos(phased(profile, RATE_TPS, failures=RETRIES), kills, slo=slo, must_see=(Seen.RETRIED, Seen.WAITED_THROUGH))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.suites.loads import phased
 
 pytestmark = [pytest.mark.chaos(cost_s=8), pytest.mark.chaos_depth("default")]
@@ -16,11 +19,17 @@ RATE_TPS = 30
 BURST = 30
 
 
-def _offered(chaos: Chaos, schedule: Schedule = Schedule(), **more: int) -> None:  # noqa: B008 (immutable)
+def _offered(
+    chaos: Chaos,
+    schedule: Schedule = Schedule(),  # noqa: B008 (immutable)
+    must_see: Collection[Seen] = (Seen.RETRIED, Seen.SENT_TWICE),
+    **more: int,
+) -> None:
     """Every fourth task fails once."""
     workload = phased(chaos.profile, RATE_TPS, work_ms=20, failures=1, failing_every=4, **more)
     target_tps = min(chaos.target_tps, 0.6 * RATE_TPS)
-    chaos(workload, schedule, slo=Slo(target_tps=target_tps, recovery_limit_s=chaos.profile.recovery_limit_s))
+    slo = Slo(target_tps=target_tps, recovery_limit_s=chaos.profile.recovery_limit_s)
+    chaos(workload, schedule, slo=slo, must_see=must_see)
 
 
 def test_twice_late(chaos: Chaos) -> None:
@@ -36,4 +45,4 @@ def test_twice_under_fire(chaos: Chaos) -> None:
 
 def test_burst(chaos: Chaos) -> None:
     """All tasks of a second are due at once."""
-    _offered(chaos, burst=BURST)
+    _offered(chaos, burst=BURST, must_see=(Seen.RETRIED,))

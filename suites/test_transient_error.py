@@ -6,6 +6,7 @@ import pytest
 
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.workload import Workload
 
 pytestmark = pytest.mark.chaos(cost_s=12)
@@ -22,6 +23,7 @@ def test_once(chaos: Chaos) -> None:
         workload,
         slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})),
         visibility_timeout_s=UNDISTURBED_S,
+        must_see=(Seen.RETRIED,),
     )
 
 
@@ -42,4 +44,5 @@ def test_mixed(chaos: Chaos) -> None:
         workload,
         slo=Slo(target_tps=target_tps, phases=frozenset({PhaseName.BASELINE})),
         visibility_timeout_s=UNDISTURBED_S,
+        must_see=(Seen.RETRIED, Seen.GIVEN_UP),
     )

@@ -13,6 +13,7 @@ from taskchaos.harness.contract import Contract, Slo
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.files import read_file
 from taskchaos.harness.record.result import Expectation
+from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.workload import Workload
 
 PLAN = "plan.json"
@@ -31,7 +32,8 @@ class Case:
 
     contract, longest_wait_s: what the subject claimed when the case was planned; it is judged by these, wherever and
     whenever that is. baseline: what stock Celery at its best is known to fail in this scenario. drain_deadline_s: how
-    long to wait for convergence after the load. nodeid: the pytest test it came from.
+    long to wait for convergence after the load. must_see: without these states the case is unknown. nodeid: the pytest
+    test it came from.
     """
 
     suite: str
@@ -48,6 +50,7 @@ class Case:
     baseline: Expectation = Expectation()
     stack: StackOptions = field(default_factory=StackOptions)
     drain_deadline_s: float = 20.0
+    must_see: frozenset[Seen] = frozenset()
     nodeid: str = ""
     schema: int = SCHEMA
 

@@ -10,6 +10,7 @@ from taskchaos.harness.checker.faults import gap_of, idle, label
 from taskchaos.harness.checker.loss import FEWEST_READS, still_running
 from taskchaos.harness.checker.offered import cut_short, twice, unfinished, unmet
 from taskchaos.harness.checker.results import counted, with_samples, with_texts
+from taskchaos.harness.checker.seen import unseen
 from taskchaos.harness.record.history import AttemptOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
@@ -48,6 +49,9 @@ def evidence_complete(evidence: CaseEvidence) -> RuleResult:
         gaps.append(f"{counted(tame, 'operation')} had to end a process and never did: see that bodies run as planned")
     if evidence.history.planned_outage and not _felt(evidence):
         gaps.append("what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then")
+    gaps += [
+        f"not seen: {state}; see that faults meet work and that bodies run as planned" for state in unseen(evidence)
+    ]
     gaps += _torn(evidence)
     reason = "; ".join(gaps)
     if not gaps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +24,7 @@ from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, Time
 from taskchaos.harness.pytest.selection import nodeid_of, scenario_of, seed_of, suite_of
 from taskchaos.harness.record.layout import CASES
 from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
+from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
@@ -116,6 +118,7 @@ class Chaos:
         failover: bool = False,
         keep_results: bool = False,
         max_tasks_per_child: int = 0,
+        must_see: Collection[Seen] = (),
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
 
@@ -126,7 +129,8 @@ class Chaos:
         fill. fsync: when Redis writes through what it has acknowledged. volatile_disk: Redis's disk is one that can
         forget what was not, for `redis_power_loss`. failover: Redis has a replica, and Sentinels that promote it.
         keep_results: whether subjects are asked to keep results, and rule `results` is judged.
-        max_tasks_per_child: after how many tasks a pool process is replaced; 0: never.
+        max_tasks_per_child: after how many tasks a pool process is replaced; 0: never. must_see: what has to happen in
+        the case for its verdict to mean anything; it is unknown where that was not seen.
         """
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
@@ -165,6 +169,7 @@ class Chaos:
             baseline=baseline_of(subject, self.suite, self.scenario),
             stack=stack,
             drain_deadline_s=scale.drain_deadline_s,
+            must_see=frozenset(must_see),
             nodeid=nodeid_of(self._item),
         )
         if self._options.replay:

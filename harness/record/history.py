@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from taskchaos.harness.contract import PhaseName, Slo
+from taskchaos.harness.record.seen import Seen
 
 
 def column() -> array[int]:
@@ -285,6 +286,7 @@ class History:
     keep_results: bool = False  # the subject was asked to keep results
     keys: int = 0  # so many business keys, in turn
     again: bool = False  # some operations were submitted a second time on purpose
+    must_see: frozenset[Seen] = frozenset()  # what the case has to come through, so that its verdict means anything
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
     longest_wait_ns: int = 0  # for how long the subject claims that an operation may rightly wait between two attempts
     gone: Mapping[int, int] = field(default_factory=dict)  # processes gone in an attempt: when last seen alive, by pid

@@ -107,3 +107,29 @@ def test_a_queue_that_nobody_consumes_is_stuck(tmp_path: Path) -> None:
     assert done.code == 1, done.out + done.err
     assert rule(case, "stuck")["outcome"] == "fail"
     assert rule(case, "lost")["outcome"] != "fail", "what is on the broker is not lost"
+
+
+NOTHING_SEEN = """
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.record.seen import Seen
+from taskchaos.harness.workload import Workload
+
+def test_quiet(chaos):
+    workload = Workload(rate_tps=30, baseline_s=0.5, fault_s=0, healed_s=0)
+    chaos(workload, slo=Slo(target_tps=None), must_see=[Seen.TAKEN_OVER, Seen.RETRIED])
+"""
+
+
+def test_a_case_that_did_not_come_through_its_states_is_unknown_there_and_when_it_is_judged_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "test_nothing.py").write_text(NOTHING_SEEN)
+    out = tmp_path / "run"
+    done = taskchaos("run", "test_nothing.py", "-s", "locked_retry", "-n", "1", "--out", str(out), cwd=tmp_path)
+    for code in (done.code, taskchaos("judge", str(out), cwd=tmp_path).code):
+        assert code == 2, done.out + done.err
+        (case,) = verdict(out)["cases"]
+        reason = rule(case, "evidence")["reason"]
+        assert case["outcome"] == "unknown"
+        assert "not seen: an operation is taken over by another process;" in reason
+        assert "not seen: an operation is tried again after it failed;" in reason

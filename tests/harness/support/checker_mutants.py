@@ -53,19 +53,20 @@ ORDER = (
     "unique",
     "reports",
     "kept",
+    "seen",
     "preconditions",
     "rates",
     "throughput",
     "windows",
     "__init__",
 )
+assert set(ORDER) == set(SOURCES), "a module is missing from ORDER"  # else each mutant of it would count as caught
 _CODE = {name: compile(source.replace(REAL, MUTANT), f"<mutant {name}>", "exec") for name, source in SOURCES.items()}
 
 
 @contextmanager
 def mutant(module: str, source: str | ast.Module) -> Iterator[Any]:
     """The checker package with one module's source replaced; gone again afterwards."""
-    assert set(ORDER) == set(SOURCES), "a module is missing from ORDER"
     changed = source.replace(REAL, MUTANT) if isinstance(source, str) else source
     try:
         _install(MUTANT)

@@ -25,6 +25,7 @@ from checker_catalogue import (  # noqa: F401
     results,
     start,
     statements,
+    states,
     storm,
     throughput,
     unique,

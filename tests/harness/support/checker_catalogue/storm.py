@@ -10,7 +10,7 @@ from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, 
 
 from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import Outage, SubmitOutcome
+from taskchaos.harness.record.history import AttemptOutcome, Outage, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
@@ -191,6 +191,27 @@ def _() -> H:
 )
 def _() -> H:
     return _down(1)
+
+
+_DOWN_FROM, _FELT = Outage(ns(DOWN), ns(UP)), "1 operation submitted, records whole"
+_NOT_FELT = "what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then"
+for _when, _at, _end, _felt in (
+    ("as it began", DOWN, TRANSIENT, True),
+    ("before it", DOWN - 1, TRANSIENT, False),
+    ("in it, ended otherwise", DOWN + 1, AttemptOutcome.INTERRUPTED, False),
+):
+
+    @known(
+        f"an attempt that ended {_when}",
+        Rule.EVIDENCE,
+        PASS if _felt else UNKNOWN,
+        int(not _felt),
+        _FELT if _felt else _NOT_FELT,
+        others=(Rule.RETRY_STORM, Rule.RETRIES, Rule.BACKOFF),
+    )
+    def _(at: float = _at, end: AttemptOutcome = _end) -> H:
+        builder = H().ack(0).attempt(0, at - 5, at, end).attempt(0, UP + 5).effect(0, UP + 10)
+        return builder.set(outage=_DOWN_FROM, planned_outage=True, longest_wait_ns=ns(9000))
 
 
 def _given_up(attempts: int, failures: bytes = b"") -> H:

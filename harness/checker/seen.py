@@ -1,0 +1,92 @@
+"""Whether a case came through the states without which its verdict would mean nothing (record/seen.py)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
+from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, SubmitOutcome
+from taskchaos.harness.record.seen import Seen
+
+_PLANNED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT)
+
+
+def unseen(evidence: CaseEvidence) -> list[Seen]:
+    """Those that the case had to come through and did not."""
+    return sorted(state for state in evidence.history.must_see if not _STATES[state](evidence))
+
+
+def _pairs(evidence: CaseEvidence) -> Iterator[tuple[int, int]]:
+    """The rows of attempts that followed one another, of one operation."""
+    for _, rows in attempts_of_retried(evidence):
+        yield from pairwise(rows)
+
+
+def _taken_over(evidence: CaseEvidence) -> bool:
+    """What a worker said of itself before it was taken over came too late, or never."""
+    attempts = evidence.history.attempts
+    return any(
+        attempts.pid[row] != attempts.pid[later]
+        and (
+            attempts.outcome[row] in (AttemptOutcome.OPEN, AttemptOutcome.CRASHED, AttemptOutcome.INTERRUPTED)
+            or attempts.ended_ns[row] > attempts.begun_ns[later]
+        )
+        for row, later in _pairs(evidence)
+    )
+
+
+def _retried(evidence: CaseEvidence) -> bool:
+    outcome = evidence.history.attempts.outcome
+    return any(outcome[row] == AttemptOutcome.TRANSIENT for row, _ in _pairs(evidence))
+
+
+def _given_up(evidence: CaseEvidence) -> bool:
+    history = evidence.history
+    failed = {op for op, kind in zip(history.claims.op, history.claims.kind, strict=True) if kind == ClaimKind.FAILURE}
+    tried = history.permanent & set(history.attempts.op)
+    return bool(tried & (failed | history.final.dead))
+
+
+def _waited_through(evidence: CaseEvidence) -> bool:
+    attempts = evidence.history.attempts
+    ends_ns = [at_ns for times in evidence.killed_at.values() for at_ns in times]
+    return any(
+        attempts.outcome[row] in _PLANNED
+        and any(attempts.ended_ns[row] <= at_ns <= attempts.begun_ns[later] for at_ns in ends_ns)
+        for row, later in _pairs(evidence)
+    )
+
+
+def _key_wanted(evidence: CaseEvidence) -> bool:
+    """Of a key, somebody was delivered, or begun, before an attempt that had begun before had ended."""
+    history = evidence.history
+    if not history.keys:
+        return False
+    attempts, arrivals = history.attempts, history.deliveries
+    runs: dict[int, list[tuple[int, int, int]]] = {}
+    for row, op in enumerate(attempts.op):
+        runs.setdefault(op % history.keys, []).append((attempts.begun_ns[row], evidence.attempt_end(row), op))
+    return any(
+        begun_ns <= at_ns <= ended_ns and op != other
+        for op, at_ns in zip(arrivals.op, arrivals.at_ns, strict=True)
+        for begun_ns, ended_ns, other in runs.get(op % history.keys, ())
+    )
+
+
+def _sent_twice(evidence: CaseEvidence) -> bool:
+    submits = evidence.history.submits
+    rows = zip(submits.op, submits.outcome, strict=True)
+    times = Counter(op for op, outcome in rows if outcome == SubmitOutcome.ACKNOWLEDGED)
+    return any(number > 1 for number in times.values())
+
+
+_STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
+    Seen.TAKEN_OVER: _taken_over,
+    Seen.RETRIED: _retried,
+    Seen.GIVEN_UP: _given_up,
+    Seen.WAITED_THROUGH: _waited_through,
+    Seen.KEY_WANTED: _key_wanted,
+    Seen.SENT_TWICE: _sent_twice,
+}

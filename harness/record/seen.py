@@ -1,0 +1,24 @@
+"""States that a case has to come through, so that its verdict means anything: a suite names them, the checker looks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Seen(StrEnum):
+    """What must have happened to some operation. The value is what reports call it.
+
+    TAKEN_OVER: an attempt that nobody ended was followed by one of another process: a lease ended, or a task came back.
+    RETRIED: an attempt that failed as planned was followed by another.
+    GIVEN_UP: one that fails for good was tried, and the subject said that it failed, or kept it as a dead letter.
+    WAITED_THROUGH: a process was ended by a fault while a failed operation waited for its next attempt.
+    KEY_WANTED: an operation came to a worker while another of its business key was running.
+    SENT_TWICE: an operation was acknowledged a second time.
+    """
+
+    TAKEN_OVER = "an operation is taken over by another process"
+    RETRIED = "an operation is tried again after it failed"
+    GIVEN_UP = "an operation that fails for good is given up"
+    WAITED_THROUGH = "a process is ended while an operation waits for its retry"
+    KEY_WANTED = "an operation comes to a worker while another of its business key runs"
+    SENT_TWICE = "an operation is acknowledged a second time"

@@ -1,0 +1,143 @@
+"""Known histories: states that a case has to come through before its verdict means anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from checker_histories import WORKER_1, WORKER_2, HistoryBuilder
+from checker_known import FAILURE, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
+
+from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.seen import Seen
+from taskchaos.harness.record.verdict import Rule
+
+H = HistoryBuilder
+INTERRUPTED, CRASHED = AttemptOutcome.INTERRUPTED, AttemptOutcome.CRASHED
+_WHOLE = "{} submitted, records whole"
+_MISSING = "not seen: {}; see that faults meet work and that bodies run as planned"
+_OTHERS = (
+    Rule.DEAD_LETTER, Rule.DUPLICATE, Rule.FALSE_FAILURE, Rule.FENCE, Rule.KEY_OVERLAP, Rule.LOST, Rule.OVERLAP,
+    Rule.RETRIES, Rule.UNEXPECTED, Rule.UNIQUE, Rule.WORKERS,
+)  # fmt: skip
+
+
+def _states(state: Seen, histories: dict[str, tuple[bool, Callable[[], H]]]) -> None:
+    """Register each as seen, or not."""
+    for name, (seen, build) in histories.items():
+
+        def made(build: Callable[[], H] = build) -> H:
+            return build().set(must_see=frozenset({state}))
+
+        number = made().build().planned
+        whole = _WHOLE.format(f"{number} operation{'s' * (number != 1)}")
+        reason = whole if seen else _MISSING.format(state.value)
+        outcome, observed = (PASS, 0) if seen else (UNKNOWN, 1)
+        known(f"{state.name}: {name}", Rule.EVIDENCE, outcome, observed, reason, others=_OTHERS)(made)
+
+
+def _over(outcome: AttemptOutcome, until: float, pid: int = 2) -> Callable[[], H]:
+    def build() -> H:
+        builder = H().ack(0).attempt(0, 50, until, outcome, WORKER_1, 1, fence=1)
+        if outcome is OPEN:
+            builder.fault(at=60, until=70, kills=(1,))
+        return builder.attempt(0, 100, 110, role=WORKER_2, pid=pid, fence=2).effect(0).said(0)
+
+    return build
+
+
+_states(
+    Seen.TAKEN_OVER,
+    {
+        "it was killed": (True, _over(OPEN, -1)),
+        "it ended its process": (True, _over(CRASHED, 60)),
+        "it was ended": (True, _over(INTERRUPTED, 60)),
+        "it ended late": (True, _over(AttemptOutcome.OK, 101)),
+        "it had ended when the next began": (False, _over(AttemptOutcome.OK, 100)),
+        "it had failed": (False, _over(TRANSIENT, 60)),
+        "by its own process": (False, _over(INTERRUPTED, 60, pid=1)),
+        "nothing ran twice": (False, lambda: H().done(0, 1)),
+    },
+)
+_states(
+    Seen.RETRIED,
+    {
+        "it failed before": (True, _over(TRANSIENT, 60)),
+        "it was ended before": (False, _over(INTERRUPTED, 60)),
+        "it failed last": (False, lambda: H().done(0).ack(1).attempt(1, 90, 95, TRANSIENT)),
+    },
+)
+
+
+def _for_good(*, said: bool, dead: bool, tried: bool = True) -> Callable[[], H]:
+    def build() -> H:
+        builder = H().set(permanent=frozenset({0})).ack(0).done(1)
+        if tried:
+            builder.attempt(0, 90, 95, PERMANENT)
+        if said:
+            builder.said(0, FAILURE)
+        return builder.final(dead=frozenset({0} if dead else ()))
+
+    return build
+
+
+_states(
+    Seen.GIVEN_UP,
+    {
+        "it said so": (True, _for_good(said=True, dead=False)),
+        "it kept it": (True, _for_good(said=False, dead=True)),
+        "neither": (False, _for_good(said=False, dead=False)),
+        "without a try": (False, _for_good(said=True, dead=True, tried=False)),
+        "another failed": (False, lambda: H().set(permanent=frozenset({0})).done(0, 1).said(1, FAILURE)),
+    },
+)
+
+
+def _waits(killed: float | None, outcome: AttemptOutcome = TRANSIENT) -> Callable[[], H]:
+    """From 60 to 100."""
+
+    def build() -> H:
+        builder = _over(outcome, 60)()
+        return builder if killed is None else builder.fault(at=killed, until=400, kills=(7,))
+
+    return build
+
+
+_states(
+    Seen.WAITED_THROUGH,
+    {
+        "as it began to wait": (True, _waits(60)),
+        "as it ended its wait": (True, _waits(100)),
+        "one of two": (True, lambda: _waits(80)().ack(1).attempt(1, 20, 30, TRANSIENT).attempt(1, 40)),
+        "before": (False, _waits(59)),
+        "after": (False, _waits(101)),
+        "no kill": (False, _waits(None)),
+        "what was ended does not wait": (False, _waits(80, INTERRUPTED)),
+    },
+)
+
+
+def _wanted(at: float, op: int = 2, keys: int = 2) -> Callable[[], H]:
+    """Operation 0 runs from 100 to 110."""
+    return lambda: H().set(keys=keys).done(0).ack(1, 2).deliver(op, at).attempt(1, 300).attempt(2, 400)
+
+
+_states(
+    Seen.KEY_WANTED,
+    {
+        "as the other began": (True, _wanted(100)),
+        "as the other ended": (True, _wanted(110)),
+        "before": (False, _wanted(98)),
+        "after": (False, _wanted(111)),
+        "of another key": (False, _wanted(105, op=1)),
+        "the operation itself": (False, _wanted(105, op=0)),
+        "no keys": (False, _wanted(105, keys=0)),
+    },
+)
+_states(
+    Seen.SENT_TWICE,
+    {
+        "both acknowledged": (True, lambda: H().set(again=True).done(0, 1).ack(0, at=120)),
+        "one refused": (False, lambda: H().set(again=True).done(0).submit(0, SubmitOutcome.REFUSED, 120)),
+        "two operations": (False, lambda: H().set(again=True).done(0, 1)),
+    },
+)
