@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from taskchaos.faults.draw import Draw, FaultFamily, NotDrawn
@@ -216,8 +217,8 @@ class Worker(Protocol):
     def kill(self, pids: tuple[int, ...]) -> None:
         """SIGKILL to these of its processes."""
 
-    def terminate(self, grace_s: float) -> None:
-        """SIGTERM to the parent; SIGKILL to what is left of the tree after the grace."""
+    def terminate(self, grace_s: float, told: Signals = SIGTERM) -> None:
+        """This signal to the parent; SIGKILL to what is left of the tree after the grace."""
 
     def pause(self) -> None:
         """Stop the whole tree where it is; everything goes on at `resume`."""

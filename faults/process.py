@@ -6,6 +6,7 @@ finish their task and can tell nobody, a killed tree leaves nothing. A pause lea
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -14,6 +15,8 @@ from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo, Worker,
 from taskchaos.faults.draw import Draw
 from taskchaos.faults.loop import Loop
 
+#: By what a worker is told to end.
+TOLD = {name: signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGQUIT")}
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
 #: How long a worker may take to consume again that was started again.
@@ -188,18 +191,30 @@ class Pause(WorkerFault):
 
 @dataclass
 class Restart(KillTree):
-    """The worker is told to end (SIGTERM), killed when it has not after `grace_s`, and started again: a deployment."""
+    """The worker is told to end, killed when it has not after `grace_s`, and started again: a deployment.
+
+    told: by SIGTERM or SIGINT Celery ends when its tasks have (warm shutdown); by SIGQUIT at once (cold), or after
+    `worker_soft_shutdown_timeout` (soft).
+    """
 
     kind: ClassVar[str] = "restart"
-    summary: ClassVar[str] = "a worker gets SIGTERM, SIGKILL grace_s later, and is started again: a deployment"
-    drawn: ClassVar[Draw] = Draw((0.1, 0.5), {"grace_s": (1, 2)}, after_s=2 + RESPAWN_S)
+    summary: ClassVar[str] = (
+        "a worker is told to end (`told`: SIGTERM, SIGINT, SIGQUIT), gets SIGKILL grace_s later, and is started again"
+    )
+    drawn: ClassVar[Draw] = Draw((0.1, 0.5), {"grace_s": (1, 2), "told": tuple(TOLD)}, after_s=2 + RESPAWN_S)
     grace_s: int = 1
+    told: str = "SIGTERM"
+
+    def __post_init__(self) -> None:
+        """Raises FaultError for another signal."""
+        if self.told not in TOLD:
+            raise FaultError(f"{self.kind}: told is one of {', '.join(TOLD)}, not {self.told!r}")
 
     def kill(self) -> None:
-        self.worker.terminate(self.grace_s)
+        self.worker.terminate(self.grace_s, TOLD[self.told])
 
     def how(self) -> str:
-        return f"SIGTERM and {self.grace_s} s"
+        return f"{self.told} and {self.grace_s} s"
 
 
 @dataclass

@@ -35,7 +35,8 @@ class Settings:
     is killed while it looks keeps the others from it (300). keep_results: whether the case is about results, so that a
     subject that usually ignores them has to keep them. business_keys: whether tasks have a business key
     (`payload["key"]`), of which who claims EXCLUSIVE_KEYS runs one task at a time. max_tasks_per_child: after so many
-    tasks a pool process is replaced (0: never).
+    tasks a pool process is replaced (0: never). soft_shutdown_s: for how long a worker that gets SIGQUIT waits for its
+    tasks (0: not at all). autoscale: whether a worker has one pool process or more, up to `concurrency`, as it needs.
     """
 
     visibility_timeout_s: int = 3
@@ -45,6 +46,8 @@ class Settings:
     keep_results: bool = False
     business_keys: bool = False
     max_tasks_per_child: int = 0
+    soft_shutdown_s: int = 0
+    autoscale: bool = False
 
     @property
     def redelivery_s(self) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Unpack
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
-from taskchaos.harness.case.stack_options import Fsync
+from taskchaos.harness.case.stack_options import StackChanges
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
@@ -33,7 +34,7 @@ def phased(profile: Profile, rate_tps: int, **more: int) -> Workload:
     )
 
 
-def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: int) -> Schedule:
+def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: int | str) -> Schedule:
     """The same fault again and again, of one worker after the other, from these times of the fault phase on."""
     return Schedule.of(
         *(
@@ -47,31 +48,14 @@ def busy(
     chaos: Chaos,
     schedule: Schedule,
     profile: Profile | None = None,
-    *,
-    fsync: Fsync = Fsync.EVERYSEC,
-    max_tasks_per_child: int = 0,
-    redis_disk_mb: int = 0,
-    keep_results: bool = False,
-    volatile_disk: bool = False,
-    failover: bool = False,
     must_see: Collection[Seen] = (),
+    **needs: Unpack[StackChanges],
 ) -> None:
     """Overload the workers, run the schedule, demand half of their capacity where no fault is in force."""
     profile = profile or chaos.profile
     workload = phased(profile, OFFERED_TPS, work_ms=1000 * chaos.slots // CAPACITY_TPS)
     slo = Slo(target_tps=min(chaos.target_tps, CAPACITY_TPS / 2), recovery_limit_s=profile.recovery_limit_s)
-    chaos(
-        workload,
-        schedule,
-        slo=slo,
-        fsync=fsync,
-        max_tasks_per_child=max_tasks_per_child,
-        redis_disk_mb=redis_disk_mb,
-        keep_results=keep_results,
-        volatile_disk=volatile_disk,
-        failover=failover,
-        must_see=must_see,
-    )
+    chaos(workload, schedule, slo=slo, must_see=must_see, **needs)
 
 
 def past_lease(chaos: Chaos, kind: str) -> None:

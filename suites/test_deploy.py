@@ -6,9 +6,10 @@ import pytest
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.harness.case.stack_options import Pool
+from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
-from taskchaos.suites.loads import busy, in_turn
+from taskchaos.suites.loads import busy, in_turn, phased
 
 pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
 
@@ -16,11 +17,13 @@ pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
 PATIENT_S = 10
 #: A pool process is replaced after so many tasks: each few seconds under this load.
 TASKS_PER_CHILD = 15
+#: So many at once, each second: enough for all processes of both workers for half of it.
+BURST, BURST_WORK_MS, MOST_PROCESSES = 30, 100, 3
 
 
-def _rolling(profile: Profile, grace_s: int) -> Schedule:
+def _rolling(profile: Profile, grace_s: int, told: str = "SIGTERM") -> Schedule:
     """Both workers, one after the other."""
-    return in_turn("restart", (0.1, profile.fault_s / 2), 0.1, grace_s=grace_s)
+    return in_turn("restart", (0.1, profile.fault_s / 2), 0.1, grace_s=grace_s, told=told)
 
 
 def test_rolling(chaos: Chaos) -> None:
@@ -31,6 +34,30 @@ def test_rolling(chaos: Chaos) -> None:
 def test_hurried(chaos: Chaos) -> None:
     """SIGKILL right behind SIGTERM: what was running is cut off."""
     busy(chaos, _rolling(chaos.profile, 0))
+
+
+def test_cold(chaos: Chaos) -> None:
+    """SIGQUIT: Celery gives back what it holds, and ends its tasks where they are."""
+    busy(chaos, _rolling(chaos.profile, PATIENT_S, "SIGQUIT"))
+
+
+def test_soft(chaos: Chaos) -> None:
+    """SIGQUIT to a worker that waits for its tasks a little (`worker_soft_shutdown_timeout`)."""
+    busy(chaos, _rolling(chaos.profile, PATIENT_S, "SIGQUIT"), soft_shutdown_s=1)
+
+
+def test_autoscaled(chaos: Chaos) -> None:
+    """Work comes in bursts, so that pool processes come and go (`--autoscale`), and some are killed meanwhile."""
+    if chaos.pool is not Pool.PREFORK:
+        chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
+    profile = chaos.profile
+    step_s = profile.fault_s / (profile.kills + 1)
+    kills = in_turn("kill_child", (0.1 + n * step_s for n in range(profile.kills)), 0.1)
+    workload = phased(profile, BURST, work_ms=BURST_WORK_MS, burst=BURST)
+    slo = Slo(
+        target_tps=min(chaos.target_tps, BURST / 2), recovery_limit_s=None
+    )  # of what comes in bursts no rate tells
+    chaos(workload, kills, slo=slo, concurrency=MOST_PROCESSES, autoscale=True)
 
 
 def test_with_redis(chaos: Chaos) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import TypedDict, Unpack
 
 from taskchaos.faults.base import Ability
 from taskchaos.faults.preload.page import compiler
@@ -109,6 +110,34 @@ def roles(kind: str, count: int) -> tuple[str, ...]:
     return tuple(f"{kind}-{n}" for n in range(1, count + 1))
 
 
-def with_settings(options: StackOptions, **changes: object) -> StackOptions:
-    """The options with some of the subject settings changed."""
-    return replace(options, settings=replace(options.settings, **changes))  # type: ignore[arg-type]
+class StackChanges(TypedDict, total=False):
+    """What a case may ask of its stack, beside what the run has chosen: fields of StackOptions, and of its Settings.
+
+    visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
+    default, so that a slow subject is not redelivered what it still holds. workers, producers, concurrency: how many
+    there are (default 2 and 1), and how many tasks each worker runs at a time (2).
+    """
+
+    workers: int
+    producers: int
+    distance_ms: int
+    redis_disk_mb: int
+    fsync: Fsync
+    preload: bool
+    volatile_disk: bool
+    failover: bool
+    visibility_timeout_s: int
+    concurrency: int
+    keep_results: bool
+    business_keys: bool
+    max_tasks_per_child: int
+    soft_shutdown_s: int
+    autoscale: bool
+
+
+def changed(options: StackOptions, **changes: Unpack[StackChanges]) -> StackOptions:
+    """The options with these changed."""
+    inner = {field.name for field in fields(Settings)}
+    settings = {name: value for name, value in changes.items() if name in inner}
+    others = {name: value for name, value in changes.items() if name not in inner}
+    return replace(options, settings=replace(options.settings, **settings), **others)  # type: ignore[arg-type]

@@ -6,14 +6,14 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Unpack
 
 import pytest
 
 from taskchaos.faults.base import Ability
 from taskchaos.faults.schedule import FAULTS, Schedule
 from taskchaos.harness.case.plan import Case
-from taskchaos.harness.case.stack_options import Fsync, Pool, with_settings
+from taskchaos.harness.case.stack_options import Pool, StackChanges, changed
 from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
@@ -107,71 +107,22 @@ class Chaos:
         schedule: Schedule = Schedule(),  # noqa: B008 (immutable)
         *,
         slo: Slo | None = None,
-        visibility_timeout_s: int | None = None,
-        workers: int | None = None,
-        producers: int | None = None,
-        concurrency: int | None = None,
-        distance_ms: int = 0,
-        redis_disk_mb: int = 0,
-        fsync: Fsync = Fsync.EVERYSEC,
-        volatile_disk: bool = False,
-        failover: bool = False,
-        keep_results: bool = False,
-        max_tasks_per_child: int = 0,
         must_see: Collection[Seen] = (),
+        **needs: Unpack[StackChanges],
     ) -> CaseResult:
         """Run and judge the case. Raises Unexpected, Inconclusive or NoVerdict unless it came out as expected.
 
-        visibility_timeout_s: give a suite that takes no message away from a worker a longer one than the scaled-down
-        default, so that a slow subject is not redelivered what it still holds. workers, producers, concurrency: how
-        many there are (default 2 and 1), and how many tasks each worker runs at a time (2). distance_ms: how far away
-        Redis is from the workers during the whole case. redis_disk_mb: how small Redis's disk is, for `disk_full` to
-        fill. fsync: when Redis writes through what it has acknowledged. volatile_disk: Redis's disk is one that can
-        forget what was not, for `redis_power_loss`. failover: Redis has a replica, and Sentinels that promote it.
-        keep_results: whether subjects are asked to keep results, and rule `results` is judged.
-        max_tasks_per_child: after how many tasks a pool process is replaced; 0: never. must_see: what has to happen in
-        the case for its verdict to mean anything; it is unknown where that was not seen.
+        must_see: what has to happen in the case for its verdict to mean anything; unknown where that was not seen.
+        needs: what the case asks of its stack (StackChanges).
         """
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
         if self._options.time_is_up(self.seed, workload.load_s + BESIDE_LOAD_S):
             raise TimeIsUp("the time of the run was up before it began")
-        kinds = {fault.kind for fault in schedule.faults}
-        for kind in kinds:
+        for kind in {fault.kind for fault in schedule.faults}:
             if lacking := self._options.stack_options.missing(kind):
                 self._leave_out(kind, lacking)
-        scale = self._options.scale
-        changes = {"visibility_timeout_s": visibility_timeout_s, "concurrency": concurrency}
-        changed = {name: value for name, value in changes.items() if value is not None}
-        changed |= {
-            "keep_results": keep_results,
-            "business_keys": workload.keys > 0,
-            "max_tasks_per_child": max_tasks_per_child,
-        }
-        stack = with_settings(self._options.stack_options, **changed)
-        stack = replace(stack, workers=workers or stack.workers, producers=producers or stack.producers)
-        preload = any(Ability.PRELOAD in FAULTS[kind].needs for kind in kinds if kind in FAULTS)
-        stack = replace(stack, distance_ms=distance_ms, redis_disk_mb=redis_disk_mb, fsync=fsync, preload=preload)
-        stack = replace(stack, volatile_disk=volatile_disk, failover=failover)
-        subject, failures = self._subject, self._options.failures
-        case = Case(
-            suite=self.suite,
-            scenario=self.scenario,
-            subject=self._spec,
-            subject_name=subject.name,
-            seed=self.seed,
-            workload=workload.with_failures(failures),
-            contract=subject.contract,
-            longest_wait_s=float(subject.longest_wait_s),
-            schedule=schedule,
-            slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
-            expectation=self._expected(failing=failures > 0),
-            baseline=baseline_of(subject, self.suite, self.scenario),
-            stack=stack,
-            drain_deadline_s=scale.drain_deadline_s,
-            must_see=frozenset(must_see),
-            nodeid=nodeid_of(self._item),
-        )
+        case = self._case(workload, schedule, slo, must_see, needs)
         if self._options.replay:
             case = planned_before(case, Case.load(Path(self._options.replay)))
         if (self._options.folder / CASES / case.id).exists():
@@ -190,6 +141,32 @@ class Chaos:
         self._item.user_properties.append((OUTCOME, _pytest_outcome(result)))
         _raise_unless_expected(result)
         return result
+
+    def _case(
+        self, workload: Workload, schedule: Schedule, slo: Slo | None, must_see: Collection[Seen], needs: StackChanges
+    ) -> Case:
+        kinds = {fault.kind for fault in schedule.faults} & FAULTS.keys()
+        preload = any(Ability.PRELOAD in FAULTS[kind].needs for kind in kinds)
+        stack = changed(self._options.stack_options, **needs)
+        subject, failures, scale = self._subject, self._options.failures, self._options.scale
+        return Case(
+            suite=self.suite,
+            scenario=self.scenario,
+            subject=self._spec,
+            subject_name=subject.name,
+            seed=self.seed,
+            workload=workload.with_failures(failures),
+            contract=subject.contract,
+            longest_wait_s=float(subject.longest_wait_s),
+            schedule=schedule,
+            slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
+            expectation=self._expected(failing=failures > 0),
+            baseline=baseline_of(subject, self.suite, self.scenario),
+            stack=changed(stack, preload=preload, business_keys=workload.keys > 0),
+            drain_deadline_s=scale.drain_deadline_s,
+            must_see=frozenset(must_see),
+            nodeid=nodeid_of(self._item),
+        )
 
     def _expected(self, *, failing: bool) -> Expectation:
         """What is expected of the subject; where tasks fail besides, it may also fail as it does of that alone."""

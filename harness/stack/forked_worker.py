@@ -65,9 +65,9 @@ class ForkedWorker(ABC):
     def kill(self, pids: tuple[int, ...]) -> None:
         self._zygote.send(pids, signal.SIGKILL)
 
-    def terminate(self, grace_s: float) -> None:
+    def terminate(self, grace_s: float, told: signal.Signals = signal.SIGTERM) -> None:
         process = self._all[-1]
-        self._zygote.send([process.pid], signal.SIGTERM)
+        self._zygote.send([process.pid], told)
         wait_for(lambda: not process.alive(), grace_s)
         process.end()
 

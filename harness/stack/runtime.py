@@ -89,6 +89,8 @@ def build(config: RoleConfig, expired: Callable[[str], object] | None = None) ->
     )
     if config.settings.max_tasks_per_child:
         app.conf.worker_max_tasks_per_child = config.settings.max_tasks_per_child
+    if config.settings.soft_shutdown_s:
+        app.conf.worker_soft_shutdown_timeout = config.settings.soft_shutdown_s
     subject = resolve(config.subject)
 
     def register() -> Any:

@@ -14,13 +14,17 @@ from taskchaos.harness.subject_calls import SubjectFault
 
 CONFIG_VARIABLE = "TASKCHAOS_ROLE_CONFIG"
 READY_VARIABLE = "TASKCHAOS_READY_FD"
+#: An autoscaled worker keeps a process that it does not need for so long (Celery: 30 s), so that a case sees it go.
+SHRINKS_AFTER_S = 0.5
 
 
 def _prepare(config: RoleConfig, ready_fd: int) -> Runtime:
     runtime = build(config, refuse(ready_fd))
     record_worker(runtime.ledger)
 
-    def announce(**_: Any) -> None:
+    def announce(sender: Any = None, **_: Any) -> None:
+        if config.settings.autoscale:
+            sender.controller.autoscaler.keepalive = SHRINKS_AFTER_S
         os.write(ready_fd, b"1")
         os.close(ready_fd)
 
@@ -39,6 +43,7 @@ def run(config_path: Path, ready_fd: int) -> None:
         hostname=f"{config.role}@taskchaos",
         pool=config.pool,
         concurrency=config.settings.concurrency,
+        autoscale=autoscale(config),
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -47,6 +52,11 @@ def run(config_path: Path, ready_fd: int) -> None:
     )
     worker.start()
     sys.exit(worker.exitcode)
+
+
+def autoscale(config: RoleConfig) -> str | None:
+    """The most and the fewest pool processes, as Celery takes them; None when they are always as many."""
+    return f"{config.settings.concurrency},1" if config.settings.autoscale else None
 
 
 def run_command_line(config_path: Path, ready_fd: int) -> None:
@@ -65,6 +75,7 @@ def command_line(config: RoleConfig) -> list[str]:
         f"--hostname={config.role}@taskchaos",
         f"--pool={config.pool}",
         f"--concurrency={config.settings.concurrency}",
+        *(f"--autoscale={processes}" for processes in (autoscale(config),) if processes),
         "--without-gossip",
         "--without-mingle",
         "--without-heartbeat",

@@ -145,6 +145,7 @@ ON_REDIS = {
     "redis_restart.pause_past_lease": Expectation(),
     "deploy.with_redis": FAILS_WITHOUT_REDIS.by_chance,
     "deploy.recycled": LOSES_CHILDS.by_chance,
+    "deploy.autoscaled": LOSES_CHILDS.by_chance,
     "link_quality.limit_data-500": LOSES_REPLIES,
     "link_quality.limit_data-20000": LOSES_REPLIES,
     "link_quality.flapping-worker-1": MAY_LOSE_REPLIES,
@@ -184,6 +185,7 @@ class Defaults(CelerySubject):
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
+        "deploy.cold": Expectation(must=frozenset({Rule.LOST})),
         # What waits in a worker for longer than the visibility timeout is delivered again, too.
         "slow_task.restart": MAY_RUN_AGAIN,
         "slow_task.cut-black_hole": MAY_RUN_AGAIN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Slow:
         self.gone |= {*pids}
         self.met.set()
 
-    def terminate(self, grace_s: float) -> None:
+    def terminate(self, grace_s: float, told: signal.Signals = signal.SIGTERM) -> None:
         self.kill((self.pid,))
 
     def pause(self) -> None:

@@ -206,6 +206,27 @@ def test_a_restart_kills_what_has_not_ended_within_its_grace(
     assert fault.verify_healed() and worker.pid not in tree
 
 
+@pytest.mark.parametrize(
+    ("told", "says"), [("SIGTERM", "Warm shutdown"), ("SIGINT", "Warm shutdown"), ("SIGQUIT", "Cold shutdown")]
+)
+def test_a_restart_tells_the_worker_as_it_is_to(stack: LocalStack, told: str, says: str) -> None:
+    worker = stack.workers["worker-2"]
+    log = stack.logs / "worker-2.log"
+    before = log.read_text().count(says)
+    fault = Restart(worker, grace_s=20, told=told)
+    fault.inject()
+    evidence = fault.prove()
+    fault.heal()
+    assert evidence is not None and told in evidence.seen
+    assert log.read_text().count(says) == before + 1
+    assert fault.verify_healed()
+
+
+def test_a_worker_is_told_by_a_signal_that_ends_it(stack: LocalStack) -> None:
+    with pytest.raises(FaultError, match="told is one of SIGTERM, SIGINT, SIGQUIT, not 'SIGHUP'"):
+        Restart(stack.workers["worker-2"], told="SIGHUP")
+
+
 # --- the nemesis ---------------------------------------------------------------------------------------------------
 
 

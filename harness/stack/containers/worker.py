@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from signal import SIGTERM, Signals
 from typing import Any
 
 from docker.errors import APIError
@@ -130,7 +131,10 @@ class ContainerWorker(ForkedWorker):
         else:
             super().kill(pids)
 
-    def terminate(self, grace_s: float) -> None:
+    def terminate(self, grace_s: float, told: Signals = SIGTERM) -> None:
+        if told != SIGTERM:  # the engine would tell the process that the worker was forked from
+            super().terminate(grace_s, told)
+            return
         self._ask("stop", lambda: self.container.stop(timeout=max(1, round(grace_s))))
 
     def pause(self) -> None:

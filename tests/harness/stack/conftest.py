@@ -17,8 +17,8 @@ def prefilled(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
     """Makes started stacks (workers not yet running) with a workload that is sent at once."""
     made: list[LocalStack] = []
 
-    def make(subject: str = "stock_best", operations: int = 20, **options: object) -> LocalStack:
-        workload = Workload(model=LoadModel.PREFILL, prefill=operations)
+    def make(subject: str = "stock_best", operations: int = 20, work_ms: int = 0, **options: object) -> LocalStack:
+        workload = Workload(model=LoadModel.PREFILL, prefill=operations, work_ms=work_ms)
         stack = LocalStack(tmp_path / f"case-{len(made)}", subject, workload, StackOptions(**options))  # type: ignore[arg-type]
         made.append(stack)
         return stack.__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import threading
@@ -25,6 +26,7 @@ from taskchaos.harness.stack import zygote_client as spawn
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.stack.procfs import alive, children_of
 from taskchaos.harness.stack.redis_server import RedisServer, find_binary
+from taskchaos.harness.subject import Settings
 
 pytestmark = pytest.mark.usefixtures("linux")
 Prefilled = Callable[..., LocalStack]
@@ -55,6 +57,41 @@ def test_a_worker_from_the_command_line_runs_the_operations(prefilled: Prefilled
     assert sorted(_drain(stack, 10).effects.op) == list(range(10))
     cmdline = Path(f"/proc/{stack.workers['worker-1'].pid}/cmdline").read_bytes()
     assert b"celery" in cmdline and b"--pool=prefork" in cmdline
+
+
+@pytest.mark.parametrize("start", list(WorkerStart))
+def test_an_autoscaled_worker_has_as_many_processes_as_it_needs(prefilled: Prefilled, start: WorkerStart) -> None:
+    settings = Settings(concurrency=3, autoscale=True, visibility_timeout_s=30)
+    stack = prefilled(operations=12, work_ms=500, workers=1, settings=settings, worker_start=start)
+    stack.start_workers()
+    worker = stack.workers["worker-1"]
+    assert len(worker.children()) == 1
+    stack.begin_load(1)
+    until(lambda: len(worker.children()) == 3, "it grows")
+    tail = tail_of(stack)
+    until(lambda: len(effects(tail)) == 12)
+
+
+@pytest.mark.parametrize("soft_s", [0, 10])
+def test_a_worker_that_gets_sigquit_waits_for_its_tasks_if_it_is_to(prefilled: Prefilled, soft_s: int) -> None:
+    """With early acknowledgement: what it does not wait for is lost."""
+    settings = Settings(concurrency=1, soft_shutdown_s=soft_s)
+    stack = prefilled("stock_defaults", operations=1, work_ms=700, workers=1, settings=settings)
+    stack.begin_load(1)
+    until(stack.load_done)
+    stack.start_workers()
+    history = History()
+
+    def runs() -> bool:
+        read_ledger(stack.folder / LEDGER, history)
+        return bool(history.attempts.op)
+
+    until(runs, "the task runs")
+    worker = stack.workers["worker-1"]
+    worker.expect_death()
+    worker.terminate(20.0, signal.SIGQUIT)
+    assert not worker.ready()
+    assert effects(tail_of(stack)) == ({0} if soft_s else set())
 
 
 def test_each_role_has_a_link_of_its_own(prefilled: Prefilled) -> None:
