@@ -18,7 +18,7 @@ class Claim(StrEnum):
     case has such keys; to wait for another's end is no failure and costs no attempt. RESULTS: what took effect has its
     result in the result backend in the end, whatever that backend met meanwhile; asked only where a case has results
     kept. UNIQUE: a task that is submitted again under its id is the one that was submitted before. BACKOFF: between a
-    failed attempt and the next it waits as its law says.
+    failed attempt and the next it waits as its law says. ETA: a task that is to be run later does not begin before.
     """
 
     NO_LOSS = "no_loss"
@@ -32,6 +32,7 @@ class Claim(StrEnum):
     THROUGHPUT = "throughput"
     RESULTS = "results"
     UNIQUE = "unique"
+    ETA = "eta"
 
 
 @dataclass(frozen=True, slots=True)

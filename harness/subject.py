@@ -149,8 +149,9 @@ class CelerySubject:
         )(task)
 
     def submit(self, task: Any, operation: Operation) -> None:
-        """Send by `apply_async`."""
-        task.apply_async(args=(operation.payload(),), task_id=operation.task_id)
+        """Send by `apply_async`, to be run when the operation says."""
+        countdown = operation.eta_ms / 1000 if operation.eta_ms else None
+        task.apply_async(args=(operation.payload(),), task_id=operation.task_id, countdown=countdown)
 
     def pending(self, redis: Redis) -> Pending:
         """Messages in any list (queues) and in kombu's `unacked` hash."""

@@ -39,7 +39,8 @@ class Operation:
     """One unit of work.
 
     failures: transient failures before the body succeeds; poison: the body kills its process each time; work_ms: how
-    long it works; dependent: it fails as long as the dependency is down, which the body looks up.
+    long it works; dependent: it fails as long as the dependency is down, which the body looks up. eta_ms: how long
+    after its submit it is to be run; 0: at once.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Operation:
     key: str = ""  # the business key that it shares with others; "": none
     again: bool = False  # this is its second submit
     dependent: bool = False
+    eta_ms: int = 0
 
     @property
     def task_id(self) -> str:
@@ -85,7 +87,7 @@ class Workload:
     (0 = none); one that is due for both is poison. The operations have `keys` business keys in turn (0 = none): what a
     customer or an order is to them, of which some subjects run one task at a time. Every `again_every`-th operation is
     submitted a second time under its id, `again_after_ms` after it was due (0 = none): who sends does not remember.
-    `burst` of them are due at once, at the same rate.
+    `burst` of them are due at once, at the same rate. Every `eta_every`-th is sent to be run `eta_ms` later (0 = none).
 
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
     out). The fault phase goes on until its faults are healed, for up to MOST_OVERTIME_S longer than planned. A PREFILL
@@ -111,6 +113,8 @@ class Workload:
     again_every: int = 0
     again_after_ms: int = 0
     burst: int = 1
+    eta_every: int = 0
+    eta_ms: int = 0
     outage_after_s: float = 0.0
     outage_s: float = 0.0
 
@@ -132,6 +136,8 @@ class Workload:
             "keys",
             "again_every",
             "again_after_ms",
+            "eta_every",
+            "eta_ms",
             "outage_after_s",
             "outage_s",
         ):
@@ -164,13 +170,20 @@ class Workload:
         failures = self.failures if failing else 0
         key = f"key-{number % self.keys}" if self.keys else ""
         fate = {"permanent": permanent and not poison, "poison": poison, "dependent": self.outage_s > 0}
-        return Operation(number, failures, **fate, work_ms=self.work_ms, padding=self.padding, key=key)
+        eta_ms = self.eta_ms if self.eta_every and number % self.eta_every == 0 else 0
+        return Operation(number, failures, **fate, work_ms=self.work_ms, padding=self.padding, key=key, eta_ms=eta_ms)
 
     def failure_counts(self) -> bytes:
         """How often each operation's body fails before it succeeds, a byte each; empty when none does."""
         if not self.failures:
             return b""
         return bytes(self.operation(number).failures for number in range(self.operations))
+
+    def delays_ns(self) -> dict[int, int]:
+        """How long after its submit each operation is to be run that is not to be run at once."""
+        if not self.eta_every:
+            return {}
+        return dict.fromkeys(range(0, self.operations, self.eta_every), self.eta_ms * 1_000_000)
 
     @property
     def permanent(self) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
     gather (columns.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and what is rare in them
     loss, durability, execution, exclusion, reports, kept   rules about tasks
-    waits, back_off, storm, duration               rules about waiting
+    waits, early, back_off, storm, duration        rules about waiting
     growth                                         the rule about what is kept
     conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
@@ -26,6 +26,7 @@ from taskchaos.harness.checker import (
     back_off,
     durability,
     duration,
+    early,
     exclusion,
     execution,
     growth,
@@ -67,6 +68,7 @@ _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.GROWTH: growth.growth,
     Rule.RETRIES: execution.retries,
     Rule.UNIQUE: unique.unique,
+    Rule.EARLY: early.early,
     Rule.BACKOFF: back_off.backoff,
     Rule.RETRY_STORM: storm.retry_storm,
     Rule.DURATION: duration.duration,

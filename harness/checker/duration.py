@@ -1,8 +1,8 @@
 """Duration: no operation waits longer for its next step than its subject claims, and its queue and faults explain.
 
-A step is due when it was sent, or the claimed wait after its attempt failed. What comes after that is explained by a
-fault, for as long as redelivery takes; and by the queue in front of it, for as long as workers go on and begin nothing
-that came later. From then on, or where all workers are idle, the wait is nobody's but the subject's.
+A step is due when it was sent or is to be run, or the claimed wait after its attempt failed. What comes after that is
+explained by a fault, for as long as redelivery takes; and by the queue in front of it, for as long as workers go on and
+begin nothing that came later. From then on, or where all workers are idle, the wait is nobody's but the subject's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import FOREVER, all_bites
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
-from taskchaos.harness.checker.waits import Probes, first_times
+from taskchaos.harness.checker.waits import Probes, first_sent_and_tried, first_times
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import NEVER, AttemptOutcome
@@ -32,7 +32,8 @@ _FAILED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.IN
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From when an operation could go on until it did. due_ns: the claimed wait later, if it had failed.
+    """From when an operation was on its way until it went on. due_ns: when it had to, at the latest: at once, or later
+    by the wait that was claimed or asked for.
 
     probed: new tasks tell how long the queue was; of a first step, which is one of them, who was served before it.
     """
@@ -58,7 +59,7 @@ def duration(evidence: CaseEvidence) -> RuleResult:
         return if_claimed(evidence.contract, Claim.BACKOFF, result)
     late = [step for step in steps if step.begun_ns - step.due_ns > PATIENCE_NS]
     over = _unexplained(evidence, late) if late else {}
-    worst = max(step.begun_ns - step.from_ns for step in steps)
+    worst = max(step.begun_ns - (step.from_ns if step.probed else step.due_ns) for step in steps)
     outcome = Outcome.FAIL if over else Outcome.PASS
     reason = f"{counted(len(over), 'operation')} waited for longer; the longest wait of all was {seconds(worst):.1f} s"
     result = RuleResult(Rule.DURATION, outcome, expression, len(over), reason)
@@ -68,8 +69,8 @@ def duration(evidence: CaseEvidence) -> RuleResult:
 
 def _steps(evidence: CaseEvidence) -> Iterator[Step]:
     """The first step of each operation that was tried, and each after a failed attempt."""
-    for op, sent_ns, begun_ns in first_times(evidence):
-        yield Step(op, sent_ns, sent_ns, begun_ns, False)
+    for op, sent_ns, begun_ns in first_sent_and_tried(evidence):
+        yield Step(op, sent_ns, sent_ns + evidence.history.delays_ns.get(op, 0), begun_ns, False)
     attempts, longest_ns = evidence.history.attempts, evidence.history.longest_wait_ns
     for op, rows in attempts_of_retried(evidence):
         for row, later in pairwise(rows):

@@ -3,7 +3,8 @@
 Two kinds of case. Drained: operations are submitted in a PREFILL phase and workers empty the queue, so the rate is
 capacity. Open load: operations fall due at an offered rate, and the system can at best keep up with it.
 
-Where operations fail by plan and the subject claims a wait before it tries again, a phase may rightly see few effects.
+Where operations fail by plan and the subject claims a wait before it tries again, or where they are sent to be run
+later, a phase may rightly see few effects.
 Such a phase is judged by completion: by when what was due in it was done, less the wait that each may take.
 """
 
@@ -134,14 +135,15 @@ class Paces:
         None if nothing that was due there may wait.
         """
         history, first = self._evidence.history, self._evidence.tally.first_effect
-        if not any(history.failures):
+        if not any(history.failures) and not history.delays_ns:
             return None
         due = {
             op: due_ns
             for op, due_ns in zip(history.submits.op, history.submits.due_ns, strict=True)
             if phase.begun_ns <= due_ns < phase.ended_ns
         }
-        waits = {op: history.failures[op] * history.longest_wait_ns for op in due}
+        failures = history.failures or bytes(history.planned)
+        waits = {op: failures[op] * history.longest_wait_ns + history.delays_ns.get(op, 0) for op in due}
         if not any(waits.values()):
             return None
         done = sorted(first[op] - waits[op] for op in due if first[op] != NEVER)

@@ -66,6 +66,12 @@ def _plain(evidence: CaseEvidence, met: Spans, op: int, rows: list[int]) -> Iter
 
 
 def first_times(evidence: CaseEvidence) -> list[tuple[int, int, int]]:
+    """From when each operation could be tried, and when it was: (operation, from_ns, begun_ns), of those that were."""
+    delays_ns = evidence.history.delays_ns
+    return [(op, sent_ns + delays_ns.get(op, 0), begun_ns) for op, sent_ns, begun_ns in first_sent_and_tried(evidence)]
+
+
+def first_sent_and_tried(evidence: CaseEvidence) -> list[tuple[int, int, int]]:
     """When each operation was first sent, and first tried: (operation, sent_ns, begun_ns), of those that were both."""
     submits, attempts = evidence.history.submits, evidence.history.attempts
     sent = _earliest(submits.op, submits.begun_ns, evidence.history.planned)

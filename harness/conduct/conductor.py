@@ -74,8 +74,8 @@ class _Stage:
     @property
     def overdue_s(self) -> float:
         """After this long without anything that gets further, nothing will."""
-        settings, work_s = self.case.stack.settings, self.case.workload.work_ms / 1000
-        return settings.redelivery_s + self.case.longest_wait_s + work_s + 1.0
+        settings, workload = self.case.stack.settings, self.case.workload
+        return settings.redelivery_s + self.case.longest_wait_s + (workload.work_ms + workload.eta_ms) / 1000 + 1.0
 
     def tick(self) -> None:
         """Look after the world: revive workers that crashed by themselves, and say that they did.

@@ -250,6 +250,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         keep_results=case.stack.settings.keep_results,
         keys=case.workload.keys,
         again=case.workload.again_every > 0,
+        delays_ns=workload.delays_ns(),
         must_see=case.must_see,
         lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
         longest_wait_ns=round(case.longest_wait_s * NS_PER_S),

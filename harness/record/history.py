@@ -286,6 +286,7 @@ class History:
     keep_results: bool = False  # the subject was asked to keep results
     keys: int = 0  # so many business keys, in turn
     again: bool = False  # some operations were submitted a second time on purpose
+    delays_ns: Mapping[int, int] = field(default_factory=dict)  # by operation that was sent to be run so much later
     must_see: frozenset[Seen] = frozenset()  # what the case has to come through, so that its verdict means anything
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life
     longest_wait_ns: int = 0  # for how long the subject claims that an operation may rightly wait between two attempts

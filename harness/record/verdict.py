@@ -47,6 +47,7 @@ class Rule(StrEnum):
     GROWTH = "growth"
     RETRIES = "retries"
     UNIQUE = "unique"
+    EARLY = "early"
     BACKOFF = "backoff"
     RETRY_STORM = "retry_storm"
     DURATION = "duration"

@@ -82,7 +82,7 @@ class Interview(CelerySubject):
         "command.retry_publish_cut": LOSES_RETRIES,
         "container.out_of_memory": LOSES_RETRIES,
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
-        "deploy.recycled": MAY_LOSE_REPLIES,
+        "deploy.recycled": Expectation(may=MAY_LOSE_REPLIES.may | {Rule.DUPLICATE, Rule.DURATION}),
         "deploy.autoscaled": MAY_LOSE_REPLIES,
         "deploy.cold": MAY_LOSE_REPLIES,
         "deploy.soft": MAY_LOSE_REPLIES,
@@ -93,6 +93,11 @@ class Interview(CelerySubject):
         # Its result and its lock cannot be stored, nor taken back: failed, and locked.
         "redis_restart": FAILS_WITHOUT_REDIS,
         "redis_restart.pause": Expectation(),
+        "redis_restart.pause_keeps_results": FAILS_WITHOUT_REDIS.by_chance,
+        # Tasks that fail once or wait for another's lock are what they lose.
+        "contention": LOSES_RETRIES,
+        "submits": LOSES_RETRIES,
+        "eta": LOSES_RETRIES,
         **{f"redis_restart.{scenario}": FAILS_WITHOUT_REDIS.by_chance for scenario in POWER_LOSSES},
         "failover": FAILS_WITHOUT_REDIS.by_chance,
         "redis_restart.pause_past_lease": FAILS_WITHOUT_REDIS.by_chance,
@@ -189,6 +194,7 @@ class SleepBackoff(Interview):
         "soak": AT_RANDOM,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
+        **dict.fromkeys(("contention", "submits", "eta"), STARVES.by_chance),
         "retry_policy": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
         "command.pop_replies_lost-reset": STARVES,

@@ -109,8 +109,22 @@ GOES_BY_WALL_CLOCKS = Expectation(
 )
 POWER_LOSSES = tuple(f"{name}-{fsync}" for name in ("power_loss", "power_losses") for fsync in ("always", "everysec"))
 
+#: A worker holds what is not due yet, without acknowledging it: past the visibility timeout another gets it as well
+#: (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html#visibility-timeout).
+RUNS_LATER_TWICE = Expectation(
+    must=frozenset({Rule.DUPLICATE}),
+    may=frozenset({Rule.LOST, Rule.STUCK, Rule.RETRIES, Rule.BACKOFF, Rule.DURATION, Rule.THROUGHPUT, Rule.ZOMBIE}),
+)
+
+#: An idle worker that is killed or cut off takes the next message with it, which Redis hands to its BRPOP.
+MAY_LOSE_WHEN_IDLE = Expectation(may=frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.THROUGHPUT}))
+#: A process that is replaced is found dead up to five seconds late (docs/reproductions/exit_unseen.py), and its task.
+LOSES_RECYCLED = Expectation(may=LOSES_CHILDS.must | LOSES_CHILDS.may | {Rule.DURATION, Rule.DUPLICATE})
+
 #: What all of stock Celery has in common on Redis.
 ON_REDIS = {
+    "eta.flood": RUNS_LATER_TWICE,
+    "eta.kill": RUNS_LATER_TWICE.by_chance,
     "soak": AT_RANDOM,
     "partition.replies_lost": LOSES_REPLIES,
     "partition.worker_hangs": LOSES_REPLIES,
@@ -143,8 +157,12 @@ ON_REDIS = {
     **{f"redis_restart.{scenario}": FAILS_WITHOUT_REDIS.by_chance for scenario in POWER_LOSSES},
     "failover": FAILS_WITHOUT_REDIS.by_chance,
     "redis_restart.pause_past_lease": Expectation(),
+    "redis_restart.pause_keeps_results": FAILS_WITHOUT_REDIS.by_chance,
+    "contention.kill": MAY_LOSE_WHEN_IDLE,
+    "contention.cut": MAY_LOSE_WHEN_IDLE,
+    "submits.twice_under_fire": MAY_LOSE_WHEN_IDLE,
     "deploy.with_redis": FAILS_WITHOUT_REDIS.by_chance,
-    "deploy.recycled": LOSES_CHILDS.by_chance,
+    "deploy.recycled": LOSES_RECYCLED,
     "deploy.autoscaled": LOSES_CHILDS.by_chance,
     "link_quality.limit_data-500": LOSES_REPLIES,
     "link_quality.limit_data-20000": LOSES_REPLIES,
@@ -169,7 +187,7 @@ LATE_ACKS = {
 
 
 #: What Celery promises anybody with a result backend.
-KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS)
+KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ETA)
 #: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
 CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
 KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
@@ -185,6 +203,8 @@ class Defaults(CelerySubject):
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
+        "contention.kill": Expectation(must=frozenset({Rule.LOST})),
+        "submits.twice_under_fire": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),
         # What waits in a worker for longer than the visibility timeout is delivered again, too.
         "slow_task.restart": MAY_RUN_AGAIN,
@@ -228,6 +248,7 @@ class BestSettings(CelerySubject):
         **{f"redis_restart.{scenario}": GOES_DEAF.by_chance for scenario in POWER_LOSSES},
         "failover": GOES_DEAF.by_chance,
         "redis_restart.pause_past_lease": GOES_DEAF,
+        "redis_restart.pause_keeps_results": Expectation(may=GOES_DEAF.must | GOES_DEAF.may | {Rule.DURATION}),
         "deploy.with_redis": GOES_DEAF.by_chance,
         "container.out_of_memory": Expectation(),
         # Bounded sockets notice the cut; an ack that times out keeps its place in the prefetch for good.

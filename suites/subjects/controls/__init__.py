@@ -38,6 +38,8 @@ _CLASSES = {
     "publish_then_ack": "PublishThenAck",
     "release_in_try": "ReleaseInTry",
     "submit_twice": "SubmitTwice",
+    "eta_in_seconds": "EtaInSeconds",
+    "eta_in_memory": "EtaInMemory",
     "seen_forgotten": "SeenForgotten",
     "fire_and_forget": "FireAndForget",
     "scripts_once": "ScriptsOnce",

@@ -73,6 +73,13 @@ def test_a_clean_case_passes() -> None:
             ),
             RuleResult(Rule.UNIQUE, NOT_CLAIMED, "taken for two = 0", None, "the case submits nothing twice"),
             RuleResult(
+                Rule.EARLY,
+                NOT_CLAIMED,
+                "begun before they were due = 0",
+                None,
+                "the case sends nothing to be run later",
+            ),
+            RuleResult(
                 Rule.BACKOFF,
                 NOT_CLAIMED,
                 "waits: exponential, 0.2 s up to 0.4 s, full jitter",
@@ -129,6 +136,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
         Rule.GROWTH,
         Rule.RETRIES,
         Rule.UNIQUE,
+        Rule.EARLY,
         Rule.BACKOFF,
         Rule.RETRY_STORM,
         Rule.DURATION,

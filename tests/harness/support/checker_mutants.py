@@ -45,6 +45,7 @@ ORDER = (
     "durability",
     "waits",
     "back_off",
+    "early",
     "storm",
     "duration",
     "growth",

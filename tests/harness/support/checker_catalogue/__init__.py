@@ -11,6 +11,7 @@ from checker_catalogue import (  # noqa: F401
     dead,
     durability,
     duration,
+    early,
     evidence,
     exclusion,
     execution,

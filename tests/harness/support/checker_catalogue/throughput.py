@@ -113,6 +113,13 @@ def _caught_up(*seen: float | None, unused: bool = False, begun: float = 2000) -
     return builder.slo(1000, phases=frozenset({FAULT}))
 
 
+def _left_behind() -> H:
+    """The fault is over at 2700, and what comes then does not even keep up."""
+    builder = open_load(((2700, 50), (3000, 200)), target=1000).set(faults=(), planned_faults=0, phases=())
+    builder.fault(2000, 2900, seen=2700).phase(BASELINE, 0, 2000, 400).phase(FAULT, 2000, 3000, 200)
+    return builder.slo(1000, phases=frozenset({FAULT}))
+
+
 _KEPT = "fault 200.0/s >= 190.0/s"
 _MISSED = "fault 120.0/s < 190.0/s"
 for _name, _outcome, _tps, _reason, _made in (
@@ -126,6 +133,7 @@ for _name, _outcome, _tps, _reason, _made in (
     ("since before it", FAIL, 120.0, _MISSED, lambda: _caught_up(2800, begun=1500)),
     ("seen at the end of the phase", PASS, 200.0, _KEPT, lambda: _caught_up(3000)),
     ("seen after it", PASS, 200.0, _KEPT, lambda: _caught_up(3400)),
+    ("nothing is made good after the heal", FAIL, 85.0, "fault 85.0/s < 190.0/s", _left_behind),
     ("never seen in force", PASS, 200.0, _KEPT, lambda: _caught_up(None)),
 ):
 
@@ -175,6 +183,11 @@ def _() -> H:
 @known("drained", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
 def _() -> H:
     return _drain(until=4000)
+
+
+@known("drained in spite of a fault", Rule.THROUGHPUT, PASS, 400.0, "baseline 400.0/s >= 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(until=4000).fault(1500, 3400, seen=3300)
 
 
 @known("drained slowly", Rule.THROUGHPUT, FAIL, 299.0, "baseline 299.0/s < 300.0/s", expression=_DRAINED)
