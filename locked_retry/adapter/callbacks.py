@@ -51,6 +51,7 @@ def telling(on_success: Callable[..., Any]) -> Callable[..., Any]:
             return self.on_failure(outcome)
         if self.cut_short(outcome):
             return self.on_failure(info_of(LeaseLost("its lease ended")))
+        self.check_sent(outcome)
         return on_success(self, outcome, **kwargs)
 
     return settling(on_end)

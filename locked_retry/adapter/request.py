@@ -171,6 +171,15 @@ class LockedRequest(Request):  # type: ignore[misc]
         results.receive()
         return outcome[1] is None and not held.waits
 
+    def check_sent(self, outcome: tuple[bool, str | None, float]) -> None:
+        """Before 5.7 Celery takes for a success what raised between the end of the body and that of storing its result.
+
+        Its chain may not have been sent: as in 5.7, it has failed.
+        """
+        failed, text, _ = outcome
+        if not failed and text is None and not self.app.conf.worker_deduplicate_successful_tasks:  # has no text either
+            self._decide(SettlementKind.DEAD, reason="an error after its body: see the log of its worker")
+
     @settling
     def on_retry(self, exc_info: Any) -> None:
         exc, held = _unwrap(exc_info), self._held

@@ -35,6 +35,7 @@ PERMANENT = (TypeError, ValueError, LookupError, AttributeError, BackendStoreErr
 
 _in_worker = False
 _writer: Writer | None = None
+_making = threading.Lock()
 _app: Any = None
 _handover: Handover | None = None
 
@@ -46,14 +47,15 @@ def begin(sender: Any = None, **_: object) -> None:
 
 
 def begin_in_pool(**_: object) -> None:
-    """A receiver of `worker_process_init`: the thread of the main process is not there."""
-    global _writer
-    _writer = None
+    """A receiver of `worker_process_init`: the main process has the threads, one of which may have held the lock."""
+    global _writer, _making
+    _writer, _making = None, threading.Lock()
 
 
 def end(**_: object) -> None:
     """A receiver of `worker_shutdown`: what waits is stored, or reported."""
     global _writer
+    receive()
     if _writer is not None:
         _writer.close()
         _writer = None
@@ -173,9 +175,10 @@ def _store(mark: Mark) -> Any:
 
 def _writing() -> Writer:
     global _writer
-    if _writer is None:
-        _writer = Writer()
-    return _writer
+    with _making:
+        if _writer is None:
+            _writer = Writer()
+        return _writer
 
 
 class Results:
@@ -213,9 +216,11 @@ class Results:
         """The backend's."""
         return self._mark("mark_as_done", task_id, *args, wait_s=self._wait_s, **more)
 
-    def mark_as_failure(self, task_id: str, *args: Any, **more: Any) -> Any:
-        """The backend's."""
-        return self._mark("mark_as_failure", task_id, *args, wait_s=self._wait_s, **more)
+    def mark_as_failure(self, task_id: str, exc: Any, *args: Any, **more: Any) -> Any:
+        """The backend's. A lease that ended after the task's body is no failure: nothing has become of it."""
+        if isinstance(exc, LeaseLost):
+            return None
+        return self._mark("mark_as_failure", task_id, exc, *args, wait_s=self._wait_s, **more)
 
     def mark_as_revoked(self, task_id: str, *args: Any, **more: Any) -> Any:
         """The backend's."""

@@ -163,6 +163,7 @@ def test_a_chain_that_cannot_be_sent_before_the_lease_ends_is_sent_by_another_at
     finally:
         _speaks(server)
     until(lambda: tested.notes("end", "second"), lambda: f"the rest of the chain\n{tested.log()}", 20)
+    assert "mark_as_failure" not in tested.log(), "nobody who waits for it is told that it has failed"
 
 
 def _runs(pid: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from celery import chain, chord, group
 from celery.exceptions import ChordError
 from celery_support import Fleet, fleet_on, got
+from table_support import stat
 from waiting import until
 
 
@@ -35,6 +36,15 @@ def test_retried_tasks_inside_a_chain_go_on(fleet: Fleet) -> None:
     steps = (fleet.si("flaky", "c1", 2, **how), fleet.si("flaky", "c2", 1, **how), fleet.si("note", "c3"))
     assert got(chain(*steps, app=fleet.app)()) == "c3"
     assert [len(fleet.notes("try", n)) for n in ("c1", "c2")] == [3, 2] and len(fleet.notes("begin", "c3")) == 1
+
+
+def test_a_chain_that_cannot_be_sent_on_is_a_dead_letter(fleet: Fleet) -> None:
+    """Before 5.7 Celery took any error there for a success of the step before: the rest of the chain was lost."""
+    dead = stat(fleet.redis, "dead")
+    chain(fleet.si("note", "sends"), fleet.si("unsendable", "sent"), app=fleet.app)()
+    until(lambda: stat(fleet.redis, "dead") == dead + 1, "a dead letter")
+    fleet.settle()
+    assert len(fleet.notes("begin", "sends")) == 1 and not fleet.notes("unsendable", "sent")
 
 
 def test_a_chords_body_runs_once(fleet: Fleet, tmp_path: Path) -> None:

@@ -190,6 +190,17 @@ def define_handled(app: Celery, note: Journal) -> None:
             raise self.retry(exc=ValueError("not yet"), countdown=0.01)
         return "fine"
 
+    class Unsendable(app.Task):  # type: ignore[name-defined,misc]
+        abstract = True
+
+        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            raise RuntimeError("it cannot be sent")
+
+    @task(base=Unsendable, name="unsendable")
+    def unsendable(name: str) -> str:
+        note("unsendable", name)
+        return name
+
     auto = {"retry_backoff": 1, "retry_backoff_max": 1, "retry_jitter": True, "max_retries": 2}
 
     @task(name="auto", autoretry_for=(LookupError,), dont_autoretry_for=(IndexError,), **auto)
