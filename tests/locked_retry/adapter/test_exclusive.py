@@ -12,7 +12,7 @@ import pytest
 from server_process import Server
 from table_support import stat
 from waiting import until
-from worker_support import Tested, surroundings
+from worker_support import Tested, forget_results, surroundings
 
 LEASE_S = 2.0
 MORE = """
@@ -62,6 +62,7 @@ def tested(server: Server, tmp_path: Path) -> Iterator[Tested]:
         one.app.conf.update(**conf)
         one.worker(options=f'{{"lease_s": {LEASE_S}, "exclusive": True, "max_crashes": 1}}', conf=repr(conf))
         yield one
+        forget_results(one.app)
 
 
 def _silent(server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import celery_app
 from celery.canvas import Signature
 from waiting import until
-from worker_support import Tested, at_rest
+from worker_support import Tested, at_rest, forget_results
 
 
 class Fleet(Tested):
@@ -50,10 +49,7 @@ class Fleet(Tested):
 
     def stop(self) -> None:
         """Kill what was started here, and forget results while their server still answers."""
-        gc.collect()
-        consumer = self.app.backend.result_consumer
-        consumer.stop()
-        consumer._pubsub = None  # with one, a result that is collected later connects again, before 5.7 for minutes
+        forget_results(self.app)
         super().stop()
 
     def _alive(self) -> list[Any]:

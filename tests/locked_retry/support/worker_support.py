@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -228,6 +229,14 @@ def forget_connections(app: Celery) -> None:
     for group in (pools.producers, pools.connections):
         group[url].force_close_all()
         del group[url]
+
+
+def forget_results(app: Celery) -> None:
+    """Forget the results of a producer while their server still answers: one that is collected later connects again."""
+    gc.collect()
+    consumer = app.backend.result_consumer
+    consumer.stop()
+    consumer._pubsub = None  # with one, before 5.7 for minutes
 
 
 def at_rest(redis: Redis) -> bool:
