@@ -25,7 +25,7 @@ class ClientClock(MiniQueue):
     name = "client_clock"
     only_in = "clock.ahead-worker-1"
     contract = MiniQueue.contract.claiming(Claim.EXCLUSIVE)
-    symptom = fails(Rule.OVERLAP, may=(Rule.STUCK, Rule.LOST, Rule.DUPLICATE))
+    symptom = fails(Rule.OVERLAP, may=(Rule.STUCK, Rule.LOST, Rule.DUPLICATE, Rule.FALSE_FAILURE, Rule.RETRIES))
     by_own_clock = True
 
     def now_ms(self) -> int:

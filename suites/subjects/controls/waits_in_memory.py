@@ -9,35 +9,34 @@ Met by: `threading.Timer` around a resubmit.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from functools import partial
 
-from celery.exceptions import Ignore
-
-from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.verdict import Rule
-from taskchaos.harness.workload import TransientError
-from taskchaos.suites.subjects.controls.lawful import Lawful
+from taskchaos.suites.subjects.controls import scripts
+from taskchaos.suites.subjects.controls.mini_queue import PASS, Job, MiniQueue, fails
 
 
-class WaitsInMemory(Lawful):
+class WaitsInMemory(MiniQueue):
     """A timer for each retry."""
 
     name = "waits_in_memory"
     only_in = "retry_under_fire.tree"
-    expectations = {"retry_under_fire": Expectation(must=frozenset({Rule.LOST}))}
+    symptom = fails(Rule.LOST)
 
-    def retried(self, task: Any, error: TransientError) -> Exception:
-        """Send it again later, and forget about it now."""
-        again = task.signature_from_request(task.request, countdown=0, retries=task.request.retries + 1)
-        timer = threading.Timer(self.wait_s(task.request.retries), again.apply_async)
-        timer.daemon = True
-        timer.start()
-        return Ignore()
+    def retry(self, job: Job) -> None:
+        """Send it again later, and be done with it now."""
+        entry = self.entry(job.token)
+        if entry is not None:
+            again = partial(self.hashed, scripts.PUT, f"{job.id}-{job.token}", entry["message"])
+            timer = threading.Timer(self.back_off_s(job), lambda: self.surely(again))
+            timer.daemon = True
+            timer.start()
+        self.done(job.token)
 
 
 class WaitsInMemoryMended(WaitsInMemory):
-    """Sent at once, to be run later."""
+    """It waits in Redis."""
 
     name = "waits_in_memory_mended"
-    expectations = {}
-    retried = Lawful.retried
+    symptom = PASS
+    retry = MiniQueue.retry
