@@ -57,11 +57,20 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
 
 
 def _belongs(item: pytest.Item, depth: Depth) -> bool:
-    """Whether a scenario is no deeper than the profile; of a subject that is made for one, whether this is it."""
+    """Whether a scenario is no deeper than the profile; of a subject that is made for one, whether this is it.
+
+    Raises UsageError for a depth that there is not.
+    """
     if is_case(item) and (place := place_of(spec_of_item(item))):
         return place == f"{suite_of(item)}.{scenario_of(item)}"
     marker = item.get_closest_marker("chaos_depth")
-    return not marker or Depth[marker.args[0].upper()] <= depth
+    if not marker:
+        return True
+    name = str(marker.args[0]) if len(marker.args) == 1 else ""
+    if name.upper() not in Depth.__members__:
+        known = ", ".join(f'"{one.name.lower()}"' for one in Depth)
+        raise UsageError(f"{item.nodeid}: chaos_depth takes one of {known}")
+    return Depth[name.upper()] <= depth
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -87,6 +87,15 @@ def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[s
     assert not list(tmp_path.glob(".taskchaos/runs/2*")), "no run folder is left for a run that never was"
 
 
+@pytest.mark.parametrize("depth", ["", "()", "('deep')", "(3)", "('quick', 'default')"])
+def test_a_depth_that_there_is_not_is_one_line(tmp_path: Path, depth: str) -> None:
+    code = f"import pytest\n@pytest.mark.chaos_depth{depth}\ndef test_one(chaos): ...\n"
+    (tmp_path / "test_deep.py").write_text(code)
+    done = taskchaos("run", "test_deep.py", "-s", "locked_retry", cwd=tmp_path)
+    assert 'test_one[locked_retry]: chaos_depth takes one of "quick", "default", "nightly"' in done.error_line
+    assert done.code == 4 and "Traceback" not in done.out + done.err
+
+
 def test_a_run_that_never_began_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
     kept = tmp_path / "out" / "kept.txt"
     kept.parent.mkdir()
