@@ -54,7 +54,10 @@ class Handover:
             socket.send_fds(self._giving, [fence.encode()], [file.fileno()])
 
     def take(self) -> list[tuple[str, bytes]]:
-        """What was given by now: fences, and what `read` reads. Any thread; never waits."""
+        """What was given by now: fences, and what `read` reads. Any thread; never waits.
+
+        Empty where the descriptor did not arrive: this process has as many files open as it may.
+        """
         found: list[tuple[str, bytes]] = []
         with self._lock:
             while len(found) < MOST:
@@ -62,9 +65,12 @@ class Handover:
                     fence, files, _, _ = socket.recv_fds(self._taking, _LONGEST, 1)
                 except BlockingIOError:
                     break
-                with open(files[0], "rb") as file:
-                    file.seek(0)
-                    found.append((fence.decode(), file.read()))
+                given = b""
+                if files:
+                    with open(files[0], "rb") as file:
+                        file.seek(0)
+                        given = file.read()
+                found.append((fence.decode(), given))
         return found
 
     def close(self) -> None:

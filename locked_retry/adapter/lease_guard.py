@@ -43,7 +43,10 @@ class LeaseGuard(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(min(LOOK_S, self._session.shortest_lease_s / 100)):
-            results.receive()
+            try:
+                results.receive()
+            except Exception as error:  # without this thread nobody ends a task with its lease
+                say(Event.RESULT_LOST, result="of tasks whose leases ended", error=error)
             for held in list(self._session.held.values()):
                 if held.exclusive and held.pid not in (0, os.getpid()):
                     self._watch(held, self._session.lease_end_s(held) - clock.now_s())

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -72,10 +73,11 @@ def keep_trying(
     about: str,
     over: Callable[[], bool] = lambda: False,
     leave: Callable[[], bool] = lambda: False,
+    quiet: bool = False,
 ) -> Any:
     """What `store` returns, tried for so long; None when it was given up, which is reported.
 
-    leave: asked when the lease of the task ends: whether somebody else has taken it over.
+    quiet: at the level DEBUG. leave: asked when the lease of the task ends: whether somebody else has taken it over.
     Raises EncodeError, which is about the value and not about where it goes.
     """
     end_s, pause_s = time.monotonic() + wait_s, 0.0
@@ -90,37 +92,47 @@ def keep_trying(
             if isinstance(error, LeaseLost) and leave():
                 return None
             if time.monotonic() >= end_s or not passes(error) or over():
-                say(Event.RESULT_LOST, quiet=not wait_s, result=about, error=error)
+                say(Event.RESULT_LOST, quiet=quiet, result=about, error=error)
                 return None
         pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What is to be stored, tried for so long since then."""
+
+    store: Callable[[], Any]
+    wait_s: float
+    about: str
+    then: Callable[[], None]
+    since_s: float = field(default_factory=time.monotonic)
 
 
 class Writer:
     """Stores what the loop of a worker must not wait for, in the order in which it came."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[tuple[Callable[[], Any], float, str, Callable[[], None]] | None]
-        self._waiting = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(MOST_WAITING)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="locked_retry-results", daemon=True)
         self._thread.start()
 
     def put(self, store: Callable[[], Any], wait_s: float, about: str, then: Callable[[], None] = lambda: None) -> None:
-        """Have it stored, tried for so long. then: called afterwards, also when it was given up."""
+        """Have it stored, tried until so long from now, at least once. then: called afterwards, however that ended."""
         try:
-            self._waiting.put_nowait((store, wait_s, about, then))
+            self._waiting.put_nowait(_Waiting(store, wait_s, about, then))
         except queue.Full:
             say(Event.RESULT_LOST, result=about, error=f"{MOST_WAITING} results wait for their backend already")
             then()
 
     def _run(self) -> None:
         while (one := self._waiting.get()) is not None:
-            store, wait_s, about, then = one
+            left_s = one.since_s + one.wait_s - time.monotonic()
             try:
-                keep_trying(store, wait_s, about, self._over.is_set)
+                keep_trying(one.store, left_s, one.about, self._over.is_set, quiet=not one.wait_s)
             except Exception as error:
-                say(Event.RESULT_LOST, result=about, error=error)
-            then()
+                say(Event.RESULT_LOST, result=one.about, error=error)
+            one.then()
 
     def close(self) -> None:
         """Wait a little for what is left; what then is not stored is tried once more, and reported."""
@@ -209,7 +221,7 @@ class Results:
         about = f"{name} {task_id}"
         if self._running():
             leave = partial(self._leave, name, task_id, *args, **more)
-            return keep_trying(store, wait_s, about, leave=leave if wait_s else lambda: False)
+            return keep_trying(store, wait_s, about, leave=leave if wait_s else lambda: False, quiet=not wait_s)
         return _writing().put(store, wait_s, about)
 
     def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from server_process import Server
 from table_support import stat
 from waiting import until
 from worker_support import Tested, forget_results, surroundings
+
+from locked_retry.adapter import results
+from locked_retry.adapter.lease_guard import LeaseGuard
+from locked_retry.options import Options
+from locked_retry.worker.session import Session
 
 LEASE_S = 2.0
 MORE = """
@@ -172,3 +178,21 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_the_guard_goes_on_whatever_it_receives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it nobody would end a task with its lease."""
+    asked = threading.Semaphore(0)
+
+    def broken() -> None:
+        asked.release()
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(results, "receive", broken)
+    guard = LeaseGuard(Session(Options(lease_s=1.0)))
+    guard.start()
+    try:
+        assert all(asked.acquire(timeout=10) for _ in range(3))
+    finally:
+        guard.stop()
+        guard.join(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -111,3 +112,23 @@ def test_files_are_closed(handover: Handover) -> None:
         handover.give("1", SMALL)
         handover.take()
     assert opened() == before
+
+
+def test_what_cannot_be_opened_for_want_of_files_is_told(handover: Handover) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handover.give("1", SMALL)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))
+    try:
+        while True:
+            try:
+                taken.append(os.dup(0))
+            except OSError:
+                break
+        assert handover.take() == [("1", b"")]
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with pytest.raises(EOFError):
+        read(b"")

@@ -114,6 +114,18 @@ def test_a_running_task_stores_itself_and_the_loop_has_it_stored(mark: str) -> N
     results.end()
 
 
+def test_results_that_wait_behind_others_are_not_tried_for_longer(caplog: pytest.LogCaptureFixture) -> None:
+    """Each was tried for as long as the first: a worker held thirty deliveries for a quarter of an hour."""
+    backend, done, writer = Backend(*[RedisConnectionError("gone")] * 10_000), threading.Event(), Writer()
+    began_s = time.monotonic()
+    for number in range(20):
+        then = done.set if number == 19 else lambda: None
+        writer.put(lambda: backend.mark_as_done("a"), 0.5, f"mark_as_done {number}", then)
+    assert done.wait(20)
+    assert time.monotonic() - began_s < 5.0 and caplog.text.count("result_lost") == 20
+    writer.close()
+
+
 @pytest.mark.usefixtures("no_writer")
 def test_a_passing_state_is_tried_once(caplog: pytest.LogCaptureFixture) -> None:
     """That it started, or is going to be tried again: the next state says more."""
