@@ -38,6 +38,7 @@ _CLASSES = {
     "publish_then_ack": "PublishThenAck",
     "release_in_try": "ReleaseInTry",
     "submit_twice": "SubmitTwice",
+    "row_first": "RowFirst",
     "seen_forgotten": "SeenForgotten",
     "fire_and_forget": "FireAndForget",
     "scripts_once": "ScriptsOnce",
