@@ -53,7 +53,7 @@ class Producer(Protocol):
         """
 
     def back(self) -> bool:
-        """Whether it is ready and has gone on sending, or there is nothing left to send."""
+        """Whether it is ready and has gone on sending, or its part or the load is over."""
 
 
 @dataclass
@@ -116,4 +116,4 @@ class KillProducer(Fault):
             self.producer.respawn()
 
     def healed(self) -> bool:
-        return not self._away() and self.producer.back()
+        return self.producer.back()

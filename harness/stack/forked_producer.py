@@ -64,7 +64,8 @@ class ForkedProducer:
         return self._lives[-1].alive()
 
     def ended(self) -> int | None:
-        return self._lives[-1].exit_status()
+        """A process whose threads still end looks gone and has no return code yet: that is awaited."""
+        return None if self.running() else self._lives[-1].await_exit()
 
     def sent(self) -> Sent:
         found = sent_so_far(self._ledger, self.name, self.pid)

@@ -208,7 +208,7 @@ def test_a_load_that_is_over_is_not_taken_up_again(sending: Sending) -> None:
     pid = producer.pid
     stack.end_load()
     fault.heal()
-    assert producer.pid == pid
+    assert fault.verify_healed() and producer.pid == pid
 
 
 def test_a_producer_whose_part_fell_due_meanwhile_is_back_with_nothing_to_send(sending: Sending) -> None:
