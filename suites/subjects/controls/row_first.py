@@ -1,10 +1,10 @@
 """A producer that writes down what it is going to send, and then sends it.
 
-Bug: two steps, and nobody looks after who dies between them. (They are 0.15 s apart here, so that a kill meets one.)
+Bug: two steps, and nobody looks after who dies between them (0.15 s here, so that a kill comes then).
 Exposed by: SIGKILL to a producer while it submits.
 Symptom: a row says "queued" for ever, of a task that is in no queue.
-Met by: rq, which writes a job's hash and then its queue: frappe/press #3847 (deduplicated jobs that were never run), rq
-    #758; celery-once and celery-singleton, which lock before they publish; the interview's state table.
+Met by: rq #758 and frappe/press #3847 (a job's hash without its place in the queue, so that its id was taken for ever);
+    celery-once and celery-singleton, which lock before they publish.
 """
 
 from __future__ import annotations
