@@ -1,8 +1,8 @@
 """What every fault is: undo noted first, evidence that it bit, still there before its heal, a verified heal.
 
-A fault acts on a `Link`, a `Worker` or a `Server` and on nothing else. `inject` is called once; `prove` may be called
-until it has evidence; `holds` is called right before the heal; `heal` may be called any number of times, also when
-`inject` failed half-way; `verify_healed` looks at the world, not at what was asked for.
+A fault acts on a `Link`, a `Worker`, a `Producer` or a `Server` and on nothing else. `inject` is called once; `prove`
+may be called until it has evidence; `holds` is called right before the heal; `heal` may be called any number of times,
+also when `inject` failed half-way; `verify_healed` looks at the world, not at what was asked for.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Ability(StrEnum):
     PRELOAD = "needs --stack local, Linux and a C compiler (cc): a library is loaded before libc"
     DEBUG = "needs --stack local: Redis's DEBUG is switched off elsewhere"
     REPLICA = "needs --stack local: only there a case can have a replica of Redis, and Sentinels"
+    PRODUCERS = "needs --stack local: only there it is known that producers come back"
     VOLATILE_DISK = "needs --stack local: the disk that forgets is a mount (FUSE) of this machine"
 
 
@@ -49,6 +50,7 @@ class On(StrEnum):
     LINK = "link"  # a role's path to Redis
     COMMAND = "command"  # the same, at exact Redis commands
     WORKER = "worker"  # its processes
+    PRODUCER = "producer"  # its process
     CONTAINER = "container"  # of a worker
     SERVER = "server"  # Redis
     QUEUE = "queue"  # what is in it
@@ -353,6 +355,7 @@ _FAMILIES = {
     On.LINK: FaultFamily.NETWORK,
     On.COMMAND: FaultFamily.COMMAND,
     On.WORKER: FaultFamily.PROCESS,
+    On.PRODUCER: FaultFamily.PROCESS,
     On.CONTAINER: FaultFamily.PROCESS,
     On.SERVER: FaultFamily.REDIS,
     On.CLOCK: FaultFamily.CLOCK,

@@ -11,6 +11,7 @@ from taskchaos.faults.base import Evidence, Fault, FaultError, Link, Server, Und
 from taskchaos.faults.budget import exclusive
 from taskchaos.faults.clock import Clocked
 from taskchaos.faults.message import Queue
+from taskchaos.faults.producer import Producer
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.faults.state import FaultState
 
@@ -52,9 +53,10 @@ class Nemesis:
         servers: Mapping[str, Server] | None = None,
         queues: Mapping[str, Queue] | None = None,
         clocks: Mapping[str, Clocked] | None = None,
+        producers: Mapping[str, Producer] | None = None,
     ) -> None:
         """Raises FaultError at once when the schedule names a kind or target that is not there."""
-        self._plan = [(p, p.make(links, workers, servers, queues, clocks)) for p in schedule.faults]
+        self._plan = [(p, p.make(links, workers, servers, queues, clocks, producers)) for p in schedule.faults]
         self._listener = listener
         self._undo_log = undo_log
         self._stop = threading.Event()

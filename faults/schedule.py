@@ -14,6 +14,7 @@ from taskchaos.faults.message import PoisonMessage, Queue
 from taskchaos.faults.network import BlackHole, BlackHoleReplies, BlackHoleRequests, Latency, RefusedLink, Reset
 from taskchaos.faults.network_quality import Bandwidth, Flapping, Jitter, LimitData, Slicing, SlowClose
 from taskchaos.faults.process import KillChild, KillLoop, KillParent, KillTree, Pause, Restart
+from taskchaos.faults.producer import KillProducer, Producer
 from taskchaos.faults.redis_answers import RedisAcl, RedisEvicting, RedisOutOfMemory, RedisReadOnly
 from taskchaos.faults.redis_clients import RedisClientKill, RedisClientPause, RedisClientsFull, RedisOutputLimit
 from taskchaos.faults.redis_disk import DiskFull, RedisDiskSlow, RedisSyncError
@@ -46,6 +47,7 @@ FAULTS: Mapping[str, type[Fault]] = {
         Pause,
         Restart,
         KillLoop,
+        KillProducer,
         Disconnect,
         OutOfMemory,
         RedisKilled,
@@ -108,6 +110,7 @@ class PlannedFault:
         servers: Mapping[str, Server] | None = None,
         queues: Mapping[str, Queue] | None = None,
         clocks: Mapping[str, Clocked] | None = None,
+        producers: Mapping[str, Producer] | None = None,
     ) -> Fault:
         """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
         if self.kind not in FAULTS:
@@ -118,6 +121,7 @@ class PlannedFault:
             On.COMMAND: links,
             On.WORKER: workers,
             On.CONTAINER: workers,
+            On.PRODUCER: producers or {},
             On.SERVER: servers or {},
             On.QUEUE: queues or {},
             On.CLOCK: clocks or {},

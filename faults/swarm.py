@@ -33,6 +33,7 @@ class Ground:
     kinds: tuple[str, ...]
     links: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
+    producers: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     clocks: tuple[str, ...] = ()
@@ -51,13 +52,15 @@ class Ground:
                 return self.queues
             case On.CLOCK:
                 return self.clocks
+            case On.PRODUCER:
+                return self.producers
             case _:
                 return self.workers
 
     @property
     def groups(self) -> dict[str, int]:
         """How many roles there are of each group: producers, workers."""
-        roles = {role_of(name) for name in (*self.links, *self.workers)}
+        roles = {role_of(name) for name in (*self.links, *self.workers, *self.producers)}
         return dict(Counter(sorted(role.rpartition("-")[0] for role in roles)))
 
 

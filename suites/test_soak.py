@@ -69,6 +69,7 @@ def _ground(chaos: Chaos) -> Ground:
         ),
         links=(*producers, *workers, *(f"{worker}{RESULTS}" for worker in workers)),
         workers=workers,
+        producers=producers,
         servers=(REDIS,),
         queues=(QUEUE,),
         clocks=workers,  # producers may not look at theirs, and that of Redis ends all leases at once

@@ -3,6 +3,10 @@
 What faults explain is no gap. They must be those of the operation's own producer, or of a server. A submit is explained
 by one that was in force when it began or a second later, or had ended so shortly before that connections may not have
 been up again. An operation that no producer began is explained if it was due after such a fault had begun.
+
+A producer that a fault has ended is another matter: it is started again, with connections of its own, drops on record
+what fell due meanwhile, and goes on to the end of its part. So that explains what was in its hands, and what was
+dropped, until it was back; no operation of which nothing is recorded, and no part that nobody went through.
 """
 
 from __future__ import annotations
@@ -93,7 +97,14 @@ def _not_acknowledged(evidence: CaseEvidence) -> Iterator[tuple[int, str, bool]]
 def _reach(fault: FaultInterval) -> tuple[int, int]:
     """The times at which submits may fail because of a fault."""
     begun_ns, healed_ns = fault.since_ns, ended_ns(fault)
+    if _of_process(fault):
+        return begun_ns, healed_ns
     return begun_ns, healed_ns + max(healed_ns - begun_ns, REACH_NS)
+
+
+def _of_process(fault: FaultInterval) -> bool:
+    """Whether it ended the process of the role that it was done to."""
+    return bool(fault.killed_pids) and not of_server(fault)
 
 
 def _producer(history: History, op: int) -> str:
@@ -113,7 +124,8 @@ def _first_excused(history: History) -> dict[str, int]:
 
 
 def _concerns(fault: FaultInterval, producer: str) -> bool:
-    return fault.role == producer or of_server(fault)
+    """Whether because of it the producer may not have gone through its part."""
+    return of_server(fault) or (fault.role == producer and not _of_process(fault))
 
 
 def _first_due(due: list[tuple[int, int]], at_ns: int, planned: int) -> int:

@@ -242,7 +242,15 @@ def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: 
 
     try:
         return Nemesis(
-            case.schedule, stack.links, stack.workers, changed, note_undo, stack.servers, stack.queues, stack.clocks
+            case.schedule,
+            stack.links,
+            stack.workers,
+            changed,
+            note_undo,
+            stack.servers,
+            stack.queues,
+            stack.clocks,
+            stack.producers,
         )
     except FaultError as error:
         raise UsageError(f"case {case.id}: {error}") from error

@@ -28,6 +28,7 @@ from taskchaos.harness.record import alarm
 from taskchaos.harness.record.history import Usage
 from taskchaos.harness.record.layout import LEDGER, MARKS
 from taskchaos.harness.record.result import ServerInfo
+from taskchaos.harness.stack.forked_producer import ForkedProducer
 from taskchaos.harness.stack.forked_worker import ForkedWorker
 from taskchaos.harness.stack.inspection import BrokerInspector
 from taskchaos.harness.stack.message_queue import MessageQueue
@@ -53,9 +54,9 @@ class Stack(ABC):
     Entering starts Redis, the proxy and the producers (which wait to be told); workers are started apart, because a
     prefilled queue needs none. Every start raises StackError when it does not succeed in time.
 
-    links: the paths through the proxy, by role; a worker's result path is `<role>-results`. workers: by role.
-    servers: those that faults may be done to, by role. clocks: whose clock may be set, by role. reader: the subject's
-    own eyes on Redis, in a process of its own. name: the subject's, for error messages.
+    links: the paths through the proxy, by role; a worker's result path is `<role>-results`. workers, producers: by
+    role. servers: those that faults may be done to, by role. clocks: whose clock may be set, by role. reader: the
+    subject's own eyes on Redis, in a process of its own. name: the subject's, for error messages.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class Stack(ABC):
         self._options = options
         self.links: dict[str, Link] = {}
         self.workers: Mapping[str, ForkedWorker] = {}
+        self.producers: dict[str, ForkedProducer] = {}
         self.servers: dict[str, Server] = {}
         self.clocks: dict[str, Clocked] = {}
-        self._producers: dict[str, Spawned] = {}
         self._inspecting: Spawned | None = None
         self.reader: BrokerInspector
 
@@ -208,13 +209,15 @@ class Stack(ABC):
         home: LocalZygote = self._zygote
         for role in self.roles("producer"):
             url = self.links[role].url()
-            config = self.config(role, url, url)
-            self._producers[role] = home.spawn(Spawn.PRODUCER, config, self.logs / f"{role}.log")
+            producer = ForkedProducer(self.config(role, url, url), self.logs / f"{role}.log", home)
+            producer.start()
+            self.producers[role] = producer
         direct = self.config(INSPECTOR, self.direct_url, self.direct_url)
         eyes = home.spawn(Spawn.INSPECTOR, direct, self.logs / f"{INSPECTOR}.log")
         self._inspecting = eyes
-        for process in (*self._producers.values(), eyes):
-            process.wait_ready()
+        for producer in self.producers.values():
+            producer.wait_ready()
+        eyes.wait_ready()
         self.reader = BrokerInspector(eyes, self._name)
 
     def start_workers(self) -> None:
@@ -237,25 +240,24 @@ class Stack(ABC):
         self._tell_producers(Told(operations=operations, last=last))
 
     def _tell_producers(self, told: Told) -> None:
-        for producer in self._producers.values():
-            producer.tell(told.line())
+        for producer in self.producers.values():
+            producer.tell(told)
 
     def load_done(self) -> bool:
         """Whether every producer has sent its part and ended. Raises StackError if one ended badly."""
-        if any(p.alive() for p in self._producers.values()):
+        if any(producer.at_work() for producer in self.producers.values()):
             return False
-        for producer in self._producers.values():
-            if producer.exit_status() not in (0, None):
-                raise StackError(f"{producer.role} {producer.how_it_ended()}")
+        for producer in self.producers.values():
+            if how := producer.died():
+                raise StackError(f"{producer.name} {how}")
         return True
 
     def end_load(self) -> None:
         """End producers that still run; what they had begun is unknown, and they write down where it stands."""
-        running = [producer for producer in self._producers.values() if producer.alive()]
-        for producer in running:
-            producer.tell(Told(end=True).line())
-        wait_for(lambda: not any(p.alive() for p in running), LAST_WORDS_S)
-        for producer in self._producers.values():
+        for producer in self.producers.values():
+            producer.dismiss()
+        wait_for(lambda: not any(producer.running() for producer in self.producers.values()), LAST_WORDS_S)
+        for producer in self.producers.values():
             producer.end()
 
     def revive(self) -> list[tuple[str, str]]:
@@ -307,8 +309,10 @@ class Stack(ABC):
         """End everything, workers first. Idempotent."""
         for worker in self.workers.values():
             worker.stop(grace_s)
-        for process in (*self._producers.values(), *filter(None, [self._inspecting])):
-            process.end()
+        for producer in self.producers.values():
+            producer.end()
+        if self._inspecting is not None:
+            self._inspecting.end()
         self._stop_servers()
 
 

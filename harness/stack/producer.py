@@ -6,6 +6,9 @@ So a slow broker cannot turn the open load into a closed one unnoticed. When eve
 every submit has answered, the producer says so in the ledger: a part without that was not sent as planned.
 
 How far a load with faults goes is said while it runs: it goes on at its rate until they are healed.
+
+A producer that is started again goes on where its earlier lives ended: what they began is not begun again, and what
+fell due before it was back is dropped, on record, and never sent late.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
@@ -28,6 +32,7 @@ from kombu.exceptions import EncodeError
 
 from taskchaos.harness import codec
 from taskchaos.harness.clock import NS_PER_S, now_ns
+from taskchaos.harness.record.sent import sent_so_far
 from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, refuse
 from taskchaos.harness.subject import Refused
 from taskchaos.harness.subject_calls import describe, where
@@ -46,13 +51,14 @@ class Told:
     """What a producer is told of its load, a line each.
 
     begin_ns: when it begins (CLOCK_MONOTONIC). operations: how many there are, of all producers, as far as is known;
-    last: there will be no more. end: stop, whatever is left.
+    last: there will be no more. end: stop, whatever is left. back_ns: it was started again, and is back from then on.
     """
 
     begin_ns: int | None = None
     operations: int | None = None
     last: bool = True
     end: bool = False
+    back_ns: int = 0
 
     def line(self) -> bytes:
         """For the pipe."""
@@ -74,7 +80,8 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
     runtime = build(config, refuse(ready_fd))
     number = int(config.role.rpartition("-")[2]) - 1
     more = ceil(workload.rate_tps * workload.overtime_s) + 1 if workload.model is LoadModel.OPEN else 0
-    publishers = Publishers(runtime, workload.due(number, producers, more))
+    begun = sent_so_far(runtime.ledger.folder, config.role).gone_through
+    publishers = Publishers(runtime, workload.due(number, producers, more), begun)
     publishers.limit(workload.operations, last=True)
     publishers.prepare()
     os.write(ready_fd, b"1")
@@ -99,7 +106,7 @@ def _follow(publishers: Publishers, pipe: FileIO) -> bool:
     if told.operations is not None:
         publishers.limit(told.operations, last=told.last)
     if told.begin_ns is not None:
-        publishers.begin(told.begin_ns)
+        publishers.begin(told.begin_ns, told.back_ns)
     return not told.end
 
 
@@ -112,12 +119,15 @@ def _read_plan(config: RoleConfig) -> tuple[Workload, int]:
 class Publishers:
     """The threads that send a schedule: operations with their due times, in ns after the load has begun.
 
+    begun: how often earlier lives of the producer began each operation; it is back since back_ns (0: there were none).
     broken: a thread died, which no subject can cause.
     """
 
     runtime: Runtime
     due: Iterator[tuple[Operation, int]]
+    begun: Counter[int] = field(default_factory=Counter)
     begin_ns: int = 0
+    back_ns: int = 0
     taken: int = 0
     broken: bool = False
     _taking: threading.Condition = field(default_factory=threading.Condition)
@@ -125,6 +135,7 @@ class Publishers:
     _last: bool = True
     _begun: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _missed: set[int] = field(default_factory=set)
     _in_hand: dict[int, tuple[int, int]] = field(default_factory=dict)  # thread -> operation, since when
 
     def prepare(self) -> None:
@@ -156,9 +167,9 @@ class Publishers:
             self._operations, self._last = operations, last
             self._taking.notify_all()
 
-    def begin(self, begin_ns: int) -> None:
-        """Begin to send."""
-        self.begin_ns = begin_ns
+    def begin(self, begin_ns: int, back_ns: int = 0) -> None:
+        """Begin to send, or go on."""
+        self.begin_ns, self.back_ns = begin_ns, back_ns
         self._begun.set()
 
     def running(self) -> bool:
@@ -202,8 +213,24 @@ class Publishers:
                     self._taking.wait()
                 if item[0].number < self._operations:
                     self.taken += not item[0].again
-                    return item
+                    if self._is_left(item[0], self.begin_ns + item[1]):
+                        return item
             return None
+
+    def _is_left(self, operation: Operation, due_ns: int) -> bool:
+        """Whether it is this life's to send. What fell due when there was none is written down, and left."""
+        op = operation.number
+        if self.begun[op] > 0:
+            self.begun[op] -= 1
+            return False
+        if operation.again and op in self._missed:
+            return False  # nobody sends again what was never sent
+        if due_ns >= self.back_ns:
+            return True
+        if not operation.again:
+            self._missed.add(op)
+            self.runtime.ledger.dropped(op, due_ns)
+        return False
 
     def _send_when_due(self, operation: Operation, due_ns: int, *, open_load: bool) -> None:
         wait_ns = due_ns - now_ns()

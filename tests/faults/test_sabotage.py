@@ -1,6 +1,7 @@
 """Every fault, broken in every way: none of them passes as proven, held and healed, and none breaks the run.
 
-All faults of links run at the same time, each on a link of its own; all faults of workers likewise, and of servers.
+All faults of links run at the same time, each on a link of its own; all faults of workers, producers and servers
+likewise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from taskchaos.faults.base import Link, On
 from taskchaos.faults.schedule import FAULTS, PlannedFault, faults_on
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import Pool, StackOptions
+from taskchaos.harness.clock import now_ns
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.stack.redis_server import RedisServer, find_binary
 from taskchaos.harness.stack.volatile_redis import VolatileRedis
@@ -33,6 +35,7 @@ PARAMETERS: dict[str, dict[str, int | str]] = {
 }
 ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
 ON_WORKERS = faults_on(On.WORKER)
+ON_PRODUCERS = faults_on(On.PRODUCER)
 #: A failover takes seconds: what comes of a broken one is in test_failover.py; of others, in test_sabotage_redis.py.
 ON_SERVERS = ["redis_kill", "redis_restart", "redis_empty", "redis_pause", "redis_power_loss"]
 #: A broken fault may keep the harness waiting for no longer than this, whatever it does.
@@ -127,6 +130,25 @@ def test_broken_faults_of_workers_never_pass(stack_of: MakeStack, name: str) -> 
 
 
 @pytest.fixture(scope="module")
+def sending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A stack with a producer more than there are faults of them, all sending until the end."""
+    workload = Workload(rate_tps=100, baseline_s=3600, fault_s=0, healed_s=0)
+    options = StackOptions(producers=len(ON_PRODUCERS) + 1, workers=1, pool=Pool.SOLO)
+    with LocalStack(tmp_path_factory.mktemp("sending"), "stock_best", workload, options) as stack:
+        stack.begin_load(now_ns())
+        yield stack
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_broken_faults_of_producers_never_pass(sending: LocalStack, name: str) -> None:
+    case, producers = CASES[name], sending.producers
+    faults = [PlannedFault(kind, role, 0.0, case.hold_s) for kind, role in zip(ON_PRODUCERS, producers, strict=False)]
+    _run(sending, case, faults, dict(producers), [])
+    assert all(producer.running() for producer in producers.values())
+    assert not sending.load_done(), "a fault's doing is no unexpected death"
+
+
+@pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RedisServer]]:
     """One for each fault of servers."""
     made: dict[str, RedisServer] = {}
@@ -159,4 +181,4 @@ def test_no_fault_is_left_out() -> None:
     else is done to Redis, and to clocks, in test_sabotage_redis.py.
     """
     elsewhere = faults_on(On.CONTAINER, On.QUEUE, On.SERVER, On.CLOCK)
-    assert {*ON_LINKS, *ON_WORKERS, *elsewhere} == FAULTS.keys()
+    assert {*ON_LINKS, *ON_WORKERS, *ON_PRODUCERS, *elsewhere} == FAULTS.keys()

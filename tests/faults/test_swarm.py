@@ -22,6 +22,7 @@ EVERYTHING = Ground(
     kinds=tuple(FAULTS),
     links=(*PRODUCERS, *WORKERS, "worker-1-results", "worker-2-results"),
     workers=WORKERS,
+    producers=PRODUCERS,
     servers=("redis",),
     queues=(QUEUE,),
     clocks=(*PRODUCERS, *WORKERS),

@@ -50,7 +50,7 @@ def nothing(broken: Broken) -> None:
 
 def elsewhere(broken: Broken) -> None:
     """It is done to another target, and taken back there."""
-    fault, places = broken.fault, ("link", "worker", "server", "role")
+    fault, places = broken.fault, ("link", "worker", "server", "role", "producer")
     where = next(name for name in places if hasattr(fault, name))
     own = getattr(fault, where)
 

@@ -53,7 +53,13 @@ def started(stack: LocalStack, *faults: PlannedFault, links: Iterable[Link] = ()
     changes: list[Change] = []
     there = {**stack.links, **{link.name: link for link in links}}
     nemesis = Nemesis(
-        Schedule.of(*faults), there, stack.workers, changes.append, lambda index, undo: None, stack.servers
+        Schedule.of(*faults),
+        there,
+        stack.workers,
+        changes.append,
+        lambda index, undo: None,
+        stack.servers,
+        producers=stack.producers,
     )
     course = Course(changes, nemesis)
     if begin:

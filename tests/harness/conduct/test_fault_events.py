@@ -21,7 +21,7 @@ def test_a_change_becomes_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made: list[Any] = []
     monkeypatch.setattr(conductor, "Nemesis", lambda *given: made.append(given))
     case: Any = SimpleNamespace(id="command.pop_reply_lost.mine", schedule=Schedule())
-    stack: Any = SimpleNamespace(links={}, workers={}, servers={}, queues={}, clocks={})
+    stack: Any = SimpleNamespace(links={}, workers={}, servers={}, queues={}, clocks={}, producers={})
     log = events.Log(tmp_path / "events.jsonl")
     conductor._nemesis(case, tmp_path, log, stack, [])
     changed = made[0][3]

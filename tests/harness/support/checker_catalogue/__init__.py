@@ -22,6 +22,7 @@ from checker_catalogue import (  # noqa: F401
     loss,
     patience,
     poison,
+    producer_killed,
     recovery,
     results,
     start,
