@@ -249,6 +249,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         slo=case.slo,
         keep_results=case.stack.settings.keep_results,
         keys=case.workload.keys,
+        chord_of=case.workload.chord_of,
         again=case.workload.again_every > 0,
         must_see=case.must_see,
         lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,
