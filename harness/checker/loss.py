@@ -169,10 +169,10 @@ def _last_seen(evidence: CaseEvidence, ops: list[int]) -> Callable[[int], str]:
         elif op not in tried:
             parts.append("never delivered")
         parts.append(_attempt_note(evidence, tried[op][2]) if op in tried else "never attempted")
+        if members(history, op) and not (op in arrived or op in tried):
+            parts.append("though it is the body of a chord whose members all took effect")
         if op in said:
             parts.append(f"subject said {ClaimKind(said[op][1]).name.lower()}")
-        if members(history, op):
-            parts.append("though it is the body of a chord whose members all took effect")
         return ", ".join(parts)
 
     return note

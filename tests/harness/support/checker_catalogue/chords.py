@@ -237,6 +237,21 @@ def _() -> H:
     return _chord(100, 120)
 
 
+_ELSE = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+
+
+@known(
+    "a body that came", Rule.LOST, FAIL, 1, _ELSE, (2, "delivered to worker-1, never attempted"), others=(Rule.ORDER,)
+)
+def _() -> H:
+    return _chord(100, 120).deliver(2, 130)
+
+
+@known("a body that began", Rule.LOST, FAIL, 1, _ELSE, (2, "attempt at worker-1 ended transient"))
+def _() -> H:
+    return _chord(100, 120).attempt(2, 130, outcome=TRANSIENT)
+
+
 @known(
     "a member, for which the body waits",
     Rule.LOST,
