@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
+from math import ceil
 from typing import Any
 
 _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
@@ -204,6 +205,11 @@ class Workload:
     def overtime_s(self) -> float:
         """How much longer its fault phase may last than planned."""
         return min(MOST_OVERTIME_S, (MOST_OPERATIONS - self.operations) / self.rate_tps)
+
+    @property
+    def overtime_operations(self) -> int:
+        """How many operations may be due beyond the plan meanwhile, and some."""
+        return ceil(self.rate_tps * self.overtime_s) + self.together if self.model is LoadModel.OPEN else 0
 
     def with_failures(self, percent: float) -> Workload:
         """The same where this share of the tasks fails once, unless some do already. Raises ValueError."""

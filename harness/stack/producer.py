@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
-from math import ceil, inf
+from math import inf
 from pathlib import Path
 
 from kombu.exceptions import EncodeError
@@ -31,7 +31,7 @@ from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, refuse
 from taskchaos.harness.subject import ChordSubject, Refused
 from taskchaos.harness.subject_calls import describe, where
-from taskchaos.harness.workload import LoadModel, Operation, Workload
+from taskchaos.harness.workload import Operation, Workload
 
 THREADS = 8
 GIVE_UP_S = 5.0
@@ -73,8 +73,7 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
     workload, producers = _read_plan(config)
     runtime = build(config, refuse(ready_fd))
     number = int(config.role.rpartition("-")[2]) - 1
-    more = ceil(workload.rate_tps * workload.overtime_s) + 1 if workload.model is LoadModel.OPEN else 0
-    publishers = Publishers(runtime, workload.sends(number, producers, more))
+    publishers = Publishers(runtime, workload.sends(number, producers, workload.overtime_operations))
     publishers.limit(workload.operations, last=True)
     publishers.prepare()
     os.write(ready_fd, b"1")

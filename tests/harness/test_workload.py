@@ -65,6 +65,15 @@ def test_chords_are_whole_and_due_at_once_at_the_same_rate() -> None:
     assert longer == [list(range(first, first + 4)) for first in (0, 4, 8)]
 
 
+@pytest.mark.parametrize("together", [1, 2, 5, 7])
+def test_producers_have_all_that_may_be_due_if_the_fault_phase_lasts_longer(together: int) -> None:
+    workload = Workload(rate_tps=10, baseline_s=0.5, fault_s=0.5, healed_s=0.3, chord_of=together - 1)
+    longest = workload.lasting(workload.fault_s + workload.overtime_s)
+    sent = [op.number for ops, _ in workload.sends(0, 1, workload.overtime_operations) for op in ops]
+    assert sent[: longest.operations] == list(range(longest.operations))
+    assert Workload(model=LoadModel.PREFILL, prefill=7).overtime_operations == 0
+
+
 def test_producers_share_chords_without_dividing_them() -> None:
     workload = Workload(rate_tps=15, baseline_s=1, fault_s=0, healed_s=0, chord_of=2)
     parts = [[[op.number for op in ops] for ops, _ in workload.sends(p, 2)] for p in range(2)]
