@@ -104,6 +104,9 @@ class Interview(CelerySubject):
         "clock": MAY_FAIL_AT_REFUSALS,
         "poison": Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | MAY_END_AT_A_MESSAGE),
         "result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
+        # Every third task fails once.
+        "chords": LOSES_RETRIES,
+        "chords.result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         # One crash, and Celery has failed the task; its lock stays.
         "poison.task": Expectation(must=frozenset({Rule.LOST, Rule.LEAK}), may=_FOLLOWS),
         "worker_kill.pause_past_lease": Expectation(),
@@ -189,6 +192,9 @@ class SleepBackoff(Interview):
         "soak": AT_RANDOM,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
+        # It waits in its process: no retry is lost, unless that is killed, or the result of a chord's member is.
+        "chords.quiet": Expectation(),
+        "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=STARVES.must | STARVES.may | {Rule.RESULTS}),
         "retry_policy": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
         "command.pop_replies_lost-reset": STARVES,

@@ -42,6 +42,7 @@ class LockedRetry(CelerySubject):
                 Claim.RETRIES_BOUNDED,
                 Claim.THROUGHPUT,
                 Claim.RESULTS,
+                Claim.ORDER,
             }
         ),
         max_crashes=MAX_CRASHES,
