@@ -189,7 +189,8 @@ class Defaults(CelerySubject):
         **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
-        "chords.kill": Expectation(must=frozenset({Rule.LOST})),
+        # Killed after its effect it has been acknowledged, and has no result yet.
+        "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),
         # What waits in a worker for longer than the visibility timeout is delivered again, too.
