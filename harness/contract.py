@@ -17,8 +17,10 @@ class Claim(StrEnum):
     was overtaken) it is held to everything else. EXCLUSIVE_KEYS: the same of all tasks with one business key, where a
     case has such keys; to wait for another's end is no failure and costs no attempt. RESULTS: what took effect has its
     result in the result backend in the end, whatever that backend met meanwhile; asked only where a case has results
-    kept. UNIQUE: a task that is submitted again under its id is the one that was submitted before. BACKOFF: between a
-    failed attempt and the next it waits as its law says. ETA: a task that is to be run later does not begin before.
+    kept. ORDER: the body of a chord begins when all its members have taken effect, not before; asked only where a case
+    has chords. UNIQUE: a task that is submitted again under its id is the one that was submitted before. BACKOFF:
+    between a failed attempt and the next it waits as its law says. ETA: a task that is to be run later does not begin
+    before.
     """
 
     NO_LOSS = "no_loss"
@@ -31,6 +33,7 @@ class Claim(StrEnum):
     BACKOFF = "backoff"
     THROUGHPUT = "throughput"
     RESULTS = "results"
+    ORDER = "order"
     UNIQUE = "unique"
     ETA = "eta"
 

@@ -7,7 +7,7 @@ code. Nothing has to be registered: `--subject` takes a registered name, `packag
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -122,6 +122,17 @@ class Subject(Protocol):
         """What this subject should come to in a case of the suite."""
 
 
+@runtime_checkable
+class ChordSubject(Protocol):
+    """A subject that can send chords. One that cannot is left out of cases that have any."""
+
+    def submit_chord(self, task: Any, members: Sequence[Operation], body: Operation) -> None:
+        """Send the members, and have the body run when all have succeeded. May raise like `submit`.
+
+        Each operation runs under its own task id, with its payload as only argument.
+        """
+
+
 class CelerySubject:
     """Defaults for subjects that are plain Celery code. Override what differs."""
 
@@ -152,6 +163,13 @@ class CelerySubject:
         """Send by `apply_async`, to be run when the operation says."""
         countdown = operation.eta_ms / 1000 if operation.eta_ms else None
         task.apply_async(args=(operation.payload(),), task_id=operation.task_id, countdown=countdown)
+
+    def submit_chord(self, task: Any, members: Sequence[Operation], body: Operation) -> None:
+        """Send as `celery.chord`. Its results have to be kept: they are what Celery counts members by."""
+        from celery import chord
+
+        *header, last = (task.si(each.payload()).set(task_id=each.task_id) for each in (*members, body))
+        chord(header, last).apply_async()
 
     def pending(self, redis: Redis) -> Pending:
         """Messages in any list (queues) and in kombu's `unacked` hash."""

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
+from math import ceil
 from typing import Any
 
 _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
@@ -89,6 +91,10 @@ class Workload:
     submitted a second time under its id, `again_after_ms` after it was due (0 = none): who sends does not remember.
     `burst` of them are due at once, at the same rate. Every `eta_every`-th is sent to be run `eta_ms` later (0 = none).
 
+    Operations come in chords of `chord_of` members and a body (0 = none): of so many and one consecutive numbers the
+    last is the body, which runs when all members have succeeded. They are submitted by one call when the first of them
+    is due, and only whole chords are. Members and body fail as their numbers say, like any other operation.
+
     In an OPEN load, `rate_tps` operations per second are due in each of the three phases (a phase of 0 s is left
     out). The fault phase goes on until its faults are healed, for up to MOST_OVERTIME_S longer than planned. A PREFILL
     load sends `prefill` operations before any worker runs, then measures the drain.
@@ -115,6 +121,7 @@ class Workload:
     burst: int = 1
     eta_every: int = 0
     eta_ms: int = 0
+    chord_of: int = 0
     outage_after_s: float = 0.0
     outage_s: float = 0.0
 
@@ -138,6 +145,7 @@ class Workload:
             "again_after_ms",
             "eta_every",
             "eta_ms",
+            "chord_of",
             "outage_after_s",
             "outage_s",
         ):
@@ -149,6 +157,10 @@ class Workload:
             raise ValueError(f"the outage has to end within the fault phase of {self.fault_s:g} s")
         if self.outage_s and self.model is not LoadModel.OPEN:
             raise ValueError("an outage needs a load with phases")
+        if self.chord_of and self.again_every:
+            raise ValueError("a chord is submitted once: chord_of and again_every exclude one another")
+        if self.chord_of and self.eta_every:
+            raise ValueError("a chord is sent to be run at once: chord_of and eta_every exclude one another")
         if self.operations > MOST_OPERATIONS:
             raise ValueError(f"{self.operations:,} operations are more than a case may have ({MOST_OPERATIONS:,})")
 
@@ -160,7 +172,13 @@ class Workload:
     @property
     def operations(self) -> int:
         """How many operations the plan holds."""
-        return self.prefill if self.model is LoadModel.PREFILL else round(self.rate_tps * self.load_s)
+        number = self.prefill if self.model is LoadModel.PREFILL else round(self.rate_tps * self.load_s)
+        return number - number % self.together
+
+    @property
+    def together(self) -> int:
+        """How many operations one submit sends."""
+        return self.chord_of + 1
 
     def operation(self, number: int) -> Operation:
         """The operation with this number."""
@@ -203,6 +221,11 @@ class Workload:
         """How much longer its fault phase may last than planned."""
         return min(MOST_OVERTIME_S, (MOST_OPERATIONS - self.operations) / self.rate_tps)
 
+    @property
+    def overtime_operations(self) -> int:
+        """How many operations may be due beyond the plan meanwhile, and some."""
+        return ceil(self.rate_tps * self.overtime_s) + self.together if self.model is LoadModel.OPEN else 0
+
     def with_failures(self, percent: float) -> Workload:
         """The same where this share of the tasks fails once, unless some do already. Raises ValueError."""
         if self.failures or not percent:
@@ -218,17 +241,27 @@ class Workload:
 
         more: so many beyond the plan, at the same rate. What is submitted twice comes twice, in order of due times.
         """
-        numbers = range(producer, self.operations + more, producers)
-        first = ((self._due_ns(number), number) for number in numbers)
+        submits = range(producer, (self.operations + more) // self.together, producers)
+
+        def numbers() -> Iterator[int]:
+            return chain.from_iterable(range(n * self.together, (n + 1) * self.together) for n in submits)
+
+        first = ((self._due_ns(number), number) for number in numbers())
         again_ns = self.again_after_ms * 1_000_000
-        twice = (number for number in numbers if self.again_every and number % self.again_every == 0)
+        twice = (number for number in numbers() if self.again_every and number % self.again_every == 0)
         second = ((self._due_ns(number) + again_ns, number) for number in twice)
         sent = -1
         for due_ns, number in heapq.merge(first, second):
             yield replace(self.operation(number), again=number <= sent), due_ns
             sent = max(sent, number)
 
+    def sends(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[tuple[Operation, ...], int]]:
+        """The same by submits: each sends one operation, or those of a chord, whose body is the last."""
+        for due in zip(*[self.due(producer, producers, more)] * self.together, strict=True):
+            yield tuple(operation for operation, _ in due), due[0][1]
+
     def _due_ns(self, number: int) -> int:
         if self.model is LoadModel.PREFILL:
             return 0
-        return (number - number % self.burst) * 1_000_000_000 // self.rate_tps
+        first = number - number % self.together
+        return (first - first % self.burst) * 1_000_000_000 // self.rate_tps

@@ -1,7 +1,7 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
-    gather (columns.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and what is rare in them
-    loss, durability, execution, exclusion, reports, kept   rules about tasks
+    gather (columns.py, chords.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and rare ones
+    loss, durability, execution, exclusion, order, reports, kept   rules about tasks
     waits, early, back_off, storm, duration        rules about waiting
     growth                                         the rule about what is kept
     conditions (offered.py)          rules about whether the case can be judged
@@ -32,6 +32,7 @@ from taskchaos.harness.checker import (
     growth,
     kept,
     loss,
+    order,
     preconditions,
     reports,
     storm,
@@ -64,6 +65,7 @@ _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.FALSE_FAILURE: reports.false_failure,
     Rule.ZOMBIE: reports.zombie,
     Rule.RESULTS: kept.results,
+    Rule.ORDER: order.order,
     Rule.LEAK: preconditions.leak,
     Rule.GROWTH: growth.growth,
     Rule.RETRIES: execution.retries,

@@ -14,6 +14,7 @@ from itertools import compress
 from operator import gt
 from typing import TypeVar
 
+from taskchaos.harness.checker.chords import together
 from taskchaos.harness.clock import NS_PER_MS
 from taskchaos.harness.record.history import (
     NEVER,
@@ -157,11 +158,12 @@ def _strangers(ops: array[int], inside: array[int], planned: int) -> frozenset[i
 
 
 def _before(redrive: Redrive, history: History) -> History:
-    """The history without what the operation did from this redrive on."""
+    """The history without what the operation did from this redrive on, and the chord that it belongs to."""
+    chord = redrive.op // together(history)
 
     def cut(table: Table, times: array[int]) -> Table:
         rows = zip(table.op, times, strict=True)
-        return _kept(table, bytes(op != redrive.op or at_ns < redrive.begun_ns for op, at_ns in rows))
+        return _kept(table, bytes(op // together(history) != chord or at_ns < redrive.begun_ns for op, at_ns in rows))
 
     return replace(
         history,

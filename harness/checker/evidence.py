@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import compress, groupby
 from operator import gt
 
+from taskchaos.harness.checker.chords import members
 from taskchaos.harness.checker.columns import (
     ACKED,
     EFFECT,
@@ -174,13 +175,19 @@ def _attempt_end(history: History, killed_at: dict[int, list[int]], row: int) ->
 
 
 def _given_up(history: History, counted: Tally, letters: Letters, killed_at: dict[int, list[int]]) -> dict[int, int]:
-    """The end of the last attempt of operations that were sent, had no effect, and were rightly given up."""
+    """The end of the last attempt of operations that were sent, had no effect, and were rightly given up.
+
+    Of the body of a chord that was called off, of those of its members.
+    """
     flags = counted.flags
     ops = [op for op in letters.due if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT]
     ended: dict[int, int] = {}
     for row in rows_in(history.attempts.op, mask_of(ops, history.planned)):
         op = history.attempts.op[row]
         ended[op] = max(ended.get(op, NEVER), _attempt_end(history, killed_at, row))
+    for body in ops:
+        if failed := [ended[op] for op in members(history, body) if op in ended]:
+            ended[body] = max(failed)
     return ended
 
 

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from taskchaos.harness.checker.chords import members
 from taskchaos.harness.checker.columns import (
     ACKED,
     EFFECT,
@@ -69,7 +70,8 @@ def explained_by_faults(evidence: CaseEvidence, ops: list[int]) -> set[int]:
 
     A fault of the submitting producer must have been in force during a submit (it may have sent twice), or one of a
     worker that had the operation between the first sight of it there and its last effect; or one of a server at either
-    time; or one at the worker while the message was on its way there.
+    time; or one at the worker while the message was on its way there. The body of a chord may have been sent twice by
+    whoever had one of its members.
     """
     history, tally = evidence.history, evidence.tally
     explained = {op for op in ops if tally.flags[op] & UNSURE}
@@ -79,7 +81,10 @@ def explained_by_faults(evidence: CaseEvidence, ops: list[int]) -> set[int]:
         begun_ns, producer = submits.begun_ns[row], evidence.role(submits.role[row])
         if evidence.bites.of(producer).meet(begun_ns, max(begun_ns, submits.done_ns[row])):
             explained.add(submits.op[row])
-    for op, (seen_ns, roles) in _sightings(evidence, wanted).items():
+    about = [(op, seen) for op in ops for seen in (op, *members(history, op))]
+    sightings = _sightings(evidence, mask_of((seen for _, seen in about), history.planned))
+    for op, seen in about:
+        seen_ns, roles = sightings[seen]
         if any(evidence.bites.of(role).meet(seen_ns, tally.last_effect[op]) for role in roles):
             explained.add(op)
     return explained.union(_held_up(evidence, wanted))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from taskchaos.harness.checker.chords import bodies, members
 from taskchaos.harness.checker.columns import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of, rows_in
 from taskchaos.harness.checker.results import counted
 from taskchaos.harness.contract import Claim, Contract
@@ -24,7 +25,8 @@ class Letters:
     """The dead letters of a case.
 
     due: those that the plan or the contract explains; and without a dead letter, permanent failures, poison whose
-    crashes are used up, and what failed by plan as often as the contract allows attempts, that the subject admitted.
+    crashes are used up, and what failed by plan as often as the contract allows attempts, that the subject admitted;
+    and the bodies of chords that had such a member.
     undue: the others without an effect, each with what was seen of it.
     all: whatever is in the dead letters.
     """
@@ -43,7 +45,8 @@ def sort_letters(history: History, contract: Contract, found: Tally) -> Letters:
     undue = {op: note for op, note in notes.items() if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT}
     admitted = _admitted(history, found) | _admitted_poison(history, contract, found)
     admitted |= _admitted_attempts(history, contract, found)
-    return Letters(dead - notes.keys() | admitted, undue, dead)
+    due = dead - notes.keys() | admitted
+    return Letters(due | _called_off(history, found, due), undue, dead)
 
 
 def _notes(history: History, contract: Contract, dead: list[int]) -> dict[int, str]:
@@ -79,6 +82,13 @@ def _admitted(history: History, found: Tally) -> frozenset[int]:
     attempts = history.attempts
     rows = rows_in(attempts.op, mask_of(permanent, history.planned))
     return frozenset(attempts.op[row] for row in rows if attempts.outcome[row] == AttemptOutcome.PERMANENT)
+
+
+def _called_off(history: History, found: Tally, due: frozenset[int]) -> frozenset[int]:
+    """The bodies that never may run, because a member was given up without an effect."""
+    failed = {op for op in due if not found.flags[op] & EFFECT}
+    never = (body for body in bodies(history) if not found.flags[body] & EFFECT)
+    return frozenset(body for body in never if not failed.isdisjoint(members(history, body)))
 
 
 def _admitted_poison(history: History, contract: Contract, found: Tally) -> frozenset[int]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import compress
 
+from taskchaos.harness.checker.chords import complete_ns, members
 from taskchaos.harness.checker.columns import ACKED, both, mask_of, ops_in, rows_in
 from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, with_samples
 from taskchaos.harness.clock import seconds
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, FinalState, History, Redrive
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, FinalState, History, Redrive
 from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, Rule, RuleResult
 
 #: Fewest equal final readings that a completeness claim may rest on.
@@ -30,10 +31,19 @@ def lost(evidence: CaseEvidence) -> RuleResult:
 
 
 def unaccounted(evidence: CaseEvidence, op: int) -> bool:
-    """Whether no other rule and nothing in the final state answers for an operation without effect."""
+    """Whether no other rule and nothing in the final state answers for an operation without effect.
+
+    The body of a chord waits for its members: for one of them that is missing, that one answers.
+    """
     letters = evidence.letters
-    given_up = op in letters.due or op in letters.all
-    return not given_up and op not in evidence.history.final.pending and op not in evidence.stalled
+    answered = op in letters.due or op in letters.all or _waits(evidence, op)
+    return not answered and op not in evidence.history.final.pending and op not in evidence.stalled
+
+
+def _waits(evidence: CaseEvidence, op: int) -> bool:
+    """Whether it is the body of a chord that is not complete."""
+    history, first_effect = evidence.history, evidence.tally.first_effect
+    return bool(members(history, op)) and complete_ns(history, first_effect, op) == NEVER
 
 
 def _result(outcome: Outcome, observed: int, reason: str) -> RuleResult:
@@ -159,6 +169,8 @@ def _last_seen(evidence: CaseEvidence, ops: list[int]) -> Callable[[int], str]:
         elif op not in tried:
             parts.append("never delivered")
         parts.append(_attempt_note(evidence, tried[op][2]) if op in tried else "never attempted")
+        if members(history, op) and not (op in arrived or op in tried):
+            parts.append("though it is the body of a chord whose members all took effect")
         if op in said:
             parts.append(f"subject said {ClaimKind(said[op][1]).name.lower()}")
         return ", ".join(parts)

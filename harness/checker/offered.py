@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from taskchaos.harness.checker.chords import together
 from taskchaos.harness.checker.columns import ACKED, DROPPED, LATE_NS, SUBMITTED, ops_in, rows_in
 from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.faults import bites, ended_ns, happened, of_server
@@ -108,8 +109,8 @@ def _of_process(fault: FaultInterval) -> bool:
 
 
 def _producer(history: History, op: int) -> str:
-    """Who had to send it: the producers take the operations in turn."""
-    return history.producers[op % len(history.producers)] if history.producers else ""
+    """Who had to send it: the producers take the operations in turn, or the chords."""
+    return history.producers[op // together(history) % len(history.producers)] if history.producers else ""
 
 
 def _first_excused(history: History) -> dict[str, int]:

@@ -132,8 +132,10 @@ def recovery(evidence: CaseEvidence, paces: Paces) -> RuleResult:
     """The rate is back at 95 % of the baseline within the limit after the last heal."""
     history, found = evidence.history, paces.recovery
     limit_s = history.slo.recovery_limit_s
-    if limit_s is None or not history.planned_faults:
+    if limit_s is None or not history.planned_faults or history.chord_of:
         reason = "no limit set" if limit_s is None else "no fault to recover from"
+        if limit_s is not None and history.planned_faults:
+            reason = "the bodies of chords wait for their members: no window shows how fast they were"
         return RuleResult(Rule.RECOVERY, Outcome.NOT_CLAIMED, "no limit", _rounded(found.after_s), reason)
     expression = f"back at {RECOVERED_SHARE * 100:.0f} % of baseline within {limit_s:g} s"
     outcome, reason = Outcome.UNKNOWN, f"{found.why_not}; the recovery time cannot be told"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from taskchaos.harness.checker.chords import bodies, complete_ns
 from taskchaos.harness.checker.columns import UNSURE
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import Spans, all_bites
@@ -72,10 +73,15 @@ def first_times(evidence: CaseEvidence) -> list[tuple[int, int, int]]:
 
 
 def first_sent_and_tried(evidence: CaseEvidence) -> list[tuple[int, int, int]]:
-    """When each operation was first sent, and first tried: (operation, sent_ns, begun_ns), of those that were both."""
+    """When each operation was first sent, and first tried: (operation, sent_ns, begun_ns), of those that were both.
+
+    The body of a chord is sent when the last of its members takes effect. Of one that began before, `order` tells.
+    """
     submits, attempts = evidence.history.submits, evidence.history.attempts
     sent = _earliest(submits.op, submits.begun_ns, evidence.history.planned)
     begun = _earliest(attempts.op, attempts.begun_ns, evidence.history.planned)
+    for body in bodies(evidence.history):
+        sent[body] = min(begun[body], complete_ns(evidence.history, evidence.tally.first_effect, body))
     return [(op, *both) for op, both in enumerate(zip(sent, begun, strict=True)) if NEVER not in both]
 
 

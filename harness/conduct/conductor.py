@@ -333,8 +333,8 @@ def _until_healed(stage: _Stage, began_s: float) -> Workload:
     """
     planned = workload = stage.case.workload
     ends_s = began_s + planned.fault_s
-    # An operation is one of the plan from half an interval before it is due.
-    ahead_s = max(0.0, AHEAD_S + 0.5 / planned.rate_tps - planned.healed_s)
+    # An operation is one of the plan from half an interval before it is due; a chord, when its last would be.
+    ahead_s = max(0.0, AHEAD_S + (planned.together - 0.5) / planned.rate_tps - planned.healed_s)
 
     def so_far() -> Workload:
         late_s = time.monotonic() - ends_s + ahead_s

@@ -43,6 +43,7 @@ class Rule(StrEnum):
     FALSE_FAILURE = "false_failure"
     ZOMBIE = "zombie"
     RESULTS = "results"
+    ORDER = "order"
     LEAK = "leak"
     GROWTH = "growth"
     RETRIES = "retries"

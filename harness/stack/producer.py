@@ -22,10 +22,10 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
-from math import ceil, inf
+from math import inf
 from pathlib import Path
 
 from kombu.exceptions import EncodeError
@@ -34,9 +34,9 @@ from taskchaos.harness import codec
 from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.record.sent import sent_so_far
 from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, refuse
-from taskchaos.harness.subject import Refused
+from taskchaos.harness.subject import ChordSubject, Refused
 from taskchaos.harness.subject_calls import describe, where
-from taskchaos.harness.workload import LoadModel, Operation, Workload
+from taskchaos.harness.workload import Operation, Workload
 
 THREADS = 8
 GIVE_UP_S = 5.0
@@ -79,9 +79,8 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
     workload, producers = _read_plan(config)
     runtime = build(config, refuse(ready_fd))
     number = int(config.role.rpartition("-")[2]) - 1
-    more = ceil(workload.rate_tps * workload.overtime_s) + 1 if workload.model is LoadModel.OPEN else 0
     begun = sent_so_far(runtime.ledger.folder, config.role).gone_through
-    publishers = Publishers(runtime, workload.due(number, producers, more), begun)
+    publishers = Publishers(runtime, workload.sends(number, producers, workload.overtime_operations), begun)
     publishers.limit(workload.operations, last=True)
     publishers.prepare()
     os.write(ready_fd, b"1")
@@ -117,14 +116,14 @@ def _read_plan(config: RoleConfig) -> tuple[Workload, int]:
 
 @dataclass(slots=True)
 class Publishers:
-    """The threads that send a schedule: operations with their due times, in ns after the load has begun.
+    """The threads that send a schedule: what one submit sends, with its due time in ns after the load has begun.
 
     begun: how often earlier lives of the producer began each operation; it is back since back_ns (0: there were none).
     broken: a thread died, which no subject can cause.
     """
 
     runtime: Runtime
-    due: Iterator[tuple[Operation, int]]
+    due: Iterator[tuple[tuple[Operation, ...], int]]
     begun: Counter[int] = field(default_factory=Counter)
     begin_ns: int = 0
     back_ns: int = 0
@@ -136,7 +135,8 @@ class Publishers:
     _begun: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _missed: set[int] = field(default_factory=set)
-    _in_hand: dict[int, tuple[int, int]] = field(default_factory=dict)  # thread -> operation, since when
+    # By thread, what it submits, and since when.
+    _in_hand: dict[int, tuple[Sequence[Operation], int]] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Have everything that a first send makes, so that the load begins on time. Raises what a connection raises.
@@ -188,10 +188,11 @@ class Publishers:
 
     def give_up(self) -> None:
         """Write down where the submits stand that have not answered."""
-        for thread, (op, since_ns) in list(self._in_hand.items()):
+        for thread, (operations, since_ns) in list(self._in_hand.items()):
             took_s = (now_ns() - since_ns) / NS_PER_S
             stands = where(self.runtime.subject, thread)
-            self.runtime.ledger.unknown(op, f"submit() had not returned after {took_s:.1f} s{stands}")
+            for operation in operations:
+                self.runtime.ledger.unknown(operation.number, f"submit() had not returned after {took_s:.1f} s{stands}")
 
     def _publish(self, prepared: threading.Barrier) -> None:
         with contextlib.suppress(Exception):  # the first one is there; without another, its sends find out
@@ -200,60 +201,83 @@ class Publishers:
         self._begun.wait()
         try:
             while (item := self._next()) is not None:
-                operation, after_ns = item
-                self._send_when_due(operation, self.begin_ns + after_ns, open_load=after_ns > 0)
+                operations, after_ns = item
+                self._send_when_due(operations, self.begin_ns + after_ns, open_load=after_ns > 0)
         except BaseException:
             self.broken = True
             traceback.print_exc()
 
-    def _next(self) -> tuple[Operation, int] | None:
+    def _next(self) -> tuple[tuple[Operation, ...], int] | None:
         with self._taking:
             for item in self.due:
-                while item[0].number >= self._operations and not self._last:
+                first, number = item[0][0], len(item[0])
+                while first.number >= self._operations and not self._last:
                     self._taking.wait()
-                if item[0].number < self._operations:
-                    self.taken += not item[0].again
+                if first.number < self._operations:
+                    self.taken += 0 if first.again else number
                     if self._is_left(item[0], self.begin_ns + item[1]):
                         return item
             return None
 
-    def _is_left(self, operation: Operation, due_ns: int) -> bool:
+    def _is_left(self, operations: Sequence[Operation], due_ns: int) -> bool:
         """Whether it is this life's to send. What fell due when there was none is written down, and left."""
-        op = operation.number
-        if self.begun[op] > 0:
-            self.begun[op] -= 1
+        first = operations[0]
+        if self.begun[first.number] > 0:
+            self.begun[first.number] -= 1
             return False
-        if operation.again and op in self._missed:
+        if first.again and first.number in self._missed:
             return False  # nobody sends again what was never sent
         if due_ns >= self.back_ns:
             return True
-        if not operation.again:
-            self._missed.add(op)
-            self.runtime.ledger.dropped(op, due_ns)
+        if not first.again:
+            self._missed.add(first.number)
+            for operation in operations:
+                self.runtime.ledger.dropped(operation.number, due_ns)
         return False
 
-    def _send_when_due(self, operation: Operation, due_ns: int, *, open_load: bool) -> None:
+    def _send_when_due(self, operations: Sequence[Operation], due_ns: int, *, open_load: bool) -> None:
         wait_ns = due_ns - now_ns()
         if wait_ns > 0:
             time.sleep(wait_ns / NS_PER_S)
         elif open_load and -wait_ns > GIVE_UP_S * NS_PER_S:
-            self.runtime.ledger.dropped(operation.number, due_ns)
+            for operation in operations:
+                self.runtime.ledger.dropped(operation.number, due_ns)
             return
         me = threading.get_ident()
-        self._in_hand[me] = operation.number, now_ns()
-        submit(self.runtime, operation, due_ns)
+        self._in_hand[me] = operations, now_ns()
+        submit(self.runtime, operations, due_ns)
         del self._in_hand[me]
 
 
-def submit(runtime: Runtime, operation: Operation, due_ns: int) -> None:
-    """Submit one operation and write down what the subject's `submit` told. Whatever it raises, the load goes on."""
-    ledger = runtime.ledger
-    ledger.submit(operation.number, due_ns)
+def submit(runtime: Runtime, operations: Sequence[Operation], due_ns: int) -> None:
+    """Submit one operation, or the chord of several, and write down what the subject told. Whatever it raises, the load
+    goes on.
+
+    What is told of a chord is told of all its operations: who submits it learns no more of each.
+    """
+    ledger, numbers = runtime.ledger, [operation.number for operation in operations]
+    for number in numbers:
+        ledger.submit(number, due_ns)
     try:
-        runtime.subject.submit(runtime.task, operation)
+        _send(runtime, operations)
     except CERTAIN_REFUSALS as error:
-        ledger.refused(operation.number, describe(error))
+        # What cannot be built of a chord may come after what was sent of it.
+        tell = ledger.refused if len(numbers) == 1 or isinstance(error, Refused) else ledger.unknown
+        for number in numbers:
+            tell(number, describe(error))
     except BaseException as error:
-        ledger.unknown(operation.number, describe(error))
+        for number in numbers:
+            ledger.unknown(number, describe(error))
     else:
-        ledger.acknowledged(operation.number)
+        for number in numbers:
+            ledger.acknowledged(number)
+
+
+def _send(runtime: Runtime, operations: Sequence[Operation]) -> None:
+    subject = runtime.subject
+    if len(operations) == 1:
+        subject.submit(runtime.task, operations[0])
+    elif isinstance(subject, ChordSubject):
+        subject.submit_chord(runtime.task, operations[:-1], operations[-1])
+    else:
+        raise Refused(f"{subject.name} has no submit_chord")

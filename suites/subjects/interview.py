@@ -109,6 +109,8 @@ class Interview(CelerySubject):
         "clock": MAY_FAIL_AT_REFUSALS,
         "poison": Expectation(must=frozenset({Rule.WORKERS}), may=_FOLLOWS | MAY_END_AT_A_MESSAGE),
         "result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
+        # Every third task fails once; and what is killed after its effect has been acknowledged, but has no result yet.
+        "chords": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         # One crash, and Celery has failed the task; its lock stays.
         "poison.task": Expectation(must=frozenset({Rule.LOST, Rule.LEAK}), may=_FOLLOWS),
         "worker_kill.pause_past_lease": Expectation(),
@@ -195,6 +197,9 @@ class SleepBackoff(Interview):
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
         **dict.fromkeys(("contention", "submits", "eta"), STARVES.by_chance),
+        # It waits in its process: no retry is lost, unless that is killed, or the result of a chord's member is.
+        "chords.quiet": Expectation(),
+        "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=STARVES.must | STARVES.may | {Rule.RESULTS}),
         "retry_policy": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         **{f"command.pop_reply_lost_at-{nth}": STARVES for nth in range(1, 13)},
         "command.pop_replies_lost-reset": STARVES,

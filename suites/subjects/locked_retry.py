@@ -43,6 +43,7 @@ class LockedRetry(CelerySubject):
                 Claim.THROUGHPUT,
                 Claim.RESULTS,
                 Claim.ETA,
+                Claim.ORDER,
             }
         ),
         max_crashes=MAX_CRASHES,

@@ -51,6 +51,8 @@ CRASH_LOOPS = Expectation(must=frozenset({Rule.STUCK}))
 #: failed. Of one that hangs, that is so for what was under way when the connections end.
 LOSES_RESULTS = Expectation(must=frozenset({Rule.RESULTS}), may=frozenset({Rule.FALSE_FAILURE, Rule.ZOMBIE}))
 FAILS_RETRIES = Expectation(must=frozenset({Rule.FALSE_FAILURE}), may=frozenset({Rule.RESULTS, Rule.ZOMBIE}))
+#: And a member whose result is not stored is never counted: the body of its chord is not sent.
+LOSES_BODIES = Expectation(must=frozenset({Rule.LOST}), may=LOSES_RESULTS.must | LOSES_RESULTS.may)
 #: And with no fault at all, RETRY is written over the SUCCESS of a retry that came at once, for one retry in ten.
 OVERWRITES_RESULTS = Expectation(must=frozenset({Rule.RESULTS}))
 
@@ -174,6 +176,9 @@ ON_REDIS = {
     "poison.task": GIVES_UP_AT_A_CRASH,
     # What waits for its retry is in `unacked` until it runs, and comes back. What is on its way to a worker is not.
     "retry_under_fire": MAY_LOSE,
+    # The body of a chord is sent by who stores the result of its last member: it is not where that cannot be stored.
+    "chords.kill": MAY_LOSE,
+    "chords.result_path": LOSES_BODIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }
@@ -187,7 +192,7 @@ LATE_ACKS = {
 
 
 #: What Celery promises anybody with a result backend.
-KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ETA)
+KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA)
 #: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
 CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
 KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
@@ -202,6 +207,8 @@ class Defaults(CelerySubject):
         **ON_REDIS,
         "worker_kill": Expectation(must=frozenset({Rule.LOST})),
         "worker_kill.pause": Expectation(),
+        # Killed after its effect it has been acknowledged, and has no result yet.
+        "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "contention.kill": Expectation(must=frozenset({Rule.LOST})),
         "submits.twice_under_fire": Expectation(must=frozenset({Rule.LOST})),
@@ -242,6 +249,7 @@ class BestSettings(CelerySubject):
         # Storing is tried for as long as it takes.
         "result_path.cut-refused": OVERWRITES_RESULTS,
         "result_path.cut-black_hole": OVERWRITES_RESULTS,
+        "chords.result_path": Expectation(),
         **LATE_ACKS,
         # It gives the task of a lost child back, and goes on after a channel error.
         "redis_restart": GOES_DEAF,

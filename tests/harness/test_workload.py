@@ -56,6 +56,43 @@ def test_a_burst_is_due_at_once_at_the_same_rate() -> None:
     assert [ns // 1_000_000 for _, ns in workload.due(0, 1)] == [0] * 5 + [500] * 5
 
 
+def test_chords_are_whole_and_due_at_once_at_the_same_rate() -> None:
+    workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, chord_of=3, failures=1, failing_every=3)
+    assert workload.operations == 8, "two more would be no chord"
+    sent = [([(op.number, op.failures) for op in ops], ns // 1_000_000) for ops, ns in workload.sends(0, 1)]
+    assert sent == [([(0, 1), (1, 0), (2, 0), (3, 1)], 0), ([(4, 0), (5, 0), (6, 1), (7, 0)], 400)]
+    longer = [[op.number for op in ops] for ops, _ in workload.sends(0, 1, more=5)]
+    assert longer == [list(range(first, first + 4)) for first in (0, 4, 8)]
+
+
+@pytest.mark.parametrize("together", [1, 2, 5, 7])
+def test_producers_have_all_that_may_be_due_if_the_fault_phase_lasts_longer(together: int) -> None:
+    workload = Workload(rate_tps=10, baseline_s=0.5, fault_s=0.5, healed_s=0.3, chord_of=together - 1)
+    longest = workload.lasting(workload.fault_s + workload.overtime_s)
+    sent = [op.number for ops, _ in workload.sends(0, 1, workload.overtime_operations) for op in ops]
+    assert sent[: longest.operations] == list(range(longest.operations))
+    assert Workload(model=LoadModel.PREFILL, prefill=7).overtime_operations == 0
+
+
+def test_producers_share_chords_without_dividing_them() -> None:
+    workload = Workload(rate_tps=15, baseline_s=1, fault_s=0, healed_s=0, chord_of=2)
+    parts = [[[op.number for op in ops] for ops, _ in workload.sends(p, 2)] for p in range(2)]
+    assert parts == [[[0, 1, 2], [6, 7, 8], [12, 13, 14]], [[3, 4, 5], [9, 10, 11]]]
+
+
+def test_without_chords_each_operation_is_sent_by_itself() -> None:
+    workload = Workload(rate_tps=4, baseline_s=1, fault_s=0, healed_s=0)
+    sent = [([op.number for op in ops], ns // 1_000_000) for ops, ns in workload.sends(1, 2)]
+    assert sent == [([1], 250), ([3], 750)]
+
+
+def test_a_chord_that_is_submitted_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="a chord is submitted once"):
+        Workload(chord_of=2, again_every=3)
+    with pytest.raises(ValueError, match="chord_of has to be 0 or more"):
+        Workload(chord_of=-1)
+
+
 def test_permanent_operations_fail_for_good() -> None:
     workload = Workload(rate_tps=10, baseline_s=1, fault_s=0, healed_s=0, failures=1, permanent_every=5)
     assert workload.permanent == {n for n in range(10) if workload.operation(n).permanent} == {4, 9}

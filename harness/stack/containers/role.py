@@ -114,7 +114,7 @@ def _produce() -> int:
     runtime = build(_config("producer-1", FIRST_PORT))
     first = int(time.time()) * 1000  # numbers that no earlier producer of this stack has used
     workload = Workload(rate_tps=RATE_TPS, baseline_s=TASKS / RATE_TPS, fault_s=0, healed_s=0, failures=1)
-    due = ((replace(op, number=first + op.number), at_ns) for op, at_ns in workload.due(0, 1))
+    due = (((replace(op, number=first + op.number),), at_ns) for op, at_ns in workload.due(0, 1))
     print(f"sending {TASKS} tasks, {RATE_TPS} a second; each fails once", flush=True)  # noqa: T201
     publishers = load.Publishers(runtime, due)
     publishers.prepare()

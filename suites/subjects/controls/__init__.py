@@ -55,6 +55,7 @@ _CLASSES = {
     "crashes_in_memory": "CrashesInMemory",
     "letter_without_payload": "LetterWithoutPayload",
     "swallows_errors": "SwallowsErrors",
+    "chord_by_begin": "ChordByBegin",
     "refusal_final": "RefusalFinal",
     "torn_script": "TornScript",
     "due_by_client": "DueByClient",

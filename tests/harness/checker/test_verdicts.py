@@ -62,6 +62,7 @@ def test_a_clean_case_passes() -> None:
                 Rule.ZOMBIE, PASS, "zombie effects = 0", 0, "0 operations took effect after the subject's final word"
             ),
             RuleResult(Rule.RESULTS, NOT_CLAIMED, "results missing = 0", None, "the case does not ask for results"),
+            RuleResult(Rule.ORDER, NOT_CLAIMED, "begun too early = 0", None, "the case has no chords"),
             RuleResult(Rule.LEAK, PASS, "keys left = 0", 0, "0 keys left although nothing is pending"),
             RuleResult(Rule.GROWTH, NOT_CLAIMED, "back to baseline", None, "the case does not count what grows"),
             RuleResult(
@@ -133,6 +134,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
         Rule.KEY_OVERLAP,
         Rule.FENCE,
         Rule.RESULTS,
+        Rule.ORDER,
         Rule.GROWTH,
         Rule.RETRIES,
         Rule.UNIQUE,

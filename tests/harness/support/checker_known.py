@@ -78,6 +78,7 @@ EXPRESSIONS = {
     Rule.FALSE_FAILURE: "false failures = 0",
     Rule.ZOMBIE: "zombie effects = 0",
     Rule.RESULTS: "results missing = 0",
+    Rule.ORDER: "begun too early = 0",
     Rule.LEAK: "keys left = 0",
     Rule.GROWTH: "back to baseline",
     Rule.RETRIES: "attempts per operation <= 3",

@@ -35,6 +35,7 @@ SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.g
 #: In an order in which each imports only what stands before it.
 ORDER = (
     "results",
+    "chords",
     "columns",
     "letters",
     "flight",
@@ -52,6 +53,7 @@ ORDER = (
     "execution",
     "exclusion",
     "unique",
+    "order",
     "reports",
     "kept",
     "seen",

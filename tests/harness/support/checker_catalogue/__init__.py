@@ -7,6 +7,7 @@ from checker_known import KNOWN, Known
 from checker_catalogue import (  # noqa: F401
     back_off,
     business_keys,
+    chords,
     conditions,
     dead,
     durability,
