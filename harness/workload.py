@@ -15,6 +15,8 @@ _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
 #: Bounds of a plan: how often an operation may fail, and how many there may be.
 MOST_FAILURES = 255
 MOST_OPERATIONS = 10_000_000
+#: How much later an operation may be run: a case waits for it.
+MOST_ETA_MS = 600_000
 #: In the folder of marks: from when until when the dependency of the tasks is down.
 OUTAGE = "outage.json"
 #: The longest that a fault phase may last beyond its plan, until its last heal, with the load going on.
@@ -159,6 +161,8 @@ class Workload:
             raise ValueError("an outage needs a load with phases")
         if self.chord_of and self.again_every:
             raise ValueError("a chord is submitted once: chord_of and again_every exclude one another")
+        if bool(self.eta_every) != bool(self.eta_ms) or self.eta_ms > MOST_ETA_MS:
+            raise ValueError(f"eta_every and eta_ms go together, and eta_ms is at most {MOST_ETA_MS}")
         if self.chord_of and self.eta_every:
             raise ValueError("a chord is sent to be run at once: chord_of and eta_every exclude one another")
         if self.operations > MOST_OPERATIONS:

@@ -26,7 +26,7 @@ from taskchaos.harness.checker.faults import FOREVER, Bites, bites, doubtful, en
 from taskchaos.harness.checker.flight import Flight, flight
 from taskchaos.harness.checker.letters import Letters, sort_letters
 from taskchaos.harness.clock import NS_PER_S
-from taskchaos.harness.contract import Contract
+from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, FaultInterval, History, SubmitOutcome
 
 #: So late a producer may note an answer, on a busy machine.
@@ -90,6 +90,16 @@ class CaseEvidence:
             for op, (done_ns, begun_ns) in first.items()
             if any(since <= done_ns <= end + NOTED_LATE_NS and begun_ns <= end for since, end in windows)
         )
+
+    @property
+    def two_tasks(self) -> frozenset[int]:
+        """Operations that were submitted twice on purpose: two tasks, unless their subject claims that they are one.
+
+        Nothing in a record tells which of the two an attempt was of.
+        """
+        if not self.history.again or self.contract.has(Claim.UNIQUE):
+            return frozenset()
+        return frozenset(op for op, times in Counter(self.history.submits.op).items() if times > 1)
 
     @property
     def workers_recorded(self) -> bool:

@@ -14,12 +14,15 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 
 def overlap(evidence: CaseEvidence) -> RuleResult:
-    """No two attempts of one operation at the same time; of a fenced subject, except those that were overtaken."""
+    """No two attempts of one operation at the same time; of a fenced subject, except those that were overtaken.
+
+    What was submitted twice is two tasks, unless the subject claims otherwise.
+    """
     notes: dict[int, str] = {}
-    overtaken = 0
+    overtaken, two_tasks = 0, evidence.two_tasks
     for op, rows in attempts_of_retried(evidence):
         note, excused = _first_overlap(evidence, rows)
-        if note:
+        if note and op not in two_tasks:
             notes[op] = note
         overtaken += excused and not note
     outcome = Outcome.FAIL if notes else Outcome.PASS
@@ -101,8 +104,9 @@ def fence(evidence: CaseEvidence) -> RuleResult:
     attempts = evidence.history.attempts
     unnamed = compress(attempts.op, map(UNFENCED.__eq__, attempts.fence))
     notes = dict.fromkeys(unnamed, "an attempt without a fence")
+    two_tasks = evidence.two_tasks
     for op, rows in attempts_of_retried(evidence):
-        if (above := _not_below(evidence, rows)) is not None:
+        if op not in two_tasks and (above := _not_below(evidence, rows)) is not None:
             notes.setdefault(op, above)
     outcome = Outcome.FAIL if notes else Outcome.PASS
     reason = f"{counted(len(notes), 'operation')} ran with a fence that was missing or not above those before"

@@ -19,8 +19,8 @@ from typing import IO, Any, NamedTuple
 
 from celery.utils.serialization import get_pickleable_exception
 
-#: A fence in digits.
-_LONGEST = 64
+#: A fence, and what log lines call the mark.
+_LONGEST = 1000
 #: How long the main process may take to make room. A process that has not ended by then is killed soon.
 GIVE_S = 1.0
 #: In one go: more than a worker has pool processes.
@@ -34,6 +34,19 @@ class Mark(NamedTuple):
     method: str
     args: tuple[Any, ...]
     more: dict[str, Any]
+
+    @property
+    def about(self) -> str:
+        """What log lines call it."""
+        return f"{self.method} {self.args[0]}"
+
+
+class Given(NamedTuple):
+    """Of a delivery, by its fence. data: what `read` reads; empty where this process can open no more files."""
+
+    fence: str
+    about: str
+    data: bytes
 
 
 class Handover:
@@ -51,18 +64,16 @@ class Handover:
         with _file() as file:
             pickle.dump((mark.task, mark.method, args, mark.more), file)
             file.flush()
-            socket.send_fds(self._giving, [fence.encode()], [file.fileno()])
+            text = f"{fence} {mark.about}".encode(errors="replace")[:_LONGEST]
+            socket.send_fds(self._giving, [text], [file.fileno()])
 
-    def take(self) -> list[tuple[str, bytes]]:
-        """What was given by now: fences, and what `read` reads. Any thread; never waits.
-
-        Empty where the descriptor did not arrive: this process has as many files open as it may.
-        """
-        found: list[tuple[str, bytes]] = []
+    def take(self) -> list[Given]:
+        """What was given by now. Any thread; never waits, and runs nothing of the user's."""
+        found: list[Given] = []
         with self._lock:
             while len(found) < MOST:
                 try:
-                    fence, files, _, _ = socket.recv_fds(self._taking, _LONGEST, 1)
+                    text, files, _, _ = socket.recv_fds(self._taking, _LONGEST, 1)
                 except BlockingIOError:
                     break
                 given = b""
@@ -70,7 +81,8 @@ class Handover:
                     with open(files[0], "rb") as file:
                         file.seek(0)
                         given = file.read()
-                found.append((fence.decode(), given))
+                fence, _, about = text.decode(errors="replace").partition(" ")
+                found.append(Given(fence, about, given))
         return found
 
     def close(self) -> None:
@@ -79,9 +91,9 @@ class Handover:
         self._giving.close()
 
 
-def read(given: bytes) -> Mark:
-    """Raises what pickle raises."""
-    return Mark(*pickle.loads(given))
+def read(data: bytes) -> Mark:
+    """Raises what pickle raises, and what the user's types do when they are made."""
+    return Mark(*pickle.loads(data))
 
 
 def _file() -> IO[bytes]:

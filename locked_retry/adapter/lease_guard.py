@@ -52,7 +52,7 @@ class LeaseGuard(threading.Thread):
                     self._watch(held, self._session.lease_end_s(held) - clock.now_s())
 
     def _watch(self, held: Held, left_s: float) -> None:
-        if held.killed or held.waits:
+        if held.killed or held.left:
             return
         told, held.told = held.told, left_s < TOLD_SHARE * held.lease_s  # no longer, when it was renewed after all
         if left_s < KILLED_SHARE * held.lease_s:

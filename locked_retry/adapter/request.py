@@ -169,7 +169,7 @@ class LockedRequest(Request):  # type: ignore[misc]
         if held is None or not held.told_once:
             return False
         results.receive()
-        return outcome[1] is None and not held.waits
+        return outcome[1] is None and not held.left
 
     def check_sent(self, outcome: tuple[bool, str | None, float]) -> None:
         """Before 5.7 Celery takes for a success what raised between the end of the body and that of storing its result.
@@ -197,7 +197,7 @@ class LockedRequest(Request):  # type: ignore[misc]
         exc, held = _unwrap(exc_info), self._held
         if held is not None and held.told_once:
             results.receive()
-        if held is not None and held.told and (held.killed or not held.waits):  # LeaseLost, or what was made of it
+        if held is not None and held.told and (held.killed or not held.left):  # LeaseLost, or what was made of it
             self._requeue("its lease ended")
             exc_info = info_of(LeaseLost("its lease ended"))  # nothing has become of it
         elif isinstance(exc, LeaseLost) and held is not None and held.told_once:  # it was renewed meanwhile

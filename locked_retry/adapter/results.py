@@ -24,6 +24,7 @@ from locked_retry.broker.connection import refused_for_good
 from locked_retry.lease import LeaseLost
 from locked_retry.log import Event, say
 from locked_retry.options import Options
+from locked_retry.text import describe
 from locked_retry.worker.metrics import sessions
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -114,6 +115,7 @@ class Writer:
     def __init__(self) -> None:
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(MOST_WAITING)
         self._over = threading.Event()
+        self._now: _Waiting | None = None
         self._thread = threading.Thread(target=self._run, name="locked_retry-results", daemon=True)
         self._thread.start()
 
@@ -127,11 +129,13 @@ class Writer:
 
     def _run(self) -> None:
         while (one := self._waiting.get()) is not None:
+            self._now = one
             left_s = one.since_s + one.wait_s - time.monotonic()
             try:
                 keep_trying(one.store, left_s, one.about, self._over.is_set, quiet=not one.wait_s)
-            except Exception as error:
+            except BaseException as error:  # a thread that ended would store and settle nothing any more
                 say(Event.RESULT_LOST, result=one.about, error=error)
+            self._now = None
             one.then()
 
     def close(self) -> None:
@@ -141,6 +145,12 @@ class Writer:
         self._thread.join(LAST_S)
         self._over.set()
         self._thread.join(LAST_S)
+        left = [self._now]
+        while not self._waiting.empty():
+            left.append(self._waiting.get_nowait())
+        for one in left:
+            if one is not None:
+                say(Event.RESULT_LOST, quiet=not one.wait_s, result=one.about, error="its worker has ended")
 
 
 def later(store: Callable[[], Any], app: Any, about: str) -> None:
@@ -166,22 +176,21 @@ def _leave(task: Any, method: str, *args: Any, **more: Any) -> bool:
 
 def receive() -> None:
     """Have stored what pool processes have left, and their deliveries settled after that. Any thread; never waits."""
-    for fence, given in _handover.take() if _handover is not None else ():
+    for fence, about, data in _handover.take() if _handover is not None else ():
         session = next((one for one in list(sessions) if fence in one.held), None)
-        try:
-            mark = read(given)
-        except Exception as error:
-            say(Event.RESULT_LOST, result=f"of fence {fence}", error=error)
-            continue
         if session is not None:
             session.await_result(fence)
-        say(Event.RESULT_LEFT, result=f"{mark.method} {mark.args[0]}", fence=fence)
+        say(Event.RESULT_LEFT, result=about, fence=fence)
         settle = partial(session.result_stored, fence) if session is not None else lambda: None
-        store = partial(_store, mark)
-        _writing().put(store, _wait_s(_app), f"{mark.method} {mark.args[0]}", settle)
+        _writing().put(partial(_store, data), _wait_s(_app), about, settle)
 
 
-def _store(mark: Mark) -> Any:
+def _store(data: bytes) -> Any:
+    """In the writer's thread: what the user's types do when they are made keeps nobody else from work."""
+    try:
+        mark = read(data)
+    except BaseException as error:
+        raise ValueError(f"it cannot be read: {describe(error)}") from error
     return getattr(backend_of(_app.tasks[mark.task]), mark.method)(*mark.args, **mark.more)
 
 

@@ -267,7 +267,7 @@ class ChannelMixin:
             return 0
         if "can_consume" in vars(qos):  # worker_disable_prefetch replaced it: it answers for one message at a time
             return 1
-        room = session.limit(qos.prefetch_count) - len(session.held)
+        room = session.limit(qos.prefetch_count) - (len(session.held) - len(session.storing))
         free = qos.can_consume_max_estimate()
         return max(0, room if free is None else min(room, free))
 

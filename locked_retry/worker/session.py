@@ -54,6 +54,7 @@ class Held:
     pid: int = 0  # who runs it
     told: bool = False  # that its lease ends
     told_once: bool = False  # though it may have been renewed since
+    left: bool = False  # its body is done, and its result left to the main process
     waits: bool = False  # for its result: it is settled when that is stored
     ended: bool = False  # and would be settled, did it not wait
     killed: bool = False
@@ -87,6 +88,7 @@ class Session:
     worker: str = field(default_factory=lambda: uuid.uuid4().hex)
     held: dict[str, Held] = field(default_factory=dict)  # by delivery tag, which is the fence
     running: set[str] = field(default_factory=set)  # tags of those that were started
+    storing: set[str] = field(default_factory=set)  # tags of those that only wait for their results to be stored
     outbox: deque[Settlement] = field(default_factory=deque)
     pending: Turn | None = None
     sent_at_s: float = 0.0  # first sending of the pending turn: leases run from then, however often it is repeated
@@ -143,11 +145,13 @@ class Session:
         """From now on a thread stores the result of this delivery, until `result_stored`."""
         held = self.held.get(tag)
         if held is not None:
-            held.waits = True
+            held.left = held.waits = True
+            self.storing.add(tag)
 
     def result_stored(self, tag: str) -> None:
         """It is, or was given up."""
         held = self.held.get(tag)
+        self.storing.discard(tag)
         if held is not None:
             held.waits = False
             if held.ended:
@@ -434,7 +438,9 @@ class Session:
         What is held when the loop fails may be why it failed, and is counted.
         """
         for tag, held in reversed(list(self.held.items())):
-            held.waits = False
+            if held.waits:  # settled now, its result would end with this worker: another attempt stores one
+                held.waits, held.settle = False, None
+                self.storing.discard(tag)
             if held.settle is None:
                 lease.board.revoke(held.claim.fence)  # a thread that cannot be ended may run on, or only begin
             if orderly or held.settle is not None:

@@ -203,3 +203,23 @@ def test_an_attempt_is_recorded_with_its_fence(tmp_path: Path) -> None:
     history = History()
     read_ledger(tmp_path, history)
     assert list(history.attempts.fence) == [5, UNFENCED]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"eta_every": 2}, "eta_every and eta_ms go together"),
+        ({"eta_ms": 5000}, "eta_every and eta_ms go together"),
+        ({"eta_every": 2, "eta_ms": 600_001}, "eta_ms is at most 600000"),
+        ({"eta_every": 2, "eta_ms": 10, "chord_of": 2}, "a chord is sent to be run at once"),
+    ],
+)
+def test_a_time_that_cannot_be_is_refused(values: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Workload(**values)
+
+
+def test_every_so_many_operations_are_sent_to_be_run_later() -> None:
+    workload = Workload(rate_tps=5, baseline_s=1, fault_s=0, healed_s=0, eta_every=2, eta_ms=300)
+    assert [op.eta_ms for op, _ in workload.due(0, 1)] == [300, 0, 300, 0, 300]
+    assert workload.delays_ns() == dict.fromkeys((0, 2, 4), 300_000_000)

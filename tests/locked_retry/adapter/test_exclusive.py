@@ -8,17 +8,21 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
 from server_process import Server
 from table_support import stat
 from waiting import until
 from worker_support import Tested, forget_results, surroundings
 
 from locked_retry.adapter import results
+from locked_retry.adapter.handover import Handover, Mark
 from locked_retry.adapter.lease_guard import LeaseGuard
+from locked_retry.broker.turns import Claim
 from locked_retry.options import Options
-from locked_retry.worker.session import Session
+from locked_retry.worker.session import Held, Session
 
 LEASE_S = 2.0
 MORE = """
@@ -152,6 +156,36 @@ def test_a_result_outlives_the_lease_of_its_task(tested: Tested, server: Server,
     until(lambda: not list(server.client.scan_iter("lr:t:*")) or state == "FAILURE", "settled")
     until(lambda: stat(server.client, "dead") == 2 * (state == "FAILURE"), "what failed is a dead letter")
     assert "event=result_lost" not in tested.log() and "event=killed" not in tested.log()
+
+
+class Hostile(dict[str, int]):
+    """JSON to whoever stores it; what happens when it is made again is its own business."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (str(self["how"]),)
+
+
+def _made(how: str) -> Any:
+    raise SystemExit(how)
+
+
+def test_what_is_handed_over_is_made_where_it_keeps_nobody_from_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A type that exits, when it was read by the guard, left every exclusive task of the worker unguarded."""
+    handover, session = Handover(), Session(Options(lease_s=1.0))
+    stored: list[str] = []
+    monkeypatch.setattr(results, "_handover", handover)
+    monkeypatch.setattr(results, "_app", Celery(set_as_current=False))
+    monkeypatch.setattr(results, "_writer", None)
+    monkeypatch.setattr(session, "result_stored", stored.append)
+    session.held["7"] = Held(Claim("row", "7", 0, 0, 1, b"{}"), 1.0, 3)
+    handover.give("7", Mark("task", "mark_as_done", ("id", Hostile(how=1)), {}))
+    results.receive()
+    assert session.held["7"].left
+    until(lambda: stored == ["7"], "given up, and settled")
+    handover.give("7", Mark("task", "mark_as_done", ("id", Hostile(how=2)), {}))
+    results.receive()
+    until(lambda: stored == ["7", "7"], "the writer goes on")
+    results.end()
 
 
 def test_a_chain_that_cannot_be_sent_before_the_lease_ends_is_sent_by_another_attempt(

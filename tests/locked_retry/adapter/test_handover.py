@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from waiting import until
 
-from locked_retry.adapter.handover import Handover, Mark, read
+from locked_retry.adapter.handover import Given, Handover, Mark, read
 
 SMALL = Mark("task", "mark_as_done", ("id", "value"), {"store_result": True})
 
@@ -38,8 +38,9 @@ def forked(code: Callable[[], None]) -> int:
 def test_a_call_arrives_as_it_was(handover: Handover, value: object) -> None:
     mark = Mark("task", "mark_as_failure", ("id", value), {"traceback": "..."})
     os.waitpid(forked(lambda: handover.give("12345678901234567", mark)), 0)
-    ((fence, given),) = handover.take()
-    found = read(given)
+    ((fence, about, data),) = handover.take()
+    found = read(data)
+    assert about == "mark_as_failure id"
     assert fence == "12345678901234567" and found[:2] == mark[:2] and found.more == mark.more
     assert repr(found.args) == repr(mark.args)
     assert handover.take() == []
@@ -50,8 +51,8 @@ def test_an_error_that_cannot_be_pickled_arrives_as_celery_makes_it(handover: Ha
         pass
 
     handover.give("1", Mark("task", "mark_as_failure", ("id", Local("told")), {}))
-    ((_, given),) = handover.take()
-    assert "told" in repr(read(given).args[1])
+    (given,) = handover.take()
+    assert "told" in repr(read(given.data).args[1])
 
 
 def test_a_value_that_cannot_be_pickled_is_said(handover: Handover) -> None:
@@ -66,7 +67,7 @@ def test_more_than_a_socket_holds_arrive(handover: Handover) -> None:
     pids = [forked(lambda number=n: handover.give(str(number), SMALL)) for n in range(100)]  # type: ignore[misc]
 
     def all_there() -> bool:
-        found.extend(fence for fence, _ in handover.take())
+        found.extend(given.fence for given in handover.take())
         return len(found) == len(pids)
 
     with ExitStack() as ended:
@@ -98,9 +99,9 @@ def test_whoever_is_killed_leaves_no_lock_and_no_half_of_anything(handover: Hand
         until(handover.take, "it gives")
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        assert all(read(given) == large for _, given in handover.take())
+        assert all(read(given.data) == large for given in handover.take())
     handover.give("2", SMALL)
-    assert [fence for fence, _ in handover.take()] == ["2"]
+    assert [given.fence for given in handover.take()] == ["2"]
 
 
 def test_files_are_closed(handover: Handover) -> None:
@@ -125,7 +126,7 @@ def test_what_cannot_be_opened_for_want_of_files_is_told(handover: Handover) -> 
                 taken.append(os.dup(0))
             except OSError:
                 break
-        assert handover.take() == [("1", b"")]
+        assert handover.take() == [Given("1", "mark_as_done id", b"")]
     finally:
         for fd in taken:
             os.close(fd)

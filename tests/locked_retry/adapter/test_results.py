@@ -153,6 +153,18 @@ def test_a_worker_that_ends_stores_what_waits_and_reports_the_rest(
     assert good.stored and "result=b" in caplog.text
 
 
+def test_a_worker_that_ends_reports_what_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(results, "LAST_S", 0.1)
+    writer, gate = Writer(), threading.Event()
+    for name in ("hangs", "behind"):
+        writer.put(gate.wait, 60.0, name)
+    writer.close()
+    assert [name in caplog.text for name in ("result=hangs", "result=behind")] == [True, True]
+    gate.set()
+
+
 def test_only_so_many_results_wait_for_their_backend(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

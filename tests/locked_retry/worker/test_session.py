@@ -73,22 +73,26 @@ def test_a_task_whose_result_is_still_to_be_stored_is_settled_after_that(session
         assert session.end("1", SettlementKind.OK)
         assert "1" in session.held and "1" not in session.running and not session.outbox
         assert [renewal.fence for renewal in session.overdue(20.0)] == ["1", "2"], "it is still ours"
+        assert session.storing == {"1"}, "and takes nobody's place"
         session.result_stored("1")
     (settle,) = session.outbox
     assert settle.kind is (SettlementKind.OK if stored_first else SettlementKind.DEAD)
     assert "1" not in session.held
     session.result_stored("1")
-    assert len(session.outbox) == 1
+    assert len(session.outbox) == 1 and not session.storing
 
 
-def test_a_worker_that_ends_settles_what_waits_for_its_result(session: Session) -> None:
+def test_a_worker_that_ends_gives_back_what_waits_for_its_result(session: Session) -> None:
+    """It was settled, and its result ended with the worker, which said nothing."""
     _turn(session, 0.0)
     session.answered(_answer("1"), 0.0)
     session.started("1")
     session.await_result("1")
     session.end("1", SettlementKind.OK)
     session.give_back_all()
-    assert [settle.kind for settle in session.outbox] == [SettlementKind.OK] and not session.held
+    session.result_stored("1")
+    assert [settle.kind for settle in session.outbox] == [SettlementKind.REQUEUE] and not session.held
+    assert not session.storing
 
 
 def test_the_first_decision_stands(session: Session) -> None:

@@ -50,6 +50,50 @@ def _() -> H:
     return _ran_again(_twice())
 
 
+_MET = "1 operation ran twice at the same time"
+_APART = "0 operations ran twice at the same time"
+_TWO_TASKS = replace(ONCE, claims=ONCE.claims - {Claim.UNIQUE})
+for _rule, _expression, _said, _reason, _note in (
+    (Rule.OVERLAP, "overlapping attempts = 0", _APART, _MET, "worker-1 began while worker-1 still had 5.0 ms to run"),
+    (
+        Rule.FENCE,
+        "fences rise",
+        "0 operations ran with a fence that was missing or not above those before",
+        "1 operation ran with a fence that was missing or not above those before",
+        "fence 1 after 100000000",
+    ),
+):
+    for _claimed in (False, True):
+
+        @known(
+            f"two submits at the same time, {'one task' if _claimed else 'two tasks'}",
+            _rule,
+            FAIL if _claimed else PASS,
+            int(_claimed),
+            _reason if _claimed else _said,
+            *([(0, _note)] if _claimed else []),
+            expression=_expression,
+            contract=ONCE if _claimed else _TWO_TASKS,
+            others=(Rule.OVERLAP, Rule.FENCE, Rule.UNIQUE),
+        )
+        def _() -> H:
+            return _twice().attempt(0, 105, 115, fence=1).effect(0, 112)
+
+        @known(
+            f"beside two submits, {'one task' if _claimed else 'two tasks'}",
+            _rule,
+            FAIL,
+            1,
+            _reason,
+            (1, _note),
+            expression=_expression,
+            contract=ONCE if _claimed else _TWO_TASKS,
+            others=(Rule.OVERLAP, Rule.FENCE, Rule.DUPLICATE),
+        )
+        def _() -> H:
+            return _twice().attempt(1, 105, 115, fence=1).effect(1, 112)
+
+
 @known(
     "beside what was submitted twice",
     Rule.DUPLICATE,
