@@ -159,11 +159,12 @@ def _strangers(ops: array[int], inside: array[int], planned: int) -> frozenset[i
 
 def _before(redrive: Redrive, history: History) -> History:
     """The history without what the operation did from this redrive on, and the chord that it belongs to."""
-    chord = redrive.op // together(history)
+    size = together(history)
+    chord = redrive.op // size
 
     def cut(table: Table, times: array[int]) -> Table:
         rows = zip(table.op, times, strict=True)
-        return _kept(table, bytes(op // together(history) != chord or at_ns < redrive.begun_ns for op, at_ns in rows))
+        return _kept(table, bytes(op // size != chord or at_ns < redrive.begun_ns for op, at_ns in rows))
 
     return replace(
         history,

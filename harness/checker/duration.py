@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from taskchaos.harness.checker.chords import bodies, members
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import FOREVER, all_bites
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
-from taskchaos.harness.checker.waits import Probes, first_sent_and_tried, first_times
+from taskchaos.harness.checker.waits import Probes, first_times
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import NEVER, AttemptOutcome
@@ -32,13 +33,15 @@ _FAILED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.IN
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From when an operation was on its way until it went on. due_ns: when it had to, at the latest: at once, or later
-    by the wait that was claimed or asked for.
+    """From when an operation could go on until it did. due_ns: the claimed wait later, if it had failed.
 
+    since_ns: from when a fault may have held it up. Of what was sent to be run later, since it was sent. Of the
+    body of a chord, since the first member took effect: when each does is told of it, and a fault holds that up, too.
     probed: new tasks tell how long the queue was; of a first step, which is one of them, who was served before it.
     """
 
     op: int
+    since_ns: int
     from_ns: int
     due_ns: int
     begun_ns: int
@@ -59,7 +62,7 @@ def duration(evidence: CaseEvidence) -> RuleResult:
         return if_claimed(evidence.contract, Claim.BACKOFF, result)
     late = [step for step in steps if step.begun_ns - step.due_ns > PATIENCE_NS]
     over = _unexplained(evidence, late) if late else {}
-    worst = max(step.begun_ns - (step.from_ns if step.probed else step.due_ns) for step in steps)
+    worst = max(step.begun_ns - step.from_ns for step in steps)
     outcome = Outcome.FAIL if over else Outcome.PASS
     reason = f"{counted(len(over), 'operation')} waited for longer; the longest wait of all was {seconds(worst):.1f} s"
     result = RuleResult(Rule.DURATION, outcome, expression, len(over), reason)
@@ -69,14 +72,16 @@ def duration(evidence: CaseEvidence) -> RuleResult:
 
 def _steps(evidence: CaseEvidence) -> Iterator[Step]:
     """The first step of each operation that was tried, and each after a failed attempt."""
-    for op, sent_ns, begun_ns in first_sent_and_tried(evidence):
-        yield Step(op, sent_ns, sent_ns + evidence.history.delays_ns.get(op, 0), begun_ns, False)
+    effects, delays_ns = evidence.tally.first_effect, evidence.history.delays_ns
+    first = {op: min(effects[each] for each in members(evidence.history, op)) for op in bodies(evidence.history)}
+    for op, from_ns, begun_ns in first_times(evidence):
+        yield Step(op, first.get(op, from_ns - delays_ns.get(op, 0)), from_ns, from_ns, begun_ns, False)
     attempts, longest_ns = evidence.history.attempts, evidence.history.longest_wait_ns
     for op, rows in attempts_of_retried(evidence):
         for row, later in pairwise(rows):
             ended_ns, begun_ns = attempts.ended_ns[row], attempts.begun_ns[later]
             if attempts.outcome[row] in _FAILED:
-                yield Step(op, ended_ns, ended_ns + longest_ns, begun_ns, True)
+                yield Step(op, ended_ns, ended_ns, ended_ns + longest_ns, begun_ns, True)
 
 
 def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
@@ -88,7 +93,7 @@ def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
     over: dict[int, int] = {}
     for step in late:
         due_ns = step.due_ns
-        if (healed_ns := met.last_end(step.from_ns, step.begun_ns)) != NEVER:
+        if (healed_ns := met.last_end(step.since_ns, step.begun_ns)) != NEVER:
             due_ns = max(due_ns, healed_ns + 2 * history.lease_ns + history.longest_wait_ns)
         passed_ns = min(step.begun_ns, line.passed_ns(due_ns))
         wasted_ns = max(step.begun_ns - max(passed_ns, due_ns), rest.within(due_ns, step.begun_ns))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from taskchaos.harness.checker.chords import members
+from taskchaos.harness.checker.chords import bodies, members
 from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.faults import FOREVER, idle
 from taskchaos.harness.clock import NS_PER_MS, seconds
@@ -143,7 +143,8 @@ class Paces:
             for op, due_ns in zip(history.submits.op, history.submits.due_ns, strict=True)
             if phase.begun_ns <= due_ns < phase.ended_ns
         }
-        waits = {op: self._failures(op) * history.longest_wait_ns + history.delays_ns.get(op, 0) for op in due}
+        failures = self._failures()
+        waits = {op: failures[op] * history.longest_wait_ns + history.delays_ns.get(op, 0) for op in due}
         if not any(waits.values()):
             return None
         done = sorted(first[op] - waits[op] for op in due if first[op] != NEVER)
@@ -153,12 +154,13 @@ class Paces:
         span_ns = (phase.ended_ns - phase.begun_ns) * (100 - SLOWEST_PERCENT) // 100
         return counted / seconds(max(span_ns, done[counted - 1] - phase.begun_ns))
 
-    def _failures(self, op: int) -> int:
-        """How often an operation fails by plan until it is done: the body of a chord comes after its members."""
-        failures = self._evidence.history.failures
-        if not failures:
-            return 0
-        return failures[op] + max((failures[other] for other in members(self._evidence.history, op)), default=0)
+    def _failures(self) -> Sequence[int]:
+        """How often each operation fails by plan until it is done: the body of a chord comes after its members."""
+        history = self._evidence.history
+        failures = list(history.failures or bytes(history.planned))
+        for body in bodies(history):
+            failures[body] += max(failures[op] for op in members(history, body))
+        return failures
 
     def _recovery(self) -> Recovery:
         history = self._evidence.history

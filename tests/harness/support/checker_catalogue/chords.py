@@ -349,6 +349,37 @@ def _() -> H:
     return _chord(100, 120, body=8000)
 
 
+def _held_up(begun: float, ended: float) -> H:
+    """The first member takes effect at 105, the last at 3100, and the body begins at 8000; a lease is 3 s."""
+    builder = _chord(100).attempt(1, 3095, 3101).effect(1, 3100).attempt(2, 8000).effect(2, 8005)
+    return builder.set(lease_ns=ns(3000)).fault(begun, ended)
+
+
+@known(
+    "a fault held up that a member had taken effect",
+    Rule.DURATION,
+    PASS,
+    0,
+    _told(0, 4.9),
+    expression="waits beyond 0 s explained",
+)
+def _() -> H:
+    return _held_up(110, 3000)
+
+
+@known(
+    "a fault that was over when the first member took effect",
+    Rule.DURATION,
+    FAIL,
+    1,
+    _told(1, 4.9),
+    (2, "waited 2.9 s longer than its queue explains"),
+    expression="waits beyond 0 s explained",
+)
+def _() -> H:
+    return _held_up(50, 104)
+
+
 @known(
     "a body that began too early tells of no queue",
     Rule.DURATION,
