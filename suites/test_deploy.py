@@ -51,8 +51,7 @@ def test_autoscaled(chaos: Chaos) -> None:
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
     profile = chaos.profile
-    step_s = profile.fault_s / (profile.kills + 1)
-    kills = in_turn("kill_child", (0.1 + n * step_s for n in range(profile.kills)), 0.1)
+    kills = in_turn("kill_child", (0.15 + n for n in range(int(profile.fault_s))), 0.1)  # when a burst has just come
     workload = phased(profile, BURST, work_ms=BURST_WORK_MS, burst=BURST)
     slo = Slo(
         target_tps=min(chaos.target_tps, BURST / 2), recovery_limit_s=None

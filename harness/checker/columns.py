@@ -281,7 +281,7 @@ def _statements(history: History) -> bytearray:
 
 def _retried(attempts: Attempts, flags: bytearray) -> list[int]:
     rows = rows_in(attempts.op, select(flags, lambda byte: byte & RETRIED))
-    order = (attempts.op, attempts.begun_ns, attempts.ended_ns, attempts.fence)
+    order = (attempts.op, attempts.begun_ns, attempts.ended_ns, attempts.fence, attempts.outcome, attempts.role)
     return sorted(rows, key=lambda row: tuple(column[row] for column in order))
 
 

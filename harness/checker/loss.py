@@ -153,9 +153,9 @@ def _last_seen(evidence: CaseEvidence, ops: list[int]) -> Callable[[int], str]:
     for row in rows_in(deliveries.op, wanted):
         seen = (deliveries.at_ns[row], deliveries.role[row])
         arrived[deliveries.op[row]] = max(arrived.get(deliveries.op[row], seen), seen)
-    tried: dict[int, tuple[int, int, int]] = {}
+    tried: dict[int, tuple[int, int, int, int]] = {}
     for row in rows_in(attempts.op, wanted):
-        latest = (attempts.begun_ns[row], attempts.outcome[row], row)
+        latest = (attempts.begun_ns[row], attempts.outcome[row], attempts.role[row], row)
         tried[attempts.op[row]] = max(tried.get(attempts.op[row], latest), latest)
     said: dict[int, tuple[int, int]] = {}
     for row in rows_in(claims.op, wanted):
@@ -168,7 +168,7 @@ def _last_seen(evidence: CaseEvidence, ops: list[int]) -> Callable[[int], str]:
             parts.append(f"delivered to {evidence.role(arrived[op][1])}")
         elif op not in tried:
             parts.append("never delivered")
-        parts.append(_attempt_note(evidence, tried[op][2]) if op in tried else "never attempted")
+        parts.append(_attempt_note(evidence, tried[op][-1]) if op in tried else "never attempted")
         if members(history, op) and not (op in arrived or op in tried):
             parts.append("though it is the body of a chord whose members all took effect")
         if op in said:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
+from taskchaos.harness.checker.waits import first_times
 from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 
@@ -60,18 +61,17 @@ def _waited_through(evidence: CaseEvidence) -> bool:
 
 
 def _key_wanted(evidence: CaseEvidence) -> bool:
-    """Of a key, somebody was delivered, or begun, before an attempt that had begun before had ended."""
-    history = evidence.history
+    """Wherever it waits: at a worker that has to let it go, or in the broker."""
+    history, attempts = evidence.history, evidence.history.attempts
     if not history.keys:
         return False
-    attempts, arrivals = history.attempts, history.deliveries
     runs: dict[int, list[tuple[int, int, int]]] = {}
     for row, op in enumerate(attempts.op):
         runs.setdefault(op % history.keys, []).append((attempts.begun_ns[row], evidence.attempt_end(row), op))
     return any(
-        begun_ns <= at_ns <= ended_ns and op != other
-        for op, at_ns in zip(arrivals.op, arrivals.at_ns, strict=True)
-        for begun_ns, ended_ns, other in runs.get(op % history.keys, ())
+        run_ns <= begun_ns and sent_ns <= ended_ns and op != other
+        for op, sent_ns, begun_ns in first_times(evidence)
+        for run_ns, ended_ns, other in runs[op % history.keys]
     )
 
 

@@ -12,7 +12,7 @@ class Seen(StrEnum):
     RETRIED: an attempt that failed as planned was followed by another.
     GIVEN_UP: one that fails for good was tried, and the subject said that it failed, or kept it as a dead letter.
     WAITED_THROUGH: a process was ended by a fault while a failed operation waited for its next attempt.
-    KEY_WANTED: an operation came to a worker while another of its business key was running.
+    KEY_WANTED: an operation had been sent, and not begun, while another of its business key was running.
     SENT_TWICE: an operation was acknowledged a second time.
     """
 
@@ -20,5 +20,5 @@ class Seen(StrEnum):
     RETRIED = "an operation is tried again after it failed"
     GIVEN_UP = "an operation that fails for good is given up"
     WAITED_THROUGH = "a process is ended while an operation waits for its retry"
-    KEY_WANTED = "an operation comes to a worker while another of its business key runs"
+    KEY_WANTED = "an operation waits while another of its business key runs"
     SENT_TWICE = "an operation is acknowledged a second time"

@@ -97,7 +97,7 @@ class Interview(CelerySubject):
         # Tasks that fail once or wait for another's lock are what they lose.
         "contention": LOSES_RETRIES,
         "submits": LOSES_RETRIES,
-        "eta": LOSES_RETRIES,
+        "eta": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.DUPLICATE, Rule.ZOMBIE}),
         **{f"redis_restart.{scenario}": FAILS_WITHOUT_REDIS.by_chance for scenario in POWER_LOSSES},
         "failover": FAILS_WITHOUT_REDIS.by_chance,
         "redis_restart.pause_past_lease": FAILS_WITHOUT_REDIS.by_chance,

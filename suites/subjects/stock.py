@@ -211,7 +211,6 @@ class Defaults(CelerySubject):
         "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "contention.kill": Expectation(must=frozenset({Rule.LOST})),
-        "submits.twice_under_fire": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),
         # What waits in a worker for longer than the visibility timeout is delivered again, too.
         "slow_task.restart": MAY_RUN_AGAIN,

@@ -116,21 +116,27 @@ _states(
 )
 
 
-def _wanted(at: float, op: int = 2, keys: int = 2) -> Callable[[], H]:
-    """Operation 0 runs from 100 to 110."""
-    return lambda: H().set(keys=keys).done(0).ack(1, 2).deliver(op, at).attempt(1, 300).attempt(2, 400)
+def _wanted(sent: float, begun: float, op: int = 2, keys: int = 2) -> Callable[[], H]:
+    """Operation 0 runs from 100 to 110; another is sent and begun then."""
+
+    def build() -> H:
+        builder = H().set(keys=keys).done(0)
+        return (builder if op == 1 else builder.done(1, at=40)).ack(op, at=sent).attempt(op, begun)
+
+    return build
 
 
 _states(
     Seen.KEY_WANTED,
     {
-        "as the other began": (True, _wanted(100)),
-        "as the other ended": (True, _wanted(110)),
-        "before": (False, _wanted(98)),
-        "after": (False, _wanted(111)),
-        "of another key": (False, _wanted(105, op=1)),
-        "the operation itself": (False, _wanted(105, op=0)),
-        "no keys": (False, _wanted(105, keys=0)),
+        "it waits all the time": (True, _wanted(90, 120)),
+        "sent as the other ended": (True, _wanted(110, 120)),
+        "begun as the other began": (True, _wanted(90, 100)),
+        "sent when the other had ended": (False, _wanted(111, 120)),
+        "the other waits for it": (True, _wanted(50, 60)),
+        "of another key": (False, _wanted(90, 120, op=1)),
+        "the operation itself": (False, lambda: H().set(keys=2).ack(0).attempt(0, 100, 110, TRANSIENT).attempt(0, 200)),
+        "no keys": (False, _wanted(90, 120, keys=0)),
     },
 )
 _states(
