@@ -19,6 +19,7 @@ from celery import Task, states
 from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from kombu.exceptions import EncodeError
 
+from locked_retry.adapter import releases
 from locked_retry.adapter.handover import Handover, Mark, read
 from locked_retry.broker.connection import refused_for_good
 from locked_retry.lease import LeaseLost
@@ -40,6 +41,10 @@ _writer: Writer | None = None
 _making = threading.Lock()
 _app: Any = None
 _handover: Handover | None = None
+
+
+class BodyClaimed(Exception):
+    """Somebody has claimed to send the body of a chord. If that execution has ended, its claim ends by itself."""
 
 
 def begin(sender: Any = None, **_: object) -> None:
@@ -223,9 +228,13 @@ class Results:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._find(), name)
 
-    def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, **more: Any) -> Any:
+    def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, again: Any = None, **more: Any) -> Any:
         def store() -> Any:
-            return getattr(self._find(), name)(task_id, *args, **more)
+            backend = self._find()
+            stored = getattr(backend, name)(task_id, *args, **more)
+            if again is not None and releases.body_is_claimed(backend, again):
+                raise BodyClaimed(again.group)
+            return stored
 
         about = f"{name} {task_id}"
         if self._running():
@@ -233,9 +242,10 @@ class Results:
             return keep_trying(store, wait_s, about, leave=leave if wait_s else lambda: False, quiet=not wait_s)
         return _writing().put(store, wait_s, about)
 
-    def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:
-        """The backend's."""
-        return self._mark("mark_as_done", task_id, *args, wait_s=self._wait_s, **more)
+    def mark_as_done(self, task_id: str, result: Any, request: Any = None, *args: Any, **more: Any) -> Any:
+        """The backend's; told again to a chord, until its body is sent or nobody claims to send it."""
+        again = request if _told_again(request) else None
+        return self._mark("mark_as_done", task_id, result, request, *args, wait_s=self._wait_s, again=again, **more)
 
     def mark_as_failure(self, task_id: str, exc: Any, *args: Any, **more: Any) -> Any:
         """The backend's. A lease that ended after the task's body is no failure: nothing has become of it."""
@@ -256,6 +266,11 @@ class Results:
         if state != states.STARTED:
             return self._find().store_result(task_id, result, state, *args, **more)
         return self._mark("store_result", task_id, result, state, *args, wait_s=0.0, **more)
+
+
+def _told_again(request: Any) -> bool:
+    """Whether it tells a chord of a member that an execution before may have told of, and ended while it did."""
+    return bool(request and request.chord and (request.delivery_info or {}).get("redelivered"))
 
 
 #: The attribute of a task that holds its Results.

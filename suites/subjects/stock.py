@@ -177,6 +177,7 @@ ON_REDIS = {
     # What waits for its retry is in `unacked` until it runs, and comes back. What is on its way to a worker is not.
     "retry_under_fire": MAY_LOSE,
     # The body of a chord is sent by who stores the result of its last member: it is not where that cannot be stored.
+    # Killed just before, its claim to send it stands for longer than its message is away (Celery 5.7).
     "chords.kill": MAY_LOSE,
     "chords.result_path": LOSES_BODIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.

@@ -60,6 +60,21 @@ def test_a_chords_body_runs_once(fleet: Fleet, tmp_path: Path) -> None:
     assert len(fleet.notes("try", "h4")) == (2 if fleet.pool == "prefork" else 0)
 
 
+def test_a_chords_body_comes_although_who_was_to_send_it_was_killed_first(fleet: Fleet, tmp_path: Path) -> None:
+    """Since Celery 5.7 that one's claim stands for seconds, in which its member has long run again."""
+    if fleet.pool != "prefork":
+        pytest.skip("it would take the worker along")
+    gate, name = tmp_path / "gate", "claimed"
+    header = [fleet.s("note", "c1"), fleet.s("gated_and_killed", "c2", str(tmp_path / "once"), str(gate))]
+    result = chord(header, fleet.s("collect", name), app=fleet.app)()
+    claim = fleet.app.backend.get_key_for_group(result.parent.id, ".c")
+    fleet.app.backend.client.set(claim, "of a process that was killed", px=1500)
+    gate.touch()
+    assert got(result) == ["c1", "c2"]
+    fleet.settle()
+    assert fleet.notes("collect", name) == [["collect", name, "c1", "c2"]]
+
+
 def test_a_chord_of_retried_chains_runs_its_retried_body_once(fleet: Fleet) -> None:
     header = [chain(fleet.s("flaky", f"p{n}", 1, countdown=0), fleet.si("add", n, n)) for n in range(3)]
     body = chain(fleet.s("collect", "chains"), fleet.si("flaky", "after", 1, countdown=0))

@@ -129,6 +129,16 @@ def define(app: Celery, note: Journal, quick: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return name
 
+    @task(name="gated_and_killed")
+    def gated_and_killed(name: str, once: str, gate: str) -> str:
+        note("try", name)
+        if not Path(once).exists():
+            while not Path(gate).exists():
+                time.sleep(0.01)
+            Path(once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return name
+
     @task(bind=True, name="lost_and_retried", retry_on_worker_lost=True, default_retry_delay=0.05, max_retries=2)
     def lost_and_retried(self: Task, name: str, retries: int) -> int:
         note("try", name, self.request.retries)

@@ -65,6 +65,11 @@ NAMES: tuple[Name, ...] = (
         since=(5, 7),
     ),
     *_of(
+        "celery.backends.redis:RedisBackend",
+        ("_chord_claim_extend_script", "whether who sends the body of a chord claims it first"),
+        since=(5, 7),
+    ),
+    *_of(
         "kombu.transport.redis:Transport",
         ("_callbacks", "whether a queue is consumed by this connection"),
         ("_deliver", "hands a message to its consumer"),
