@@ -147,16 +147,18 @@ def test_a_session_settles_only_so_many_at_a_time() -> None:
 def test_a_session_that_is_far_away_settles_more(away_s: float, settles: int) -> None:
     """It takes few turns a second; what they carry is all that it can settle."""
     one = Session(Options())
-    one.next_turn(0.0, 2000, ["q"], 1)
     claims = tuple(Claim(f"r{n}", f"{n}", 0, 0, 1, b"{}") for n in range(1500))
-    one.answered(Answer(0, None, "", (), claims), away_s)
+    for begun_s, claimed in ((1.0, ()), (10.0, claims)):  # one slow turn may be anything
+        assert one.next_turn(begun_s, 2000, ["q"], 1) is not None
+        one.resent_at_s = begun_s
+        one.answered(Answer(0, None, "", (), claimed), begun_s + away_s)
     for claim in claims:
         one.end(claim.fence, SettlementKind.OK)
-    turn = one.next_turn(1.0, 10, ["q"], 1)
+    turn = one.next_turn(11.0, 10, ["q"], 1)
     assert turn is not None and len(turn.settles) == settles
     while len(turn.settles) == settles:  # first it goes without claims
-        assert one.refused("refused for good", 1.0)
-        turn = one.next_turn(2.0, 10, ["q"], 1)
+        assert one.refused("refused for good", 11.0)
+        turn = one.next_turn(12.0, 10, ["q"], 1)
         assert turn is not None
     assert len(turn.settles) == settles // 2, "of what is refused less is sent, from anywhere"
 
