@@ -67,6 +67,7 @@ def test_a_task_whose_result_is_still_to_be_stored_is_settled_after_that(session
     if stored_first:
         session.result_stored("1")
         assert "1" in session.held and not session.outbox, "its end is not told yet"
+        assert session.held["1"].left, "whoever hears of its end later knows that its body was done"
         session.end("1", SettlementKind.OK)
     else:
         session.decide("1", SettlementKind.DEAD, reason="failed")
