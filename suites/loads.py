@@ -44,6 +44,13 @@ def in_turn(kind: str, starts_s: Iterable[float], hold_s: float, **parameters: i
     )
 
 
+def kills(kind: str, profile: Profile, count: int = 0) -> Schedule:
+    """So many (as the profile has it) spread over the fault phase, the two workers in turn."""
+    count = count or profile.kills
+    step_s = profile.fault_s / (count + 1)
+    return in_turn(kind, (0.1 + n * step_s for n in range(count)), 0.1)
+
+
 def busy(
     chaos: Chaos,
     schedule: Schedule,

@@ -9,7 +9,7 @@ from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
 from taskchaos.harness.record.seen import Seen
-from taskchaos.suites.loads import PAST_LEASE_S, in_turn, phased
+from taskchaos.suites.loads import PAST_LEASE_S, kills, phased
 
 pytestmark = [pytest.mark.chaos(cost_s=10), pytest.mark.chaos_depth("default")]
 
@@ -35,8 +35,7 @@ def test_quiet(chaos: Chaos) -> None:
 
 def test_kill(chaos: Chaos) -> None:
     """Workers are killed while they hold keys: those must come free, and no two hold one meanwhile."""
-    step_s = chaos.profile.fault_s / (chaos.profile.kills + 1)
-    _contended(chaos, in_turn("kill_tree", (0.1 + n * step_s for n in range(chaos.profile.kills)), 0.1))
+    _contended(chaos, kills("kill_tree", chaos.profile))
 
 
 def test_cut(chaos: Chaos) -> None:

@@ -9,7 +9,7 @@ from taskchaos.harness.case.stack_options import Pool
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
-from taskchaos.suites.loads import busy, in_turn, phased
+from taskchaos.suites.loads import busy, in_turn, kills, phased
 
 pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
 
@@ -51,12 +51,12 @@ def test_autoscaled(chaos: Chaos) -> None:
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
     profile = chaos.profile
-    kills = in_turn("kill_child", (0.15 + n for n in range(int(profile.fault_s))), 0.1)  # when a burst has just come
+    bursts = in_turn("kill_child", (0.15 + n for n in range(int(profile.fault_s))), 0.1)  # when a burst has just come
     workload = phased(profile, BURST, work_ms=BURST_WORK_MS, burst=BURST)
     slo = Slo(
         target_tps=min(chaos.target_tps, BURST / 2), recovery_limit_s=None
     )  # of what comes in bursts no rate tells
-    chaos(workload, kills, slo=slo, concurrency=MOST_PROCESSES, autoscale=True)
+    chaos(workload, bursts, slo=slo, concurrency=MOST_PROCESSES, autoscale=True)
 
 
 def test_with_redis(chaos: Chaos) -> None:
@@ -70,6 +70,4 @@ def test_recycled(chaos: Chaos) -> None:
     """Pool processes are replaced after a few tasks each (`worker_max_tasks_per_child`), and some are killed."""
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
-    step_s = chaos.profile.fault_s / (chaos.profile.kills + 1)
-    kills = in_turn("kill_child", (0.1 + n * step_s for n in range(chaos.profile.kills)), 0.1)
-    busy(chaos, kills, max_tasks_per_child=TASKS_PER_CHILD)
+    busy(chaos, kills("kill_child", chaos.profile), max_tasks_per_child=TASKS_PER_CHILD)

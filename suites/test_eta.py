@@ -11,7 +11,7 @@ from taskchaos.harness.case.stack_options import StackChanges
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
 from taskchaos.harness.record.seen import Seen
-from taskchaos.suites.loads import in_turn, phased
+from taskchaos.suites.loads import kills, phased
 
 pytestmark = [pytest.mark.chaos(cost_s=12), pytest.mark.chaos_depth("default")]
 
@@ -46,6 +46,5 @@ def test_flood(chaos: Chaos) -> None:
 
 def test_kill(chaos: Chaos) -> None:
     """Workers are killed meanwhile: what one of them holds until it is due has to come back."""
-    step_s = chaos.profile.fault_s / (chaos.profile.kills + 1)
-    kills = in_turn("kill_tree", (0.1 + n * step_s for n in range(chaos.profile.kills)), 0.1)
-    _later(chaos, kills, frozenset({PhaseName.HEALED}))  # what was sent before the kills is due among them
+    # What was sent before the kills is due among them.
+    _later(chaos, kills("kill_tree", chaos.profile), frozenset({PhaseName.HEALED}))

@@ -7,7 +7,7 @@ import pytest
 from taskchaos.harness.contract import PhaseName, Slo
 from taskchaos.harness.pytest.chaos import Chaos
 from taskchaos.harness.record.seen import Seen
-from taskchaos.suites.loads import in_turn, phased
+from taskchaos.suites.loads import kills, phased
 
 pytestmark = pytest.mark.chaos(cost_s=8)
 
@@ -24,7 +24,10 @@ def test_tree(chaos: Chaos) -> None:
     if not chaos.commands.retry:
         chaos.does_not_apply("this subject waits in its worker: no task of it waits for a retry")
     profile = chaos.profile
-    step_s = profile.fault_s / (profile.kills + 1)
-    kills = in_turn("kill_tree", (0.1 + n * step_s for n in range(profile.kills)), 0.1)
     slo = Slo(target_tps=min(chaos.target_tps, STANDSTILL_TPS), phases=frozenset({PhaseName.HEALED}))
-    chaos(phased(profile, RATE_TPS, failures=RETRIES), kills, slo=slo, must_see=(Seen.RETRIED, Seen.WAITED_THROUGH))
+    chaos(
+        phased(profile, RATE_TPS, failures=RETRIES),
+        kills("kill_tree", profile),
+        slo=slo,
+        must_see=(Seen.RETRIED, Seen.WAITED_THROUGH),
+    )

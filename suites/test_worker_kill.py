@@ -6,10 +6,9 @@ import pytest
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.harness.case.stack_options import Pool
-from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
 from taskchaos.harness.record.seen import Seen
-from taskchaos.suites.loads import busy, in_turn, past_lease
+from taskchaos.suites.loads import busy, kills, past_lease
 
 pytestmark = pytest.mark.chaos(cost_s=8)
 
@@ -17,15 +16,9 @@ pytestmark = pytest.mark.chaos(cost_s=8)
 BACK = (Seen.TAKEN_OVER,)
 
 
-def _kills(kind: str, profile: Profile, count: int) -> Schedule:
-    """Kills spread over the fault phase, the two workers in turn."""
-    step_s = profile.fault_s / (count + 1)
-    return in_turn(kind, (0.1 + n * step_s for n in range(count)), 0.1)
-
-
 def test_tree(chaos: Chaos) -> None:
     """SIGKILL to parent and children at once."""
-    busy(chaos, _kills("kill_tree", chaos.profile, chaos.profile.kills), must_see=BACK)
+    busy(chaos, kills("kill_tree", chaos.profile), must_see=BACK)
 
 
 @pytest.mark.chaos_depth("default")
@@ -33,13 +26,13 @@ def test_child(chaos: Chaos) -> None:
     """SIGKILL to single pool children, as the kernel's OOM killer does."""
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
-    busy(chaos, _kills("kill_child", chaos.profile, chaos.profile.kills + 2), must_see=BACK)
+    busy(chaos, kills("kill_child", chaos.profile, chaos.profile.kills + 2), must_see=BACK)
 
 
 @pytest.mark.chaos_depth("default")
 def test_parent(chaos: Chaos) -> None:
     """SIGKILL to the parent only: its children finish their task and can tell nobody."""
-    busy(chaos, _kills("kill_parent", chaos.profile, chaos.profile.kills), must_see=BACK)
+    busy(chaos, kills("kill_parent", chaos.profile), must_see=BACK)
 
 
 @pytest.mark.chaos_depth("default")

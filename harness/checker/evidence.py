@@ -92,14 +92,26 @@ class CaseEvidence:
         )
 
     @property
+    def sent_again(self) -> frozenset[int]:
+        """Operations that were submitted more than once, on purpose."""
+        if not self.history.again:
+            return frozenset()
+        return frozenset(op for op, times in Counter(self.history.submits.op).items() if times > 1)
+
+    @property
     def two_tasks(self) -> frozenset[int]:
-        """Operations that were submitted twice on purpose: two tasks, unless their subject claims that they are one.
+        """The same, where they are two tasks: unless their subject claims that they are one.
 
         Nothing in a record tells which of the two an attempt was of.
         """
-        if not self.history.again or self.contract.has(Claim.UNIQUE):
-            return frozenset()
-        return frozenset(op for op, times in Counter(self.history.submits.op).items() if times > 1)
+        return frozenset() if self.contract.has(Claim.UNIQUE) else self.sent_again
+
+    @property
+    def acknowledged(self) -> Counter[int]:
+        """How many submits of each operation were acknowledged; none of those that had none."""
+        submits = self.history.submits
+        rows = zip(submits.op, submits.outcome, strict=True)
+        return Counter(op for op, outcome in rows if outcome == SubmitOutcome.ACKNOWLEDGED)
 
     @property
     def workers_recorded(self) -> bool:

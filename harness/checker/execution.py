@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from taskchaos.harness.checker.chords import members
@@ -57,12 +56,7 @@ def _duplicates(evidence: CaseEvidence, ops: list[int], expression: str, told: s
 
 def _explained(evidence: CaseEvidence, ops: list[int]) -> set[int]:
     """Duplicates that at-least-once delivery allows, and those of what was submitted twice on purpose (unique.py)."""
-    explained = explained_by_faults(evidence, ops)
-    if evidence.history.again:
-        wanted = mask_of(ops, evidence.history.planned)
-        submits = Counter(evidence.history.submits.op[row] for row in rows_in(evidence.history.submits.op, wanted))
-        explained |= {op for op, times in submits.items() if times > 1}
-    return explained
+    return explained_by_faults(evidence, ops) | evidence.sent_again.intersection(ops)
 
 
 def explained_by_faults(evidence: CaseEvidence, ops: list[int]) -> set[int]:

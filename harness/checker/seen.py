@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.waits import first_times
-from taskchaos.harness.record.history import AttemptOutcome, ClaimKind, SubmitOutcome
+from taskchaos.harness.record.history import AttemptOutcome, ClaimKind
 from taskchaos.harness.record.seen import Seen
 
 _PLANNED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT)
@@ -76,10 +75,7 @@ def _key_wanted(evidence: CaseEvidence) -> bool:
 
 
 def _sent_twice(evidence: CaseEvidence) -> bool:
-    submits = evidence.history.submits
-    rows = zip(submits.op, submits.outcome, strict=True)
-    times = Counter(op for op, outcome in rows if outcome == SubmitOutcome.ACKNOWLEDGED)
-    return any(number > 1 for number in times.values())
+    return any(times > 1 for times in evidence.acknowledged.values())
 
 
 _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {

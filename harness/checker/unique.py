@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from taskchaos.harness.checker.columns import REPEATED
 from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.execution import explained_by_faults
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import SubmitOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 _EXPRESSION = "taken for two = 0"
@@ -19,9 +16,7 @@ def unique(evidence: CaseEvidence) -> RuleResult:
     """No operation that was acknowledged twice may take effect twice, unless a fault explains that."""
     if not evidence.history.again:
         return RuleResult(Rule.UNIQUE, Outcome.NOT_CLAIMED, _EXPRESSION, None, "the case submits nothing twice")
-    submits = evidence.history.submits
-    rows = zip(submits.op, submits.outcome, strict=True)
-    acknowledged = Counter(op for op, outcome in rows if outcome == SubmitOutcome.ACKNOWLEDGED)
+    acknowledged = evidence.acknowledged
     twice = [op for op, times in acknowledged.items() if times > 1]
     repeated = [op for op in twice if evidence.tally.flags[op] & REPEATED]
     explained = explained_by_faults(evidence, repeated)

@@ -37,7 +37,7 @@ class Watchdog:
             return
         before, self._missed = self._missed, {}
         for tag, held in list(self._session.held.items()):
-            if not held.started or held.lost or held.waits or tag in active:
+            if not held.started or held.lost or tag in self._session.storing or tag in active:
                 continue
             self._missed[tag] = before.get(tag, 0) + 1
             if self._missed[tag] >= LOOKS:

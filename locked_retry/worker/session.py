@@ -55,8 +55,7 @@ class Held:
     told: bool = False  # that its lease ends
     told_once: bool = False  # though it may have been renewed since
     left: bool = False  # its body is done, and its result left to the main process
-    waits: bool = False  # for its result: it is settled when that is stored
-    ended: bool = False  # and would be settled, did it not wait
+    ended: bool = False  # and would be settled, did it not wait for its result to be stored
     killed: bool = False
     lost: bool = False  # no longer ours; its settle is sent anyway, to be refused and recorded
     settle: Settlement | None = None  # decided, to be sent when Celery acknowledges
@@ -127,11 +126,11 @@ class Session:
     def end(self, tag: str, kind: SettlementKind, reason: str = "") -> bool:
         """Settle as decided, else as `kind`, once its result is stored. False if this session does not hold it."""
         held = self.held.get(tag)
-        if held is not None and held.waits:
+        if held is not None and tag in self.storing:
             held.settle = held.settle or _settle(held, kind, 0, reason)
             held.ended = True
             self.running.discard(tag)
-            if held.waits:  # else it was stored between these lines
+            if tag in self.storing:  # else it was stored between these lines
                 return True
         held = self.held.pop(tag, None)
         self.running.discard(tag)
@@ -145,17 +144,15 @@ class Session:
         """From now on a thread stores the result of this delivery, until `result_stored`."""
         held = self.held.get(tag)
         if held is not None:
-            held.left = held.waits = True
+            held.left = True
             self.storing.add(tag)
 
     def result_stored(self, tag: str) -> None:
         """It is, or was given up."""
         held = self.held.get(tag)
         self.storing.discard(tag)
-        if held is not None:
-            held.waits = False
-            if held.ended:
-                self.end(tag, SettlementKind.OK)
+        if held is not None and held.ended:
+            self.end(tag, SettlementKind.OK)
 
     def end_now(self, tag: str, kind: SettlementKind, delay_ms: int = 0, reason: str = "", message: str = "") -> bool:
         """Decide and settle at once."""
@@ -438,9 +435,9 @@ class Session:
         What is held when the loop fails may be why it failed, and is counted.
         """
         for tag, held in reversed(list(self.held.items())):
-            if held.waits:  # settled now, its result would end with this worker: another attempt stores one
-                held.waits, held.settle = False, None
+            if tag in self.storing:  # settled now, its result would end with this worker: another attempt stores one
                 self.storing.discard(tag)
+                held.settle = None
             if held.settle is None:
                 lease.board.revoke(held.claim.fence)  # a thread that cannot be ended may run on, or only begin
             if orderly or held.settle is not None:

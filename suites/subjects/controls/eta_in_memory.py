@@ -8,7 +8,6 @@ Met by: schedulers in a thread (APScheduler with its memory store, `threading.Ti
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from taskchaos.harness.subject import TaskBody
 from taskchaos.harness.workload import Operation
 from taskchaos.suites.subjects.controls import scripts
 from taskchaos.suites.subjects.controls.mini_queue import PASS, Job, MiniQueue, fails
+from taskchaos.suites.subjects.controls.waits_in_memory import resend_by_timer
 
 
 class EtaInMemory(MiniQueue):
@@ -45,13 +45,7 @@ class EtaInMemory(MiniQueue):
 
     def later(self, job: Job, wait_ms: int) -> None:
         """Sent again by a timer, and done with for now."""
-        entry = self.entry(job.token)
-        if entry is not None:
-            args = (f"{job.id}-later", entry["message"])
-            timer = threading.Timer(wait_ms / 1000, lambda: self.surely(lambda: self.hashed(scripts.PUT, *args)))
-            timer.daemon = True
-            timer.start()
-        self.done(job.token)
+        resend_by_timer(self, job, wait_ms / 1000)
 
 
 class EtaInMemoryMended(EtaInMemory):

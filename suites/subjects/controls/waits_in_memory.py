@@ -16,6 +16,17 @@ from taskchaos.suites.subjects.controls import scripts
 from taskchaos.suites.subjects.controls.mini_queue import PASS, Job, MiniQueue, fails
 
 
+def resend_by_timer(queue: MiniQueue, job: Job, wait_s: float) -> None:
+    """Be done with a job now, and queue its message again later, if this process is there then."""
+    entry = queue.entry(job.token)
+    if entry is not None:
+        again = partial(queue.hashed, scripts.PUT, f"{job.id}-{job.token}", entry["message"])
+        timer = threading.Timer(wait_s, lambda: queue.surely(again))
+        timer.daemon = True
+        timer.start()
+    queue.done(job.token)
+
+
 class WaitsInMemory(MiniQueue):
     """A timer for each retry."""
 
@@ -25,13 +36,7 @@ class WaitsInMemory(MiniQueue):
 
     def retry(self, job: Job) -> None:
         """Send it again later, and be done with it now."""
-        entry = self.entry(job.token)
-        if entry is not None:
-            again = partial(self.hashed, scripts.PUT, f"{job.id}-{job.token}", entry["message"])
-            timer = threading.Timer(self.back_off_s(job), lambda: self.surely(again))
-            timer.daemon = True
-            timer.start()
-        self.done(job.token)
+        resend_by_timer(self, job, self.back_off_s(job))
 
 
 class WaitsInMemoryMended(WaitsInMemory):

@@ -89,7 +89,7 @@ SUBTLE = (
     (Rule.UNIQUE, "unique", " if op not in explained]", "]"),
     (Rule.UNIQUE, "unique", "    if not twice:", "    if False:"),
     (Rule.UNIQUE, "unique", "if not evidence.history.again:", "if False:"),
-    (Rule.DUPLICATE, "execution", "if times > 1}", "if times > 0}"),
+    (Rule.DUPLICATE, "evidence", "if times > 1)", "if times > 0)"),
     (Rule.DUPLICATE, "execution", "for seen in (op, *members(history, op))]", "for seen in (op,)]"),
     (Rule.ORDER, "order", "    if last_ns <= begun_ns:", "    if True:"),
     (Rule.ORDER, "order", "max((effects[op], op)", "min((effects[op], op)"),
