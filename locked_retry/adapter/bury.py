@@ -7,6 +7,7 @@ does for a message that Celery cannot read: whoever waits for its result hears o
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -16,7 +17,7 @@ from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 from kombu.utils.json import loads
 
-from locked_retry.adapter.results import backend_of, later
+from locked_retry.adapter.results import backend_of, later, marking
 from locked_retry.adapter.wellformed import fault_in_body, without_faults
 from locked_retry.broker.turns import DeadLettered
 from locked_retry.log import Event, say
@@ -72,7 +73,7 @@ def request_of(payload: Any, consumer: Any, channel: Any) -> Request:
 def _fail(request: Any, lost: WorkerLostError) -> None:
     task, context, stored = request.task, request._context, request.store_errors
     later(
-        lambda: backend_of(task).mark_as_failure(request.id, lost, request=context, store_result=stored),
+        marking(partial(backend_of, task), "mark_as_failure", request.id, lost, request=context, store_result=stored),
         request.app,
         f"failure of {request.id}",
     )

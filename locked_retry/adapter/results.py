@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from celery import Task, states
+from celery.app.task import Context
 from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from kombu.exceptions import EncodeError
 
@@ -187,16 +188,24 @@ def receive() -> None:
             session.await_result(fence)
         say(Event.RESULT_LEFT, result=about, fence=fence)
         settle = partial(session.result_stored, fence) if session is not None else lambda: None
-        _writing().put(partial(_store, data), _wait_s(_app), about, settle)
+        _writing().put(_storing(data), _wait_s(_app), about, settle)
 
 
-def _store(data: bytes) -> Any:
-    """In the writer's thread: what the user's types do when they are made keeps nobody else from work."""
-    try:
-        mark = read(data)
-    except BaseException as error:
-        raise ValueError(f"it cannot be read: {describe(error)}") from error
-    return getattr(backend_of(_app.tasks[mark.task]), mark.method)(*mark.args, **mark.more)
+def _storing(data: bytes) -> Callable[[], Any]:
+    """What stores it. The writer's thread reads it: what the user's types do when they are made stops nobody else."""
+    store: Callable[[], Any] | None = None
+
+    def read_and_store() -> Any:
+        nonlocal store
+        if store is None:
+            try:
+                mark = read(data)
+            except BaseException as error:
+                raise ValueError(f"it cannot be read: {describe(error)}") from error
+            store = marking(partial(backend_of, _app.tasks[mark.task]), mark.method, *mark.args, **mark.more)
+        return store()
+
+    return read_and_store
 
 
 def _writing() -> Writer:
@@ -205,6 +214,36 @@ def _writing() -> Writer:
         if _writer is None:
             _writer = Writer()
         return _writer
+
+
+#: The marks that tell a chord of its member, and what they tell.
+_TOLD = {"mark_as_done": states.SUCCESS, "mark_as_failure": states.FAILURE, "mark_as_revoked": states.REVOKED}
+
+
+def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **more: Any) -> Callable[[], Any]:
+    """What marks the end of a task when it is called, by the backend that is found then; again after an error.
+
+    A chord is told of its member until the body is sent, or nobody claims to send it: whoever claimed that may have
+    been killed, or never read that its claim was granted.
+    """
+    request = next((one for one in (*args, *more.values()) if isinstance(one, Context)), None)
+    member = request if request is not None and request.chord and method in _TOLD else None
+    marked = False
+
+    def store() -> Any:
+        nonlocal marked
+        backend = find()
+        if marked:  # callbacks are not called twice
+            backend.on_chord_part_return(member, _TOLD[method], args[0] if args else None)
+            stored = None
+        else:
+            stored = getattr(backend, method)(task_id, *args, **more)
+            marked = member is not None
+        if member is not None and releases.body_is_claimed(backend, member):
+            raise BodyClaimed(member.group)
+        return stored
+
+    return store
 
 
 class Results:
@@ -228,24 +267,17 @@ class Results:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._find(), name)
 
-    def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, again: Any = None, **more: Any) -> Any:
-        def store() -> Any:
-            backend = self._find()
-            stored = getattr(backend, name)(task_id, *args, **more)
-            if again is not None and releases.body_is_claimed(backend, again):
-                raise BodyClaimed(again.group)
-            return stored
-
+    def _mark(self, name: str, task_id: str, *args: Any, wait_s: float, **more: Any) -> Any:
+        store = marking(self._find, name, task_id, *args, **more)
         about = f"{name} {task_id}"
         if self._running():
             leave = partial(self._leave, name, task_id, *args, **more)
             return keep_trying(store, wait_s, about, leave=leave if wait_s else lambda: False, quiet=not wait_s)
         return _writing().put(store, wait_s, about)
 
-    def mark_as_done(self, task_id: str, result: Any, request: Any = None, *args: Any, **more: Any) -> Any:
-        """The backend's; told again to a chord, until its body is sent or nobody claims to send it."""
-        again = request if _told_again(request) else None
-        return self._mark("mark_as_done", task_id, result, request, *args, wait_s=self._wait_s, again=again, **more)
+    def mark_as_done(self, task_id: str, *args: Any, **more: Any) -> Any:
+        """The backend's."""
+        return self._mark("mark_as_done", task_id, *args, wait_s=self._wait_s, **more)
 
     def mark_as_failure(self, task_id: str, exc: Any, *args: Any, **more: Any) -> Any:
         """The backend's. A lease that ended after the task's body is no failure: nothing has become of it."""
@@ -266,11 +298,6 @@ class Results:
         if state != states.STARTED:
             return self._find().store_result(task_id, result, state, *args, **more)
         return self._mark("store_result", task_id, result, state, *args, wait_s=0.0, **more)
-
-
-def _told_again(request: Any) -> bool:
-    """Whether it tells a chord of a member that an execution before may have told of, and ended while it did."""
-    return bool(request and request.chord and (request.delivery_info or {}).get("redelivered"))
 
 
 #: The attribute of a task that holds its Results.

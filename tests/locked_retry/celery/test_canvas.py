@@ -60,19 +60,25 @@ def test_a_chords_body_runs_once(fleet: Fleet, tmp_path: Path) -> None:
     assert len(fleet.notes("try", "h4")) == (2 if fleet.pool == "prefork" else 0)
 
 
-def test_a_chords_body_comes_although_who_was_to_send_it_was_killed_first(fleet: Fleet, tmp_path: Path) -> None:
-    """Since Celery 5.7 that one's claim stands for seconds, in which its member has long run again."""
-    if fleet.pool != "prefork":
+@pytest.mark.parametrize("end", ["is done", "fails", "is killed once", "is killed"])
+def test_a_chord_ends_although_who_was_to_send_its_body_has_not(fleet: Fleet, end: str, tmp_path: Path) -> None:
+    """Killed after its claim to send it, which since Celery 5.7 stands for seconds, or that granted it was never read."""
+    if "killed" in end and fleet.pool != "prefork":
         pytest.skip("it would take the worker along")
-    gate, name = tmp_path / "gate", "claimed"
-    header = [fleet.s("note", "c1"), fleet.s("gated_and_killed", "c2", str(tmp_path / "once"), str(gate))]
-    result = chord(header, fleet.s("collect", name), app=fleet.app)()
+    gate, name = tmp_path / "gate", f"claimed-{end.replace(' ', '-')}"
+    body = fleet.s("collect", name).on_error(fleet.s("errback"))
+    result = chord([fleet.s("note", "c1"), fleet.s("gated", "c2", str(gate), end)], body, app=fleet.app)()
     claim = fleet.app.backend.get_key_for_group(result.parent.id, ".c")
     fleet.app.backend.client.set(claim, "of a process that was killed", px=1500)
     gate.touch()
-    assert got(result) == ["c1", "c2"]
+    until(result.ready, "an end of the chord", 20)
     fleet.settle()
-    assert fleet.notes("collect", name) == [["collect", name, "c1", "c2"]]
+    if end in ("is done", "is killed once"):
+        assert fleet.notes("collect", name) == [["collect", name, "c1", "c2"]]
+    else:
+        until(lambda: fleet.notes("errback", result.id), "the errback ran")
+        assert isinstance(result.result, ChordError) and len(fleet.notes("errback", result.id)) == 1
+        assert not fleet.notes("collect", name)
 
 
 def test_a_chord_of_retried_chains_runs_its_retried_body_once(fleet: Fleet) -> None:

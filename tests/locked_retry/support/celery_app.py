@@ -129,13 +129,15 @@ def define(app: Celery, note: Journal, quick: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return name
 
-    @task(name="gated_and_killed")
-    def gated_and_killed(name: str, once: str, gate: str) -> str:
+    @task(name="gated", max_crashes=2)
+    def gated(name: str, gate: str, end: str) -> str:
         note("try", name)
-        if not Path(once).exists():
-            while not Path(gate).exists():
-                time.sleep(0.01)
-            Path(once).touch()
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        if end == "fails":
+            raise ValueError("never")
+        if end == "is killed" or (end == "is killed once" and not Path(f"{gate}.once").exists()):
+            Path(f"{gate}.once").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return name
 
