@@ -91,6 +91,7 @@ def _command_line(asked: Asked, options: RunOptions) -> list[str]:
     words = [*asked.arguments, "-c", str(suites / "pytest.ini"), f"--rootdir={suites.parent}"]
     # pytest empties the folder for its temporary files: only a new one is certain to be nobody's.
     temporary = tempfile.mkdtemp(prefix=TEMPORARY, dir=options.folder / "logs")
+    words += ["-p", "no:hypothesispytest"]  # its summary imports all of hypothesis, a fifth of a small run
     words += ["-p", "no:cacheprovider", "--chaos-run", "--chaos-quiet", "-q", f"--basetemp={temporary}"]
     if options.parallel > 1:
         words += ["-n", str(options.parallel), "--dist", "load", "--maxschedchunk", "1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Generator
@@ -126,6 +127,11 @@ def pytest_collection_modifyitems(
 
         refuse(config, options, str(error))
         items.clear()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: no collection of garbage, of which pytest's end makes five, looks at it."""
+    gc.freeze()
 
 
 @pytest.fixture

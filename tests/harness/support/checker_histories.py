@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any, Self
 
 from taskchaos.harness.backoff import BackoffLaw
@@ -34,6 +35,11 @@ READ_AT = 10_000
 LEASE = 100
 #: Indices into the roles of every history.
 WORKER_1, WORKER_2, PRODUCER_1 = 0, 1, 2
+
+
+@cache
+def _columns(table: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(table))
 
 
 def ns(ms: float) -> int:
@@ -168,8 +174,8 @@ class HistoryBuilder:
         return replace(self._history, planned=default if self._planned is None else self._planned)
 
     def _row(self, table: Submits | Drops | Deliveries | Attempts | Effects | Reports, *values: int) -> Self:
-        for field, value in zip(fields(table), values, strict=True):
-            getattr(table, field.name).append(value)
+        for name, value in zip(_columns(type(table)), values, strict=True):
+            getattr(table, name).append(value)
         return self
 
 
