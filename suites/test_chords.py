@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from importlib.metadata import version
 from typing import Unpack
 
 import pytest
@@ -58,3 +59,13 @@ def test_result_path(chaos: Chaos) -> None:
     hold_s = round(0.75 * chaos.profile.fault_s, 3)
     refused = (PlannedFault("refused", f"worker-{n}{RESULTS}", 0.2, hold_s) for n in (1, 2))
     _chords(chaos, Schedule.of(*refused), visibility_timeout_s=UNDISTURBED_S)
+
+
+def test_replies_lost(chaos: Chaos) -> None:
+    """Some scripts that count members, and claim the right to send a body, are executed and their replies lost."""
+    if version("celery") < "5.7":
+        chaos.does_not_apply("before Celery 5.7 no script counts the members of a chord")
+    hold_s = round(0.8 * chaos.profile.fault_s, 3)
+    how: dict[str, int | str] = {"command": "EVALSHA", "every": 7, "how": "reset"}
+    lost = (PlannedFault("reply_lost", f"worker-{n}{RESULTS}", 0.1, hold_s, how) for n in (1, 2))
+    _chords(chaos, Schedule.of(*lost), visibility_timeout_s=UNDISTURBED_S)

@@ -19,6 +19,10 @@ from celery import Task, states
 from celery.app.task import Context
 from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from kombu.exceptions import EncodeError
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 
 from locked_retry.adapter import releases
 from locked_retry.adapter.handover import Handover, Mark, read
@@ -216,8 +220,23 @@ def _writing() -> Writer:
         return _writer
 
 
+#: Three times within a second. What goes on for longer is for `keep_trying`.
+_AGAIN = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3, (RedisConnectionError,))
 #: The marks that tell a chord of its member, and what they tell.
 _TOLD = {"mark_as_done": states.SUCCESS, "mark_as_failure": states.FAILURE, "mark_as_revoked": states.REVOKED}
+
+
+def connect_again(backend: Any) -> None:
+    """From now on a connection to Redis that breaks is made again, and what it was to carry is sent again.
+
+    An error while it joins the results of a chord, Celery takes for the chord's failure.
+    """
+    client = getattr(backend, "client", None)
+    if isinstance(client, Redis):
+        pool = client.connection_pool
+        if pool.connection_kwargs.get("retry") is not _AGAIN:
+            pool.connection_kwargs.update(retry=_AGAIN, retry_on_error=[RedisConnectionError])
+            client.set_retry(_AGAIN)
 
 
 def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **more: Any) -> Callable[[], Any]:
@@ -233,6 +252,8 @@ def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **mo
     def store() -> Any:
         nonlocal marked
         backend = find()
+        if member is not None:
+            connect_again(backend)
         if marked:  # callbacks are not called twice
             backend.on_chord_part_return(member, _TOLD[method], args[0] if args else None)
             stored = None

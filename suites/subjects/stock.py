@@ -180,6 +180,7 @@ ON_REDIS = {
     # Killed just before, its claim to send it stands for longer than its message is away (Celery 5.7).
     "chords.kill": MAY_LOSE,
     "chords.result_path": LOSES_BODIES,
+    "chords.replies_lost": LOSES_BODIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from kombu.exceptions import EncodeError
-from redis import Redis
+from redis import Connection, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from waiting import until
@@ -203,3 +203,27 @@ def test_a_result_that_another_thread_drops_is_no_longer_listened_for(
         thread.join()
         until(lambda: not redis.pubsub_channels(), "nothing is listened for")
         app.backend.result_consumer.stop()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_connection_that_breaks_while_a_chord_is_told_is_made_again(
+    redis: Redis, shared_server: Any, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Celery takes the error for the chord's failure. The twin: what is no chord's is left to `keep_trying`."""
+    backend = Celery(backend=shared_server.url, set_as_current=False).backend
+    backend.client.ping()
+    read, broken = Connection.read_response, [True]
+
+    def breaks(self: Connection, *args: Any, **more: Any) -> Any:
+        if broken.pop() if broken else False:
+            raise RedisConnectionError("reset")
+        return read(self, *args, **more)
+
+    monkeypatch.setattr(Connection, "read_response", breaks)
+    if again:
+        results.connect_again(backend)
+        assert backend.client.set("told", 1)
+    else:
+        with pytest.raises(RedisConnectionError):
+            backend.client.set("told", 1)
+    backend.client.close()
