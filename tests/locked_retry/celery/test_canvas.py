@@ -62,7 +62,7 @@ def test_a_chords_body_runs_once(fleet: Fleet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["is done", "fails", "is killed once", "is killed"])
 def test_a_chord_ends_although_who_was_to_send_its_body_has_not(fleet: Fleet, end: str, tmp_path: Path) -> None:
-    """Killed after its claim to send it, which since Celery 5.7 stands for seconds, or the reply that grants it lost."""
+    """Killed after its claim to send it, which since 5.7 stands for seconds, or the reply that grants it lost."""
     if "killed" in end and fleet.pool != "prefork":
         pytest.skip("it would take the worker along")
     gate, name = tmp_path / "gate", f"claimed-{end.replace(' ', '-')}"
