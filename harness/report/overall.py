@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.errors import ExitCode
 from taskchaos.harness.record.result import CaseResult, FailedTest, RunResult, Trouble
 from taskchaos.harness.report.phrases import Assessment, must_fail, plural, seconds, standing, surprises
@@ -213,8 +214,9 @@ def again(result: RunResult) -> list[str]:
 def run_again(result: RunResult) -> str:
     """The command that runs the same cases."""
     # What lasts for so many minutes has a command of its own, which knows what it runs.
-    words = ["taskchaos", "soak"] if "--minutes" in result.chosen else ["taskchaos", "run", *result.suites]
-    for subject in result.subjects:
+    soak = "--minutes" in result.chosen
+    words = ["taskchaos", "soak"] if soak else ["taskchaos", "run", *result.suites]
+    for subject in result.subjects if soak or result.subjects != shipped_names() else ():  # a run has those anyway
         words += ["--subject", subject]
     words += ["--stack", result.stack] if result.stack else []
     words += ["--profile", result.profile] if result.profile else []

@@ -67,6 +67,13 @@ def test_all_suites_are_asked_for_by_naming_none() -> None:
     assert shlex.split(run_again(asked))[:4] == ["taskchaos", "run", "--subject", "locked_retry"]
 
 
+def test_all_shipped_subjects_are_asked_for_by_naming_none() -> None:
+    """Fifty names hid what was chosen. One more or fewer, and they are named."""
+    asked = replace(collect(samples.stream()), subjects=RunOptions(out="x").subjects)
+    assert "--subject" not in run_again(asked)
+    assert run_again(replace(asked, subjects=asked.subjects[1:])).count("--subject") == len(asked.subjects) - 1
+
+
 def test_a_failed_test_without_a_case_is_run_again_with_the_whole_run() -> None:
     green = replace(collect(samples.judged(samples.cases()[0])), exit_code=0)
     assert again(green) == ["taskchaos replay worker_kill.tree.locked_retry --seed 7"]
