@@ -53,6 +53,13 @@ def check(versions: Mapping[str, str] | None = None) -> str:
 # --- kombu and redis-py
 
 
+def repeat_after(error: type[Exception], pool: Any) -> None:
+    """Have commands repeated after this error. Before redis-py 6 a connection is told so when it is made, too."""
+    if REDIS < (6, 0):
+        pool.connection_kwargs.update(retry_on_error=[error])
+        pool.reset()
+
+
 def connection_from(pool: Any) -> Any:
     """A connection of a redis-py pool. Before redis-py 5.3 one had to say what for."""
     return pool.get_connection() if REDIS >= (5, 3) else pool.get_connection("_")

@@ -232,11 +232,9 @@ def connect_again(backend: Any) -> None:
     An error while it joins the results of a chord, Celery takes for the chord's failure.
     """
     client = getattr(backend, "client", None)
-    if isinstance(client, Redis):
-        pool = client.connection_pool
-        if pool.connection_kwargs.get("retry") is not _AGAIN:
-            pool.connection_kwargs.update(retry=_AGAIN, retry_on_error=[RedisConnectionError])
-            client.set_retry(_AGAIN)
+    if isinstance(client, Redis) and client.get_retry() is not _AGAIN:
+        client.set_retry(_AGAIN)
+        releases.repeat_after(RedisConnectionError, client.connection_pool)
 
 
 def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **more: Any) -> Callable[[], Any]:

@@ -212,6 +212,9 @@ def test_a_connection_that_breaks_while_a_chord_is_told_is_made_again(
     """Celery takes the error for the chord's failure. The twin: what is no chord's is left to `keep_trying`."""
     backend = Celery(backend=shared_server.url, set_as_current=False).backend
     backend.client.ping()
+    if again:
+        results.connect_again(backend)
+        backend.client.ping()
     read, broken = Connection.read_response, [True]
 
     def breaks(self: Connection, *args: Any, **more: Any) -> Any:
@@ -221,7 +224,6 @@ def test_a_connection_that_breaks_while_a_chord_is_told_is_made_again(
 
     monkeypatch.setattr(Connection, "read_response", breaks)
     if again:
-        results.connect_again(backend)
         assert backend.client.set("told", 1)
     else:
         with pytest.raises(RedisConnectionError):
