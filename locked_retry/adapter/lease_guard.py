@@ -2,8 +2,9 @@
 
 Shortly before a lease ends that was not renewed, the task gets a signal and with it `LeaseLost`, wherever it is; what
 runs on has its pool process killed a little later, as at a hard time limit. Either way the message is given back, at no
-cost. If only its result is left to be stored, that is done without it (handover.py). A thread watches, because the
-loop may just be waiting for the Redis that does not answer.
+cost. If only its result is left to be stored, that is done without it (handover.py). While Celery finds out how a task
+ended it is told nothing: what is raised there, Celery tells everybody as the task's failure. A thread watches, because
+the loop may just be waiting for the Redis that does not answer.
 
 Only prefork can do this: a thread or greenlet cannot be ended. And nobody can end what stands still (SIGSTOP, a frozen
 machine): when it goes on it is late, and only its fence can be refused.
@@ -15,12 +16,14 @@ import contextlib
 import os
 import signal
 import threading
+from types import FrameType
 from typing import Any
 
 from celery._state import get_current_task
 
 from locked_retry import clock, lease
-from locked_retry.adapter import results
+from locked_retry.adapter import releases, results
+from locked_retry.adapter.releases import Stage
 from locked_retry.log import Event, say
 from locked_retry.worker.session import Held, Session
 
@@ -59,9 +62,10 @@ class LeaseGuard(threading.Thread):
             held.killed = True
             say(Event.KILLED, row=held.claim.row, pid=held.pid)
             _send(held.pid, signal.SIGKILL)
-        elif held.told and not told and SIGNAL is not None:
-            held.told_once = True
-            say(Event.LEASE_ENDS, row=held.claim.row, pid=held.pid)
+        elif held.told and SIGNAL is not None:  # again and again, until it is where it may be ended
+            if not told:
+                held.told_once = True
+                say(Event.LEASE_ENDS, row=held.claim.row, pid=held.pid)
             _send(held.pid, SIGNAL)
 
     def stop(self) -> None:
@@ -80,9 +84,19 @@ def listen(**_: object) -> None:
         signal.signal(SIGNAL, _told)
 
 
-def _told(*_: object) -> None:
-    """Raises LeaseLost in the task that runs, if it is its lease that ends."""
+#: The fence of the last delivery whose body was ended. What it does then, to clean up, is not disturbed again.
+_ended = 0
+
+
+def _told(_: int, frame: FrameType | None) -> None:
+    """Raises LeaseLost in the task that runs, if it is its lease that ends, where it may be ended."""
+    global _ended
     task: Any = get_current_task()
     held: Any = getattr(task, "lease", None)
-    if isinstance(held, lease.Lease) and held.left_s < TOLD_SHARE * held.lease_s:
+    if not isinstance(held, lease.Lease) or held.left_s >= TOLD_SHARE * held.lease_s:
+        return
+    stage = releases.stage_of(frame, task, results.keep_trying.__code__)
+    if stage is Stage.BODY:
+        stage, _ended = (Stage.CELERY if held.fence == _ended else stage), held.fence
+    if stage is not Stage.CELERY:
         raise lease.LeaseLost(f"{task.request.id}: the lease ends, and cannot be renewed")

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from inspect import unwrap
+from types import CodeType, FrameType
 from typing import Any
 
-import celery
+import celery.canvas
 import kombu
 import redis
 from celery.exceptions import WorkerLostError
@@ -161,6 +164,36 @@ def keep_timers(timer: Any, ending: Callable[[], bool]) -> None:
             clear()
 
     timer.clear = clear_unless_ending
+
+
+# --- where an execution is
+
+
+class Stage(Enum):
+    """Of the process of a task that is run."""
+
+    BODY = auto()
+    WAITS = auto()  # for Redis, to send what comes next or to store how it ended
+    CELERY = auto()  # anywhere else
+
+
+def stage_of(frame: FrameType | None, task: Any, waits: CodeType) -> Stage:
+    """Where this frame of a running task is. waits: the code of what waits for the result backend.
+
+    A body that no frame names (a function of another language) counts as Celery's.
+    """
+    trace = getattr(task.__trace__, "__code__", None)
+    passed: list[CodeType] = []
+    while frame is not None and frame.f_code is not trace:
+        passed.append(frame.f_code)
+        frame = frame.f_back
+    if frame is None or not passed:
+        return Stage.CELERY
+    # Who traces and reports wraps `run`, and may hide the code of the wrapper.
+    if any(getattr(each, "__code__", None) in passed for each in (type(task).__call__, task.run, unwrap(task.run))):
+        return Stage.BODY
+    waiting = any(code is waits or code.co_filename == celery.canvas.__file__ for code in passed)
+    return Stage.WAITS if waiting else Stage.CELERY
 
 
 # --- chords

@@ -55,6 +55,33 @@ def answers(self, name, gate, size, fails=False):
     return name * size
 
 
+class Slow(Exception):
+    # Celery writes it out to tell how the task ended: its lease nearly does meanwhile
+    def __str__(self):
+        lease = app.current_task.lease if app.current_task else None
+        while lease and lease.left_s > 0.08 * lease.lease_s:
+            time.sleep(0.01)
+        return "slow"
+
+    __repr__ = __str__
+
+
+@app.task(bind=True, name="slowly", max_retries=1)
+def slowly(self, name, how, gate):
+    note("begin", name, self.request.retries)
+    if self.request.retries == 0 and not self.request.delivery_info["redelivered"]:
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        raise self.retry(exc=Slow(), countdown=0) if how == "retry" else Slow()
+    note("end", name)
+
+
+from celery import signals
+for kind in ("failure", "retry", "success"):
+    signal = getattr(signals, f"task_{kind}")
+    signal.connect(lambda sender=None, kind=kind, **_: note("signal", kind, sender.name), weak=False)
+
+
 @app.task(bind=True, name="careless", base=LockedTask, exclusive=False)
 def careless(self, name, work_s):
     note("begin", name)
@@ -156,6 +183,24 @@ def test_a_result_outlives_the_lease_of_its_task(tested: Tested, server: Server,
     until(lambda: not list(server.client.scan_iter("lr:t:*")) or state == "FAILURE", "settled")
     until(lambda: stat(server.client, "dead") == 2 * (state == "FAILURE"), "what failed is a dead letter")
     assert "event=result_lost" not in tested.log() and "event=killed" not in tested.log()
+
+
+@pytest.mark.parametrize("how", ["retry", "failure"])
+def test_what_celery_tells_of_a_task_that_was_done_is_not_cut_short(tested: Tested, server: Server, how: str) -> None:
+    """LeaseLost, raised where Celery finds out how a task ended, was told to everybody as the task's failure."""
+    gate = tested.folder / "gate"
+    tested.send("slowly", "s", how, str(gate))
+    until(lambda: tested.notes("begin", "s"), "it runs")
+    _silent(server)
+    try:
+        gate.touch()
+        until(lambda: "event=lease_ends" in tested.log(), "it is told", 10)
+        until(lambda: tested.notes("signal"), lambda: f"it is said how it ended\n{tested.log()}", 10)
+    finally:
+        _speaks(server)
+    until(lambda: not list(server.client.scan_iter("lr:t:*")) or stat(server.client, "dead"), "settled", 20)
+    assert tested.notes("signal")[0] == ["signal", how, "slowly"]
+    assert "Exception raised outside body" not in tested.log()
 
 
 class Hostile(dict[str, int]):

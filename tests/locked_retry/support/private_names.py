@@ -64,6 +64,7 @@ NAMES: tuple[Name, ...] = (
         ("maybe_refresh_binding_expiry", "kombu's upkeep, which may fail"),
         since=(5, 7),
     ),
+    *_of("celery.app.task:Task", ("__trace__", "what runs it, to know where an execution is")),
     *_of(
         "celery.backends.redis:RedisBackend",
         ("_chord_claim_extend_script", "whether who sends the body of a chord claims it first"),
