@@ -160,9 +160,10 @@ class CelerySubject:
         )(task)
 
     def submit(self, task: Any, operation: Operation) -> None:
-        """Send by `apply_async`, to be run when the operation says."""
+        """Send by `apply_async`, to be run when the operation says, and as urgently."""
         countdown = operation.eta_ms / 1000 if operation.eta_ms else None
-        task.apply_async(args=(operation.payload(),), task_id=operation.task_id, countdown=countdown)
+        urgency = {} if operation.priority is None else {"priority": operation.priority}
+        task.apply_async(args=(operation.payload(),), task_id=operation.task_id, countdown=countdown, **urgency)
 
     def submit_chord(self, task: Any, members: Sequence[Operation], body: Operation) -> None:
         """Send as `celery.chord`. Its results have to be kept: they are what Celery counts members by."""

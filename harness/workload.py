@@ -17,6 +17,8 @@ MOST_FAILURES = 255
 MOST_OPERATIONS = 10_000_000
 #: How much later an operation may be run: a case waits for it.
 MOST_ETA_MS = 600_000
+#: Celery on Redis tells so many priorities apart by itself, this far from one another; the smallest is the most urgent.
+MOST_PRIORITIES, PRIORITY_STEP = 4, 3
 #: In the folder of marks: from when until when the dependency of the tasks is down.
 OUTAGE = "outage.json"
 #: The longest that a fault phase may last beyond its plan, until its last heal, with the load going on.
@@ -44,7 +46,8 @@ class Operation:
 
     failures: transient failures before the body succeeds; poison: the body kills its process each time; work_ms: how
     long it works; dependent: it fails as long as the dependency is down, which the body looks up. eta_ms: how long
-    after its submit it is to be run; 0: at once.
+    after its submit it is to be run; 0: at once. priority: of what waits, the smaller number is to be run first; None:
+    nothing is said of that.
     """
 
     number: int
@@ -57,6 +60,7 @@ class Operation:
     again: bool = False  # this is its second submit
     dependent: bool = False
     eta_ms: int = 0
+    priority: int | None = None
 
     @property
     def task_id(self) -> str:
@@ -92,6 +96,7 @@ class Workload:
     customer or an order is to them, of which some subjects run one task at a time. Every `again_every`-th operation is
     submitted a second time under its id, `again_after_ms` after it was due (0 = none): who sends does not remember.
     `burst` of them are due at once, at the same rate. Every `eta_every`-th is sent to be run `eta_ms` later (0 = none).
+    They have `priorities` priorities in turn (0 = none): 0, 3, 6 and 9, of which the smaller is the more urgent.
 
     Operations come in chords of `chord_of` members and a body (0 = none): of so many and one consecutive numbers the
     last is the body, which runs when all members have succeeded. They are submitted by one call when the first of them
@@ -123,6 +128,7 @@ class Workload:
     burst: int = 1
     eta_every: int = 0
     eta_ms: int = 0
+    priorities: int = 0
     chord_of: int = 0
     outage_after_s: float = 0.0
     outage_s: float = 0.0
@@ -147,6 +153,7 @@ class Workload:
             "again_after_ms",
             "eta_every",
             "eta_ms",
+            "priorities",
             "chord_of",
             "outage_after_s",
             "outage_s",
@@ -165,6 +172,10 @@ class Workload:
             raise ValueError(f"eta_every and eta_ms go together, and eta_ms is at most {MOST_ETA_MS}")
         if self.chord_of and self.eta_every:
             raise ValueError("a chord is sent to be run at once: chord_of and eta_every exclude one another")
+        if self.priorities > MOST_PRIORITIES:
+            raise ValueError(f"priorities has to be at most {MOST_PRIORITIES}, not {self.priorities}")
+        if self.priorities and (self.keys or self.eta_every or self.chord_of):
+            raise ValueError("what has a priority waits for its turn only: no keys, eta_every or chord_of beside it")
         if self.operations > MOST_OPERATIONS:
             raise ValueError(f"{self.operations:,} operations are more than a case may have ({MOST_OPERATIONS:,})")
 
@@ -193,7 +204,11 @@ class Workload:
         key = f"key-{number % self.keys}" if self.keys else ""
         fate = {"permanent": permanent and not poison, "poison": poison, "dependent": self.outage_s > 0}
         eta_ms = self.eta_ms if self.eta_every and number % self.eta_every == 0 else 0
-        return Operation(number, failures, **fate, work_ms=self.work_ms, padding=self.padding, key=key, eta_ms=eta_ms)
+        priority = number % self.priorities * PRIORITY_STEP if self.priorities else None
+        work_ms, padding = self.work_ms, self.padding
+        return Operation(
+            number, failures, **fate, work_ms=work_ms, padding=padding, key=key, eta_ms=eta_ms, priority=priority
+        )
 
     def failure_counts(self) -> bytes:
         """How often each operation's body fails before it succeeds, a byte each; empty when none does."""

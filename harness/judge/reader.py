@@ -249,6 +249,7 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         slo=case.slo,
         keep_results=case.stack.settings.keep_results,
         keys=case.workload.keys,
+        priorities=case.workload.priorities,
         chord_of=case.workload.chord_of,
         again=case.workload.again_every > 0,
         delays_ns=workload.delays_ns(),

@@ -285,6 +285,7 @@ class History:
     slo: Slo = field(default_factory=Slo)
     keep_results: bool = False  # the subject was asked to keep results
     keys: int = 0  # so many business keys, in turn
+    priorities: int = 0  # so many priorities, in turn, the most urgent first
     chord_of: int = 0  # of so many and one consecutive operations the last is the body of a chord of the others
     again: bool = False  # some operations were submitted a second time on purpose
     delays_ns: Mapping[int, int] = field(default_factory=dict)  # by operation that was sent to be run so much later
