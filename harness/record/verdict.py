@@ -49,6 +49,7 @@ class Rule(StrEnum):
     RETRIES = "retries"
     UNIQUE = "unique"
     EARLY = "early"
+    PRIORITY = "priority"
     BACKOFF = "backoff"
     RETRY_STORM = "retry_storm"
     DURATION = "duration"

@@ -49,6 +49,7 @@ ORDER = (
     "early",
     "storm",
     "duration",
+    "priority",
     "growth",
     "execution",
     "exclusion",

@@ -23,6 +23,7 @@ from checker_catalogue import (  # noqa: F401
     loss,
     patience,
     poison,
+    priority,
     producer_killed,
     recovery,
     results,
