@@ -44,6 +44,7 @@ class LockedRetry(CelerySubject):
                 Claim.RESULTS,
                 Claim.ETA,
                 Claim.ORDER,
+                Claim.PRIORITY,
             }
         ),
         max_crashes=MAX_CRASHES,

@@ -180,6 +180,8 @@ ON_REDIS = {
     # Killed just before, its claim to send it stands for longer than its message is away (Celery 5.7).
     "chords.kill": MAY_LOSE,
     "chords.result_path": LOSES_BODIES,
+    "priorities.kill": MAY_LOSE,
+    "priorities.cut": MAY_LOSE_REPLIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }
@@ -193,7 +195,7 @@ LATE_ACKS = {
 
 
 #: What Celery promises anybody with a result backend.
-KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA)
+KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA, Claim.PRIORITY)
 #: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
 CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
 KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
@@ -210,6 +212,7 @@ class Defaults(CelerySubject):
         "worker_kill.pause": Expectation(),
         # Killed after its effect it has been acknowledged, and has no result yet.
         "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
+        "priorities.kill": Expectation(must=frozenset({Rule.LOST})),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "contention.kill": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),

@@ -40,6 +40,7 @@ _CLASSES = {
     "submit_twice": "SubmitTwice",
     "eta_in_seconds": "EtaInSeconds",
     "eta_in_memory": "EtaInMemory",
+    "priority_upside_down": "PriorityUpsideDown",
     "row_first": "RowFirst",
     "seen_forgotten": "SeenForgotten",
     "fire_and_forget": "FireAndForget",
