@@ -58,6 +58,7 @@ class Operation:
     padding: int = 0  # bytes of payload
     key: str = ""  # the business key that it shares with others; "": none
     again: bool = False  # this is its second submit
+    revoked: bool = False  # this is its revoke
     dependent: bool = False
     eta_ms: int = 0
     priority: int | None = None
@@ -95,6 +96,7 @@ class Workload:
     (0 = none); one that is due for both is poison. The operations have `keys` business keys in turn (0 = none): what a
     customer or an order is to them, of which some subjects run one task at a time. Every `again_every`-th operation is
     submitted a second time under its id, `again_after_ms` after it was due (0 = none): who sends does not remember.
+    Every `revoke_every`-th is revoked, `revoke_after_ms` after it was due (0 = none): it need not run any more.
     `burst` of them are due at once, at the same rate. Every `eta_every`-th is sent to be run `eta_ms` later (0 = none).
     They have `priorities` priorities in turn (0 = none): 0, 3, 6 and 9, of which the smaller is the more urgent.
 
@@ -125,6 +127,8 @@ class Workload:
     keys: int = 0
     again_every: int = 0
     again_after_ms: int = 0
+    revoke_every: int = 0
+    revoke_after_ms: int = 0
     burst: int = 1
     eta_every: int = 0
     eta_ms: int = 0
@@ -151,6 +155,8 @@ class Workload:
             "keys",
             "again_every",
             "again_after_ms",
+            "revoke_every",
+            "revoke_after_ms",
             "eta_every",
             "eta_ms",
             "priorities",
@@ -168,6 +174,10 @@ class Workload:
             raise ValueError("an outage needs a load with phases")
         if self.chord_of and self.again_every:
             raise ValueError("a chord is submitted once: chord_of and again_every exclude one another")
+        if self.revoke_every and (self.chord_of or self.again_every):
+            raise ValueError("what is revoked is one task, submitted once: no chord_of or again_every beside it")
+        if self.revoke_every and self.model is not LoadModel.OPEN:
+            raise ValueError("a revoke needs workers that hear it: a load with phases")
         if bool(self.eta_every) != bool(self.eta_ms) or self.eta_ms > MOST_ETA_MS:
             raise ValueError(f"eta_every and eta_ms go together, and eta_ms is at most {MOST_ETA_MS}")
         if self.chord_of and self.eta_every:
@@ -258,7 +268,8 @@ class Workload:
     def due(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[Operation, int]]:
         """The operations of one of several producers, each with its due time in ns after the load began.
 
-        more: so many beyond the plan, at the same rate. What is submitted twice comes twice, in order of due times.
+        more: so many beyond the plan, at the same rate. What is submitted twice, or revoked, comes twice, in order of
+        due times.
         """
         submits = range(producer, (self.operations + more) // self.together, producers)
 
@@ -266,12 +277,15 @@ class Workload:
             return chain.from_iterable(range(n * self.together, (n + 1) * self.together) for n in submits)
 
         first = ((self._due_ns(number), number) for number in numbers())
-        again_ns = self.again_after_ms * 1_000_000
-        twice = (number for number in numbers() if self.again_every and number % self.again_every == 0)
-        second = ((self._due_ns(number) + again_ns, number) for number in twice)
+        every, after_ms = self.again_every, self.again_after_ms
+        if self.revoke_every:
+            every, after_ms = self.revoke_every, self.revoke_after_ms
+        twice = (number for number in numbers() if every and number % every == 0)
+        second = ((self._due_ns(number) + after_ms * 1_000_000, number) for number in twice)
         sent = -1
         for due_ns, number in heapq.merge(first, second):
-            yield replace(self.operation(number), again=number <= sent), due_ns
+            back = number <= sent and self.revoke_every > 0
+            yield replace(self.operation(number), again=number <= sent and not back, revoked=back), due_ns
             sent = max(sent, number)
 
     def sends(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[tuple[Operation, ...], int]]:

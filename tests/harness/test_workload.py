@@ -219,6 +219,28 @@ def test_a_time_that_cannot_be_is_refused(values: dict[str, Any], why: str) -> N
         Workload(**values)
 
 
+def test_what_is_revoked_comes_a_second_time_as_its_revoke() -> None:
+    workload = Workload(rate_tps=10, baseline_s=0.5, fault_s=0, healed_s=0, revoke_every=2, revoke_after_ms=150)
+    due = [(op.number, op.revoked, op.again, ns // 1_000_000) for op, ns in workload.due(0, 1)]
+    assert [entry for entry in due if entry[1]] == [(n, True, False, 100 * n + 150) for n in (0, 2, 4)]
+    assert [entry[0] for entry in due if not entry[1]] == list(range(5)) and not any(entry[2] for entry in due)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"revoke_every": 2, "chord_of": 3}, "what is revoked is one task"),
+        ({"revoke_every": 2, "again_every": 3}, "what is revoked is one task"),
+        ({"revoke_every": 2, "model": LoadModel.PREFILL}, "needs workers that hear it"),
+        ({"revoke_every": -2}, "revoke_every has to be 0 or more"),
+        ({"revoke_after_ms": -2}, "revoke_after_ms has to be 0 or more"),
+    ],
+)
+def test_revokes_that_nobody_hears_are_refused(values: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Workload(**values)
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
