@@ -21,6 +21,7 @@ class Claim(StrEnum):
     has chords. UNIQUE: a task that is submitted again under its id is the one that was submitted before. BACKOFF:
     between a failed attempt and the next it waits as its law says. ETA: a task that is to be run later does not begin
     before. PRIORITY: of what waits in the queue, a worker takes the more urgent first (what it has taken, it may keep).
+    REVOKE: what was revoked before a worker had it does not begin.
     """
 
     NO_LOSS = "no_loss"
@@ -37,6 +38,7 @@ class Claim(StrEnum):
     UNIQUE = "unique"
     ETA = "eta"
     PRIORITY = "priority"
+    REVOKE = "revoke"
 
 
 @dataclass(frozen=True, slots=True)

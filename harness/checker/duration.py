@@ -16,7 +16,7 @@ from taskchaos.harness.checker.chords import bodies, members
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import FOREVER, all_bites
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
-from taskchaos.harness.checker.waits import Probes, first_times, rank
+from taskchaos.harness.checker.waits import PREFETCH, Probes, first_times, rank
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import NEVER, AttemptOutcome
@@ -24,8 +24,6 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 #: What a busy machine may take on top of everything.
 PATIENCE_NS = 2 * NS_PER_S
-#: A worker may have taken so many tasks for each of its processes before others got theirs.
-PREFETCH = 4
 #: Nothing begins and nothing runs for so long: the workers are idle.
 IDLE_NS = 250 * NS_PER_MS
 _FAILED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.INTERRUPTED)

@@ -13,21 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from taskchaos.harness.checker.duration import PREFETCH
 from taskchaos.harness.checker.evidence import CaseEvidence
 from taskchaos.harness.checker.faults import all_bites, as_long_again
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, with_samples
-from taskchaos.harness.checker.waits import first_sent_and_tried, rank
-from taskchaos.harness.clock import NS_PER_MS, seconds
+from taskchaos.harness.checker.waits import first_sent_and_tried, noted_ns, rank
+from taskchaos.harness.clock import seconds
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import NEVER, SubmitOutcome
+from taskchaos.harness.record.history import SubmitOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 from taskchaos.harness.workload import MOST_PRIORITIES, PRIORITY_STEP
 
 _EXPRESSION = "left behind a less urgent one = 0"
-#: A delivery is written down so long after Redis gave it, on a busy machine; and where tasks run in the worker's loop,
-#: after those that were fetched with it.
-NOTED_NS = 250 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,7 @@ def priority(evidence: CaseEvidence) -> RuleResult:
     history = evidence.history
     if not history.priorities:
         return RuleResult(Rule.PRIORITY, Outcome.NOT_CLAIMED, _EXPRESSION, None, "the case has no priorities")
-    ways, slack_ns = list(_ways(evidence)), NOTED_NS + PREFETCH * _longest_ns(evidence)
+    ways, slack_ns = list(_ways(evidence)), noted_ns(evidence)
     behind, ahead = _left_behind(ways, slack_ns), _went_ahead(ways, slack_ns)
     outcome = Outcome.PASS
     reason = f"{counted(ahead, 'operation')} went ahead of less urgent ones that had been sent before"
@@ -82,13 +78,6 @@ def _ways(evidence: CaseEvidence) -> Iterator[Way]:
     for op, sent_ns, begun_ns in first_sent_and_tried(evidence):
         if op in queued and op in taken and not met.meet(sent_ns, taken[op][0]):
             yield Way(op, rank(history, op), sent_ns, queued[op], *taken[op], begun_ns)
-
-
-def _longest_ns(evidence: CaseEvidence) -> int:
-    """How long the longest attempt took that no fault met."""
-    attempts, met = evidence.history.attempts, all_bites(evidence.history)
-    stretches = zip(attempts.begun_ns, attempts.ended_ns, strict=True)
-    return max((end - begin for begin, end in stretches if end != NEVER and not met.meet(begin, end)), default=0)
 
 
 def _left_behind(ways: list[Way], slack_ns: int) -> dict[int, tuple[Way, Way]]:

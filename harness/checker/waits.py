@@ -22,6 +22,10 @@ from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
 
 #: First attempts so near in time tell how long the queue is.
 NEAR_NS = 250 * NS_PER_MS
+#: A busy machine takes so long to write down what has come.
+NOTED_NS = 250 * NS_PER_MS
+#: A worker may have taken so many tasks for each of its processes before others got theirs.
+PREFETCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,17 @@ def _earliest(ops: array[int], times: array[int], planned: int) -> array[int]:
         if first[op] == NEVER or at_ns < first[op]:
             first[op] = at_ns
     return first
+
+
+def noted_ns(evidence: CaseEvidence) -> int:
+    """How long a worker may take to write down what Redis has given it.
+
+    On a busy machine, and where tasks run in its loop, after those that were fetched together with it.
+    """
+    attempts, met = evidence.history.attempts, all_bites(evidence.history)
+    stretches = zip(attempts.begun_ns, attempts.ended_ns, strict=True)
+    longest_ns = max((end - begin for begin, end in stretches if end != NEVER and not met.meet(begin, end)), default=0)
+    return NOTED_NS + PREFETCH * longest_ns
 
 
 def rank(history: History, op: int) -> int:

@@ -50,6 +50,7 @@ class Rule(StrEnum):
     UNIQUE = "unique"
     EARLY = "early"
     PRIORITY = "priority"
+    REVOKED = "revoked"
     BACKOFF = "backoff"
     RETRY_STORM = "retry_storm"
     DURATION = "duration"

@@ -83,6 +83,7 @@ def test_a_clean_case_passes() -> None:
             RuleResult(
                 Rule.PRIORITY, NOT_CLAIMED, "left behind a less urgent one = 0", None, "the case has no priorities"
             ),
+            RuleResult(Rule.REVOKED, NOT_CLAIMED, "begun although revoked = 0", None, "the case revokes nothing"),
             RuleResult(
                 Rule.BACKOFF,
                 NOT_CLAIMED,
@@ -143,6 +144,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
         Rule.UNIQUE,
         Rule.EARLY,
         Rule.PRIORITY,
+        Rule.REVOKED,
         Rule.BACKOFF,
         Rule.RETRY_STORM,
         Rule.DURATION,

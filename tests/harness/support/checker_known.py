@@ -66,6 +66,7 @@ EXPRESSIONS = {
     Rule.DURABILITY: "forgotten by Redis = 0",
     Rule.UNIQUE: "taken for two = 0",
     Rule.EARLY: "begun before they were due = 0",
+    Rule.REVOKED: "begun although revoked = 0",
     Rule.PRIORITY: "left behind a less urgent one = 0",
     Rule.KEY_OVERLAP: "keys held twice = 0",
     Rule.DEAD_LETTER: "undue dead letters = 0",

@@ -50,6 +50,7 @@ ORDER = (
     "storm",
     "duration",
     "priority",
+    "revoked",
     "growth",
     "execution",
     "exclusion",

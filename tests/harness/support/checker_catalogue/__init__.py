@@ -27,6 +27,7 @@ from checker_catalogue import (  # noqa: F401
     producer_killed,
     recovery,
     results,
+    revoked,
     start,
     statements,
     states,
