@@ -45,6 +45,7 @@ class LockedRetry(CelerySubject):
                 Claim.ETA,
                 Claim.ORDER,
                 Claim.PRIORITY,
+                Claim.REVOKE,
             }
         ),
         max_crashes=MAX_CRASHES,

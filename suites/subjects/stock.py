@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 
 from taskchaos.harness.backoff import BackoffLaw
@@ -180,6 +182,7 @@ ON_REDIS = {
     # Killed just before, its claim to send it stands for longer than its message is away (Celery 5.7).
     "chords.kill": MAY_LOSE,
     "chords.result_path": LOSES_BODIES,
+    "revokes.kill": MAY_LOSE,
     "priorities.kill": MAY_LOSE,
     "priorities.cut": MAY_LOSE_REPLIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
@@ -195,7 +198,7 @@ LATE_ACKS = {
 
 
 #: What Celery promises anybody with a result backend.
-KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA, Claim.PRIORITY)
+KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA, Claim.PRIORITY, Claim.REVOKE)
 #: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
 CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
 KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
@@ -212,7 +215,7 @@ class Defaults(CelerySubject):
         "worker_kill.pause": Expectation(),
         # Killed after its effect it has been acknowledged, and has no result yet.
         "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
-        "priorities.kill": Expectation(must=frozenset({Rule.LOST})),
+        **dict.fromkeys(("priorities.kill", "revokes.kill"), Expectation(must=frozenset({Rule.LOST}))),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "contention.kill": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),
@@ -245,6 +248,7 @@ class BestSettings(CelerySubject):
 
     name = "stock_best"
     contract = KEEPS_RESULTS
+    revoke: Any = None  # without remote control it cannot
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,
