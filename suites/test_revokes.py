@@ -22,8 +22,9 @@ RATE_TPS = 40
 BURST = 120
 CAPACITY_TPS = 60
 EVERY, AFTER_MS = 4, 300
-#: Far enough apart that a worker which was replaced has heard of the other what was revoked before that one is killed.
-KILLS_S = (0.4, 3.4)
+#: A worker is killed so long after a burst, when revokes have been heard and most of what they are about waits. The
+#: other a burst later: by then the first one's successor has heard of it what was revoked.
+KILL_S = 0.9
 
 
 def _revokes(
@@ -47,5 +48,7 @@ def test_quiet(chaos: Chaos) -> None:
 
 def test_kill(chaos: Chaos) -> None:
     """Both workers are killed, one long after the other: who is replaced has to know what was revoked before."""
-    kills = (PlannedFault("kill_tree", f"worker-{n}", at_s, 0.1) for n, at_s in enumerate(KILLS_S, 1))
-    _revokes(chaos, chaos.profile.lasting(KILLS_S[-1] + 0.5), Schedule.of(*kills), (Seen.REVOKED_WAITED,))
+    apart_s = BURST / RATE_TPS
+    first_s = -chaos.profile.baseline_s % apart_s + KILL_S
+    kills = (PlannedFault("kill_tree", f"worker-{n}", first_s + (n - 1) * apart_s, 0.1) for n in (1, 2))
+    _revokes(chaos, chaos.profile.lasting(first_s + apart_s + 0.5), Schedule.of(*kills), (Seen.REVOKED_WAITED,))

@@ -96,9 +96,15 @@ def _() -> H:
     return H().set(revoking=True).done(0).revoke(0, 150, 160)
 
 
-@known("a worker had it, and did not begin it either", Rule.REVOKED, UNKNOWN, 0, _NONE)
-def _() -> H:
-    return H().set(revoking=True).done(1).ack(0).deliver(0, 50).revoke(0, 100, 110)
+def _had(at: float) -> H:
+    """A worker has it from then on, and does not begin it."""
+    return H().set(revoking=True).done(1).ack(0).revoke(0, 100, 110).deliver(0, at)
+
+
+known("a worker may have had it when it heard, and did not begin it", Rule.REVOKED, UNKNOWN, 0, _NONE)(
+    lambda: _had(110 + NOTED)
+)
+known("a worker got it later, and did not begin it", Rule.REVOKED, PASS, 0, _NEVER)(lambda: _had(110 + NOTED + 1))
 
 
 @known("of one that was never acknowledged", Rule.REVOKED, UNKNOWN, 0, _NONE, others=(Rule.EVIDENCE,))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from checker_histories import WORKER_1, WORKER_2, HistoryBuilder
 from checker_known import FAILURE, OPEN, PASS, PERMANENT, REVOKED, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.record.history import NEVER, AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import Rule
 
@@ -141,12 +141,14 @@ _states(
 )
 
 
-def _dropped(killed: float, heard: float = 110, at: float = 200, *, begun: bool = False) -> Callable[[], H]:
+def _dropped(
+    killed: float, heard: float = 110, at: float = 200, *, begun: bool = False, kind: ClaimKind = REVOKED
+) -> Callable[[], H]:
     """Operation 0 is revoked, and dropped or begun later; a process is killed."""
 
     def build() -> H:
         builder = H().set(revoking=True).done(1, at=300).ack(0).revoke(0, 100, heard).fault(killed, 400, kills=(7,))
-        return builder.attempt(0, at) if begun else builder.said(0, REVOKED, at)
+        return builder.attempt(0, at) if begun else builder.said(0, kind, at)
 
     return build
 
@@ -161,6 +163,7 @@ _states(
         "after it was dropped": (False, _dropped(201)),
         "after it was begun": (False, _dropped(201, begun=True)),
         "not heard": (False, _dropped(150, heard=NEVER)),
+        "what is said is another thing": (False, _dropped(150, kind=FAILURE)),
         "no kill": (False, lambda: H().set(revoking=True).done(1).ack(0).revoke(0, 100, 110).said(0, REVOKED, 200)),
     },
 )
