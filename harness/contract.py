@@ -20,7 +20,8 @@ class Claim(StrEnum):
     kept. ORDER: the body of a chord begins when all its members have taken effect, not before; asked only where a case
     has chords. UNIQUE: a task that is submitted again under its id is the one that was submitted before. BACKOFF:
     between a failed attempt and the next it waits as its law says. ETA: a task that is to be run later does not begin
-    before.
+    before. PRIORITY: of what waits in the queue, a worker takes the more urgent first (what it has taken, it may keep).
+    REVOKE: what was revoked before a worker had it does not begin.
     """
 
     NO_LOSS = "no_loss"
@@ -36,6 +37,8 @@ class Claim(StrEnum):
     ORDER = "order"
     UNIQUE = "unique"
     ETA = "eta"
+    PRIORITY = "priority"
+    REVOKE = "revoke"
 
 
 @dataclass(frozen=True, slots=True)

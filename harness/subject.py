@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
+#: So long a revoke waits for the answers of workers.
+HEARD_S = 1.0
+
+
 class TaskBody(Protocol):
     """The work of a task. A subject that claims FENCED hands its fencing token along."""
 
@@ -37,6 +41,7 @@ class Settings:
     (`payload["key"]`), of which who claims EXCLUSIVE_KEYS runs one task at a time. max_tasks_per_child: after so many
     tasks a pool process is replaced (0: never). soft_shutdown_s: for how long a worker that gets SIGQUIT waits for its
     tasks (0: not at all). autoscale: whether a worker has one pool process or more, up to `concurrency`, as it needs.
+    mingle: whether a worker that starts asks the others what was revoked, as Celery's do, which takes it a second.
     """
 
     visibility_timeout_s: int = 3
@@ -48,6 +53,7 @@ class Settings:
     max_tasks_per_child: int = 0
     soft_shutdown_s: int = 0
     autoscale: bool = False
+    mingle: bool = False
 
     @property
     def redelivery_s(self) -> float:
@@ -133,6 +139,21 @@ class ChordSubject(Protocol):
         """
 
 
+@runtime_checkable
+class RevokingSubject(Protocol):
+    """A subject that can revoke. One that cannot is left out of cases that do."""
+
+    def revoke(self, app: Celery, operation: Operation, workers: int) -> None:
+        """Have the operation not run any more. Who returns says that it was heard: by so many workers, or by Redis.
+
+        May raise like `submit`, and is called from several threads.
+        """
+
+
+class Unheard(Exception):
+    """Raised by `revoke` when not all workers have heard."""
+
+
 class CelerySubject:
     """Defaults for subjects that are plain Celery code. Override what differs."""
 
@@ -160,9 +181,10 @@ class CelerySubject:
         )(task)
 
     def submit(self, task: Any, operation: Operation) -> None:
-        """Send by `apply_async`, to be run when the operation says."""
+        """Send by `apply_async`, to be run when the operation says, and as urgently."""
         countdown = operation.eta_ms / 1000 if operation.eta_ms else None
-        task.apply_async(args=(operation.payload(),), task_id=operation.task_id, countdown=countdown)
+        urgency = {} if operation.priority is None else {"priority": operation.priority}
+        task.apply_async(args=(operation.payload(),), task_id=operation.task_id, countdown=countdown, **urgency)
 
     def submit_chord(self, task: Any, members: Sequence[Operation], body: Operation) -> None:
         """Send as `celery.chord`. Its results have to be kept: they are what Celery counts members by."""
@@ -170,6 +192,12 @@ class CelerySubject:
 
         *header, last = (task.si(each.payload()).set(task_id=each.task_id) for each in (*members, body))
         chord(header, last).apply_async()
+
+    def revoke(self, app: Celery, operation: Operation, workers: int) -> None:
+        """By Celery's remote control. Raises Unheard unless as many workers answer in time."""
+        heard = app.control.revoke(operation.task_id, reply=True, timeout=HEARD_S, limit=workers) or ()
+        if len(heard) < workers:
+            raise Unheard(f"{len(heard)} of {workers} workers answered within {HEARD_S:g} s")
 
     def pending(self, redis: Redis) -> Pending:
         """Messages in any list (queues) and in kombu's `unacked` hash."""

@@ -17,6 +17,8 @@ MOST_FAILURES = 255
 MOST_OPERATIONS = 10_000_000
 #: How much later an operation may be run: a case waits for it.
 MOST_ETA_MS = 600_000
+#: Celery on Redis tells so many priorities apart by itself, this far from one another; the smallest is the most urgent.
+MOST_PRIORITIES, PRIORITY_STEP = 4, 3
 #: In the folder of marks: from when until when the dependency of the tasks is down.
 OUTAGE = "outage.json"
 #: The longest that a fault phase may last beyond its plan, until its last heal, with the load going on.
@@ -44,7 +46,8 @@ class Operation:
 
     failures: transient failures before the body succeeds; poison: the body kills its process each time; work_ms: how
     long it works; dependent: it fails as long as the dependency is down, which the body looks up. eta_ms: how long
-    after its submit it is to be run; 0: at once.
+    after its submit it is to be run; 0: at once. priority: of what waits, the smaller number is to be run first; None:
+    nothing is said of that.
     """
 
     number: int
@@ -55,8 +58,10 @@ class Operation:
     padding: int = 0  # bytes of payload
     key: str = ""  # the business key that it shares with others; "": none
     again: bool = False  # this is its second submit
+    revoked: bool = False  # this is its revoke
     dependent: bool = False
     eta_ms: int = 0
+    priority: int | None = None
 
     @property
     def task_id(self) -> str:
@@ -91,7 +96,9 @@ class Workload:
     (0 = none); one that is due for both is poison. The operations have `keys` business keys in turn (0 = none): what a
     customer or an order is to them, of which some subjects run one task at a time. Every `again_every`-th operation is
     submitted a second time under its id, `again_after_ms` after it was due (0 = none): who sends does not remember.
+    Every `revoke_every`-th is revoked, `revoke_after_ms` after it was due (0 = none): it need not run any more.
     `burst` of them are due at once, at the same rate. Every `eta_every`-th is sent to be run `eta_ms` later (0 = none).
+    They have `priorities` priorities in turn (0 = none): 0, 3, 6 and 9, of which the smaller is the more urgent.
 
     Operations come in chords of `chord_of` members and a body (0 = none): of so many and one consecutive numbers the
     last is the body, which runs when all members have succeeded. They are submitted by one call when the first of them
@@ -120,9 +127,12 @@ class Workload:
     keys: int = 0
     again_every: int = 0
     again_after_ms: int = 0
+    revoke_every: int = 0
+    revoke_after_ms: int = 0
     burst: int = 1
     eta_every: int = 0
     eta_ms: int = 0
+    priorities: int = 0
     chord_of: int = 0
     outage_after_s: float = 0.0
     outage_s: float = 0.0
@@ -145,8 +155,11 @@ class Workload:
             "keys",
             "again_every",
             "again_after_ms",
+            "revoke_every",
+            "revoke_after_ms",
             "eta_every",
             "eta_ms",
+            "priorities",
             "chord_of",
             "outage_after_s",
             "outage_s",
@@ -161,10 +174,18 @@ class Workload:
             raise ValueError("an outage needs a load with phases")
         if self.chord_of and self.again_every:
             raise ValueError("a chord is submitted once: chord_of and again_every exclude one another")
+        if self.revoke_every and (self.chord_of or self.again_every):
+            raise ValueError("what is revoked is one task, submitted once: no chord_of or again_every beside it")
+        if self.revoke_every and self.model is not LoadModel.OPEN:
+            raise ValueError("a revoke needs workers that hear it: a load with phases")
         if bool(self.eta_every) != bool(self.eta_ms) or self.eta_ms > MOST_ETA_MS:
             raise ValueError(f"eta_every and eta_ms go together, and eta_ms is at most {MOST_ETA_MS}")
         if self.chord_of and self.eta_every:
             raise ValueError("a chord is sent to be run at once: chord_of and eta_every exclude one another")
+        if self.priorities > MOST_PRIORITIES:
+            raise ValueError(f"priorities has to be at most {MOST_PRIORITIES}, not {self.priorities}")
+        if self.priorities and (self.keys or self.eta_every or self.chord_of):
+            raise ValueError("what has a priority waits for its turn only: no keys, eta_every or chord_of beside it")
         if self.operations > MOST_OPERATIONS:
             raise ValueError(f"{self.operations:,} operations are more than a case may have ({MOST_OPERATIONS:,})")
 
@@ -193,7 +214,11 @@ class Workload:
         key = f"key-{number % self.keys}" if self.keys else ""
         fate = {"permanent": permanent and not poison, "poison": poison, "dependent": self.outage_s > 0}
         eta_ms = self.eta_ms if self.eta_every and number % self.eta_every == 0 else 0
-        return Operation(number, failures, **fate, work_ms=self.work_ms, padding=self.padding, key=key, eta_ms=eta_ms)
+        priority = number % self.priorities * PRIORITY_STEP if self.priorities else None
+        work_ms, padding = self.work_ms, self.padding
+        return Operation(
+            number, failures, **fate, work_ms=work_ms, padding=padding, key=key, eta_ms=eta_ms, priority=priority
+        )
 
     def failure_counts(self) -> bytes:
         """How often each operation's body fails before it succeeds, a byte each; empty when none does."""
@@ -243,7 +268,8 @@ class Workload:
     def due(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[Operation, int]]:
         """The operations of one of several producers, each with its due time in ns after the load began.
 
-        more: so many beyond the plan, at the same rate. What is submitted twice comes twice, in order of due times.
+        more: so many beyond the plan, at the same rate. What is submitted twice, or revoked, comes twice, in order of
+        due times.
         """
         submits = range(producer, (self.operations + more) // self.together, producers)
 
@@ -251,12 +277,15 @@ class Workload:
             return chain.from_iterable(range(n * self.together, (n + 1) * self.together) for n in submits)
 
         first = ((self._due_ns(number), number) for number in numbers())
-        again_ns = self.again_after_ms * 1_000_000
-        twice = (number for number in numbers() if self.again_every and number % self.again_every == 0)
-        second = ((self._due_ns(number) + again_ns, number) for number in twice)
+        every, after_ms = self.again_every, self.again_after_ms
+        if self.revoke_every:
+            every, after_ms = self.revoke_every, self.revoke_after_ms
+        twice = (number for number in numbers() if every and number % every == 0)
+        second = ((self._due_ns(number) + after_ms * 1_000_000, number) for number in twice)
         sent = -1
         for due_ns, number in heapq.merge(first, second):
-            yield replace(self.operation(number), again=number <= sent), due_ns
+            back = number <= sent and self.revoke_every > 0
+            yield replace(self.operation(number), again=number <= sent and not back, revoked=back), due_ns
             sent = max(sent, number)
 
     def sends(self, producer: int, producers: int, more: int = 0) -> Iterator[tuple[tuple[Operation, ...], int]]:

@@ -133,6 +133,7 @@ class StackChanges(TypedDict, total=False):
     max_tasks_per_child: int
     soft_shutdown_s: int
     autoscale: bool
+    mingle: bool
 
 
 def changed(options: StackOptions, **changes: Unpack[StackChanges]) -> StackOptions:

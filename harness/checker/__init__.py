@@ -1,8 +1,8 @@
 """The checker: a pure function from a history and a contract to a verdict.
 
     gather (columns.py, chords.py, letters.py, flight.py, faults.py, evidence.py)  one pass over the rows, and rare ones
-    loss, durability, execution, exclusion, order, reports, kept   rules about tasks
-    waits, early, back_off, storm, duration        rules about waiting
+    loss, durability, execution, exclusion, order, revoked, reports, kept   rules about tasks
+    waits, early, priority, back_off, storm, duration    rules about waiting
     growth                                         the rule about what is kept
     conditions (offered.py)          rules about whether the case can be judged
     pace, throughput                 rules about figures
@@ -34,7 +34,9 @@ from taskchaos.harness.checker import (
     loss,
     order,
     preconditions,
+    priority,
     reports,
+    revoked,
     storm,
     throughput,
     unique,
@@ -71,6 +73,8 @@ _TASK_RULES: dict[Rule, Callable[[CaseEvidence], RuleResult]] = {
     Rule.RETRIES: execution.retries,
     Rule.UNIQUE: unique.unique,
     Rule.EARLY: early.early,
+    Rule.PRIORITY: priority.priority,
+    Rule.REVOKED: revoked.revoked,
     Rule.BACKOFF: back_off.backoff,
     Rule.RETRY_STORM: storm.retry_storm,
     Rule.DURATION: duration.duration,

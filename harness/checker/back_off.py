@@ -120,7 +120,7 @@ def _late_share(law: BackoffLaw, wait: Wait, probes: Probes) -> float | None:
 
     None where new tasks were begun so late, or none were, that a wait of twice the longest could hide behind that.
     """
-    near_s, longest_s = probes.near_s(wait.begun_ns), law.between_s(wait.retries, wait.previous_s)[1]
+    near_s, longest_s = probes.near_s(wait.op, wait.begun_ns), law.between_s(wait.retries, wait.previous_s)[1]
     if near_s is None or near_s > max(LATE_S, longest_s / 2 - LATE_S):
         return None
     return law.share_below(wait.wait_s - LATE_S - near_s, wait.retries, wait.previous_s)

@@ -27,6 +27,7 @@ from taskchaos.harness.record.history import (
     History,
     Redrive,
     Reports,
+    Revokes,
     SubmitOutcome,
     Submits,
 )
@@ -68,7 +69,7 @@ _RESULT_BIT: dict[int, int] = {
 LATE_NS = 100 * NS_PER_MS
 
 Mask = bytes | bytearray
-Table = TypeVar("Table", Submits, Drops, Deliveries, Attempts, Effects, Reports)
+Table = TypeVar("Table", Submits, Drops, Revokes, Deliveries, Attempts, Effects, Reports)
 
 
 def _table(step: Callable[[int], int]) -> bytes:
@@ -127,6 +128,7 @@ def split_plan(history: History) -> tuple[History, Outside]:
         history,
         submits=_trim(history.submits, history.planned),
         drops=_trim(history.drops, history.planned),
+        revokes=_trim(history.revokes, history.planned),
         deliveries=_trim(history.deliveries, history.planned),
         attempts=_trim(history.attempts, history.planned),
         effects=_trim(history.effects, history.planned),

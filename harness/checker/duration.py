@@ -16,7 +16,7 @@ from taskchaos.harness.checker.chords import bodies, members
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import FOREVER, all_bites
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
-from taskchaos.harness.checker.waits import Probes, first_times
+from taskchaos.harness.checker.waits import PREFETCH, Probes, first_times, rank
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import NEVER, AttemptOutcome
@@ -24,8 +24,6 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 #: What a busy machine may take on top of everything.
 PATIENCE_NS = 2 * NS_PER_S
-#: A worker may have taken so many tasks for each of its processes before others got theirs.
-PREFETCH = 4
 #: Nothing begins and nothing runs for so long: the workers are idle.
 IDLE_NS = 250 * NS_PER_MS
 _FAILED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT, AttemptOutcome.INTERRUPTED)
@@ -95,9 +93,9 @@ def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
         due_ns = step.due_ns
         if (healed_ns := met.last_end(step.since_ns, step.begun_ns)) != NEVER:
             due_ns = max(due_ns, healed_ns + 2 * history.lease_ns + history.longest_wait_ns)
-        passed_ns = min(step.begun_ns, line.passed_ns(due_ns))
+        passed_ns = min(step.begun_ns, line.passed_ns(step.op, due_ns))
         wasted_ns = max(step.begun_ns - max(passed_ns, due_ns), rest.within(due_ns, step.begun_ns))
-        queue_s = probes.within_s(due_ns, step.begun_ns) if step.probed else 0.0
+        queue_s = probes.within_s(step.op, due_ns, step.begun_ns) if step.probed else 0.0
         allowed_ns = patience_ns + round(queue_s * NS_PER_S)
         if wasted_ns > allowed_ns:
             over[step.op] = max(over.get(step.op, 0), wasted_ns - allowed_ns)
@@ -105,18 +103,24 @@ def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
 
 
 class _Line:
-    """Who was served although they came later."""
+    """Who was served although they came later, and were no more urgent: a line for each priority."""
 
     def __init__(self, evidence: CaseEvidence) -> None:
-        came = sorted((sent_ns, begun_ns) for _, sent_ns, begun_ns in first_times(evidence))
-        self._sent = [sent_ns for sent_ns, _ in came]
-        # By place in the line, when the first of it and of all behind it was begun.
-        self._begun = list(accumulate((begun_ns for _, begun_ns in reversed(came)), min))[::-1]
+        self._history = evidence.history
+        self._sent: list[list[int]] = []
+        self._begun: list[list[int]] = []
+        times = first_times(evidence)
+        for urgent in range(self._history.priorities or 1):
+            came = sorted((sent_ns, begun_ns) for op, sent_ns, begun_ns in times if rank(self._history, op) >= urgent)
+            self._sent.append([sent_ns for sent_ns, _ in came])
+            # By place in the line, when the first of it and of all behind it was begun.
+            self._begun.append(list(accumulate((begun_ns for _, begun_ns in reversed(came)), min))[::-1])
 
-    def passed_ns(self, at_ns: int) -> int:
+    def passed_ns(self, op: int, at_ns: int) -> int:
         """When the first one was begun that was sent after this time; FOREVER if none was."""
-        place = bisect_right(self._sent, at_ns)
-        return self._begun[place] if place < len(self._begun) else FOREVER
+        sent, begun = (lines[rank(self._history, op)] for lines in (self._sent, self._begun))
+        place = bisect_right(sent, at_ns)
+        return begun[place] if place < len(begun) else FOREVER
 
 
 class _Rest:

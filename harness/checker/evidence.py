@@ -107,6 +107,11 @@ class CaseEvidence:
         return frozenset() if self.contract.has(Claim.UNIQUE) else self.sent_again
 
     @property
+    def revoked(self) -> frozenset[int]:
+        """Operations that need not run, since a revoke of them was begun."""
+        return frozenset(self.history.revokes.op)
+
+    @property
     def acknowledged(self) -> Counter[int]:
         """How many submits of each operation were acknowledged; none of those that had none."""
         submits = self.history.submits
@@ -197,14 +202,16 @@ def _attempt_end(history: History, killed_at: dict[int, list[int]], row: int) ->
 
 
 def _given_up(history: History, counted: Tally, letters: Letters, killed_at: dict[int, list[int]]) -> dict[int, int]:
-    """The end of the last attempt of operations that were sent, had no effect, and were rightly given up.
+    """The end of the last attempt of operations that were sent, had no effect, and were rightly given up, or revoked.
 
-    Of the body of a chord that was called off, of those of its members.
+    Of the body of a chord that was called off, of those of its members. A revoke counts as such an end.
     """
-    flags = counted.flags
-    ops = [op for op in letters.due if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT]
-    ended: dict[int, int] = {}
-    for row in rows_in(history.attempts.op, mask_of(ops, history.planned)):
+    flags, revokes = counted.flags, history.revokes
+    done = letters.due.union(revokes.op)
+    ops = [op for op in done if flags[op] & (ACKED | UNSURE) and not flags[op] & EFFECT]
+    wanted = mask_of(ops, history.planned)
+    ended = {revokes.op[row]: revokes.begun_ns[row] for row in rows_in(revokes.op, wanted)}
+    for row in rows_in(history.attempts.op, wanted):
         op = history.attempts.op[row]
         ended[op] = max(ended.get(op, NEVER), _attempt_end(history, killed_at, row))
     for body in ops:

@@ -111,6 +111,12 @@ def in_force(fault: FaultInterval) -> tuple[int, int]:
     return fault.since_ns, ended_ns(fault)
 
 
+def as_long_again(fault: FaultInterval) -> tuple[int, int]:
+    """The same, and then for as long as it lasted: what a cut has swallowed, TCP sends again by then."""
+    begun_ns, healed_ns = in_force(fault)
+    return begun_ns, 2 * healed_ns - begun_ns
+
+
 def bites(history: History, stretch: Callable[[FaultInterval], tuple[int, int]] = in_force) -> Bites:
     """The stretches of the faults of a history that happened."""
     taken = [fault for fault in history.faults if happened(fault)]
@@ -122,9 +128,9 @@ def bites(history: History, stretch: Callable[[FaultInterval], tuple[int, int]] 
     )
 
 
-def all_bites(history: History) -> Spans:
+def all_bites(history: History, stretch: Callable[[FaultInterval], tuple[int, int]] = in_force) -> Spans:
     """The stretches in which any fault that happened was in force, whomever it was done to."""
-    return _joined(in_force(fault) for fault in history.faults if happened(fault))
+    return _joined(stretch(fault) for fault in history.faults if happened(fault))
 
 
 def of_server(fault: FaultInterval) -> bool:

@@ -31,12 +31,12 @@ def lost(evidence: CaseEvidence) -> RuleResult:
 
 
 def unaccounted(evidence: CaseEvidence, op: int) -> bool:
-    """Whether no other rule and nothing in the final state answers for an operation without effect.
+    """Whether no other rule, no revoke and nothing in the final state answers for an operation without effect.
 
     The body of a chord waits for its members: for one of them that is missing, that one answers.
     """
     letters = evidence.letters
-    answered = op in letters.due or op in letters.all or _waits(evidence, op)
+    answered = op in letters.due or op in letters.all or op in evidence.revoked or _waits(evidence, op)
     return not answered and op not in evidence.history.final.pending and op not in evidence.stalled
 
 

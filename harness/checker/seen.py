@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.waits import first_times
-from taskchaos.harness.record.history import AttemptOutcome, ClaimKind
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind
 from taskchaos.harness.record.seen import Seen
 
 _PLANNED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT)
@@ -78,6 +78,19 @@ def _sent_twice(evidence: CaseEvidence) -> bool:
     return any(times > 1 for times in evidence.acknowledged.values())
 
 
+def _revoked_waited(evidence: CaseEvidence) -> bool:
+    """It was dropped when its worker said so, or should have been when it was begun."""
+    history, attempts = evidence.history, evidence.history.attempts
+    ends_ns = [at_ns for times in evidence.killed_at.values() for at_ns in times]
+    heard_ns = dict(zip(history.revokes.op, history.revokes.heard_ns, strict=True))
+    claims = zip(history.claims.op, history.claims.at_ns, history.claims.kind, strict=True)
+    dropped = [(op, at_ns) for op, at_ns, kind in claims if kind == ClaimKind.REVOKED]
+    return any(
+        heard_ns.get(op, NEVER) != NEVER and any(heard_ns[op] <= end_ns <= at_ns for end_ns in ends_ns)
+        for op, at_ns in (*dropped, *zip(attempts.op, attempts.begun_ns, strict=True))
+    )
+
+
 _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.TAKEN_OVER: _taken_over,
     Seen.RETRIED: _retried,
@@ -85,4 +98,5 @@ _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.WAITED_THROUGH: _waited_through,
     Seen.KEY_WANTED: _key_wanted,
     Seen.SENT_TWICE: _sent_twice,
+    Seen.REVOKED_WAITED: _revoked_waited,
 }

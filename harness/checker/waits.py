@@ -18,10 +18,14 @@ from taskchaos.harness.checker.columns import UNSURE
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.faults import Spans, all_bites
 from taskchaos.harness.clock import NS_PER_MS, seconds
-from taskchaos.harness.record.history import NEVER, AttemptOutcome
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
 
 #: First attempts so near in time tell how long the queue is.
 NEAR_NS = 250 * NS_PER_MS
+#: A busy machine takes so long to write down what has come.
+NOTED_NS = 250 * NS_PER_MS
+#: A worker may have taken so many tasks for each of its processes before others got theirs.
+PREFETCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +98,45 @@ def _earliest(ops: array[int], times: array[int], planned: int) -> array[int]:
     return first
 
 
+def noted_ns(evidence: CaseEvidence) -> int:
+    """How long a worker may take to write down what Redis has given it.
+
+    On a busy machine, and where tasks run in its loop, after those that were fetched together with it.
+    """
+    attempts, met = evidence.history.attempts, all_bites(evidence.history)
+    stretches = zip(attempts.begun_ns, attempts.ended_ns, strict=True)
+    longest_ns = max((end - begin for begin, end in stretches if end != NEVER and not met.meet(begin, end)), default=0)
+    return NOTED_NS + PREFETCH * longest_ns
+
+
+def rank(history: History, op: int) -> int:
+    """How many priorities are more urgent than that of an operation."""
+    return op % history.priorities if history.priorities else 0
+
+
 class Probes:
     """How long tasks had been on their way that were tried for the first time about a moment.
 
-    Of tasks that share business keys they tell nothing: each waits for others than the next.
+    Those of an operation's priority tell how long its queue is. Of tasks that share business keys they tell nothing:
+    each waits for others than the next.
     """
 
     def __init__(self, evidence: CaseEvidence) -> None:
-        self._longest: dict[int, int] = {}
+        self._history = evidence.history
+        self._longest: dict[tuple[int, int], int] = {}
         if evidence.history.keys:
             return
-        for _, sent_ns, begun_ns in first_times(evidence):
-            at = begun_ns // NEAR_NS
+        for op, sent_ns, begun_ns in first_times(evidence):
+            at = rank(self._history, op), begun_ns // NEAR_NS
             self._longest[at] = max(self._longest.get(at, 0), begun_ns - sent_ns)
 
-    def near_s(self, at_ns: int) -> float | None:
+    def near_s(self, op: int, at_ns: int) -> float | None:
         """The longest that those took that began at about this time; None if none did."""
-        at = at_ns // NEAR_NS
-        found = [self._longest[near] for near in (at - 1, at, at + 1) if near in self._longest]
+        mine, at = rank(self._history, op), at_ns // NEAR_NS
+        found = [self._longest[mine, near] for near in (at - 1, at, at + 1) if (mine, near) in self._longest]
         return seconds(max(found)) if found else None
 
-    def within_s(self, begin_ns: int, end_ns: int) -> float:
+    def within_s(self, op: int, begin_ns: int, end_ns: int) -> float:
         """The longest that those took that began in this stretch, or about it; 0 if none did."""
-        stretch = range(begin_ns // NEAR_NS - 1, end_ns // NEAR_NS + 2)
-        return seconds(max((self._longest.get(at, 0) for at in stretch), default=0))
+        mine, stretch = rank(self._history, op), range(begin_ns // NEAR_NS - 1, end_ns // NEAR_NS + 2)
+        return seconds(max((self._longest.get((mine, at), 0) for at in stretch), default=0))

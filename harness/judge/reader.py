@@ -72,6 +72,7 @@ class _Reader:
     finished: int | None = None
     _open_submits: dict[int, int] = field(default_factory=dict)
     _open_attempts: dict[int, int] = field(default_factory=dict)
+    _open_revokes: dict[int, int] = field(default_factory=dict)
 
     def take(self, record: Record) -> bool:
         """Whether the record fits what came before it."""
@@ -106,6 +107,24 @@ class _Reader:
 
     def _finished(self, record: Record) -> bool:
         self.finished = record.op
+        return True
+
+    def _revoke(self, record: Record) -> bool:
+        revokes = self.history.revokes
+        self._open_revokes[record.op] = len(revokes.op)
+        revokes.op.append(record.op)
+        revokes.begun_ns.append(record.at_ns)
+        revokes.heard_ns.append(NEVER)
+        return True
+
+    def _heard(self, record: Record) -> bool:
+        row = self._open_revokes.pop(record.op, None)
+        if row is None:
+            return False
+        if record.kind is RecordKind.HEARD:
+            self.history.revokes.heard_ns[row] = record.at_ns
+        elif not self.history.unheard:
+            self.history.unheard = record.text.decode("utf-8", "replace").strip()
         return True
 
     def _delivery(self, record: Record) -> bool:
@@ -168,6 +187,9 @@ _TAKE: Mapping[RecordKind, Callable[[_Reader, Record], bool]] = {
     RecordKind.ACKNOWLEDGED: _Reader._answer,
     RecordKind.REFUSED: _Reader._answer,
     RecordKind.UNKNOWN: _Reader._answer,
+    RecordKind.REVOKE: _Reader._revoke,
+    RecordKind.HEARD: _Reader._heard,
+    RecordKind.UNHEARD: _Reader._heard,
     RecordKind.DELIVERY: _Reader._delivery,
     RecordKind.BEGIN: _Reader._begin,
     RecordKind.EFFECT: _Reader._effect,
@@ -249,8 +271,10 @@ def load(folder: Path, case: Case, final: FinalState) -> History:
         slo=case.slo,
         keep_results=case.stack.settings.keep_results,
         keys=case.workload.keys,
+        priorities=case.workload.priorities,
         chord_of=case.workload.chord_of,
         again=case.workload.again_every > 0,
+        revoking=case.workload.revoke_every > 0,
         delays_ns=workload.delays_ns(),
         must_see=case.must_see,
         lease_ns=case.stack.settings.visibility_timeout_s * NS_PER_S,

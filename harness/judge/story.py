@@ -114,6 +114,7 @@ def _redriven(final: FinalState, op: int, at_ns: int) -> bool:
 def _own_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
     """The lines of the operations that are wanted, table by table."""
     yield from _submit_lines(history, wanted)
+    yield from _revoke_lines(history, wanted)
     deliveries = history.deliveries
     for i, op in enumerate(deliveries.op):
         if op in wanted:
@@ -162,6 +163,16 @@ def _submit_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[in
             continue
         yield op, (begun, 0, PRODUCER, text)
         yield op, (done, 1, PRODUCER, f"{answer} after {_ms((done - begun) / 1e6)}")
+
+
+def _revoke_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
+    revokes = history.revokes
+    for i, op in enumerate(revokes.op):
+        if op in wanted:
+            begun, heard = revokes.begun_ns[i], revokes.heard_ns[i]
+            yield op, (begun, 2, PRODUCER, "revokes it" + ("; not known to be heard" if heard == NEVER else ""))
+            if heard != NEVER:
+                yield op, (heard, 2, PRODUCER, f"revoke heard after {_ms((heard - begun) / 1e6)}")
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
-from taskchaos.harness.subject import ChordSubject, Commands, Subject
+from taskchaos.harness.subject import ChordSubject, Commands, RevokingSubject, Subject
 from taskchaos.harness.workload import LoadModel, Workload
 
 #: Stock Celery at its best: what it fails in the same scenario is said beside a user's own failure.
@@ -126,6 +126,8 @@ class Chaos:
             if not isinstance(self._subject, ChordSubject):
                 self.does_not_apply("this subject has no submit_chord, so it cannot send chords")
             needs["keep_results"] = True  # what chords count their members by
+        if workload.revoke_every and not isinstance(self._subject, RevokingSubject):
+            self.does_not_apply("this subject has no revoke, so it cannot revoke tasks")
         case = self._case(workload, schedule, slo, must_see, needs)
         if self._options.replay:
             case = planned_before(case, Case.load(Path(self._options.replay)))

@@ -84,6 +84,15 @@ class Drops:
 
 
 @dataclass(slots=True)
+class Revokes:
+    """One row per revoke that was begun. `heard_ns`: when it was acknowledged; NEVER if it was not."""
+
+    op: array[int] = field(default_factory=column)
+    begun_ns: array[int] = field(default_factory=column)
+    heard_ns: array[int] = field(default_factory=column)
+
+
+@dataclass(slots=True)
 class Deliveries:
     """One row per arrival at a worker."""
 
@@ -274,6 +283,8 @@ class History:
     submits: Submits = field(default_factory=Submits)
     drops: Drops = field(default_factory=Drops)
     submit_errors: dict[int, str] = field(default_factory=dict)  # by operation, of the first MOST_ERRORS at most
+    revokes: Revokes = field(default_factory=Revokes)
+    unheard: str = ""  # why one of them was not acknowledged
     deliveries: Deliveries = field(default_factory=Deliveries)
     attempts: Attempts = field(default_factory=Attempts)
     effects: Effects = field(default_factory=Effects)
@@ -285,8 +296,10 @@ class History:
     slo: Slo = field(default_factory=Slo)
     keep_results: bool = False  # the subject was asked to keep results
     keys: int = 0  # so many business keys, in turn
+    priorities: int = 0  # so many priorities, in turn, the most urgent first
     chord_of: int = 0  # of so many and one consecutive operations the last is the body of a chord of the others
     again: bool = False  # some operations were submitted a second time on purpose
+    revoking: bool = False  # some are revoked
     delays_ns: Mapping[int, int] = field(default_factory=dict)  # by operation that was sent to be run so much later
     must_see: frozenset[Seen] = frozenset()  # what the case has to come through, so that its verdict means anything
     lease_ns: int = 0  # for how long a subject may keep what it holds without a sign of life

@@ -36,6 +36,9 @@ class RecordKind(StrEnum):
     ACKNOWLEDGED = "A"
     REFUSED = "F"  # text = why
     UNKNOWN = "U"  # text = why
+    REVOKE = "V"
+    HEARD = "W"  # the revoke was acknowledged
+    UNHEARD = "Y"  # text = why it may not have been heard
     DELIVERY = "D"
     BEGIN = "B"  # a = attempt token, b = pid, text = the subject's fence, if it named one
     EFFECT = "E"  # a = attempt token
@@ -150,6 +153,18 @@ class Ledger:
     def unknown(self, op: int, why: str) -> None:
         """The submit raised: it may have been sent or not."""
         self._write(RecordKind.UNKNOWN, op, text=why)
+
+    def revoke(self, op: int) -> None:
+        """The load is about to revoke `op`."""
+        self._write(RecordKind.REVOKE, op)
+
+    def heard(self, op: int) -> None:
+        """The revoke returned without an error."""
+        self._write(RecordKind.HEARD, op)
+
+    def unheard(self, op: int, why: str) -> None:
+        """The revoke raised: it may have been heard or not."""
+        self._write(RecordKind.UNHEARD, op, text=why)
 
     def delivery(self, op: int) -> None:
         """`op` arrived at this worker."""

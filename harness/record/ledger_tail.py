@@ -23,8 +23,8 @@ class LedgerTail:
 
     alive: whether the process with a pid of the ledger still runs. most_crashes: how often the subject lets an
     operation end its process; so many bring it further. moved_at_s: when anything was last written; progress_at_s: when
-    an operation last got further (a submit, an attempt that ended by itself, a first effect, a first failure that was
-    told). Both on CLOCK_MONOTONIC.
+    an operation last got further (a submit, a revoke, an attempt that ended by itself, a first effect, a first failure
+    that was told). Both on CLOCK_MONOTONIC.
     """
 
     folder: Path
@@ -34,6 +34,7 @@ class LedgerTail:
     effects: set[int] = field(default_factory=set)
     effect_count: int = 0
     failed: set[int] = field(default_factory=set)
+    revoked: set[int] = field(default_factory=set)
     submits: int = 0
     moved_at_s: float = field(default_factory=time.monotonic)
     progress_at_s: float = field(default_factory=time.monotonic)
@@ -83,6 +84,9 @@ class LedgerTail:
             case RecordKind.ACKNOWLEDGED:
                 self.acknowledged.add(op)
                 return True
+            case RecordKind.REVOKE:
+                self.revoked.add(op)
+                return True
             case RecordKind.CLAIM if record.a == ClaimKind.FAILURE:
                 first = op not in self.failed
                 self.failed.add(op)
@@ -122,8 +126,8 @@ class LedgerTail:
         return found
 
     def missing(self) -> int:
-        """Acknowledged operations that neither took effect nor were declared failed."""
-        return len(self.acknowledged - self.effects - self.failed)
+        """Acknowledged operations that neither took effect nor were declared failed, nor have been revoked."""
+        return len(self.acknowledged - self.effects - self.failed - self.revoked)
 
 
 def ledger_tail(case_folder: Path, alive: Callable[[int], bool], most_crashes: int = 0) -> LedgerTail:

@@ -14,6 +14,7 @@ class Seen(StrEnum):
     WAITED_THROUGH: a process was ended by a fault while a failed operation waited for its next attempt.
     KEY_WANTED: an operation had been sent, and not begun, while another of its business key was running.
     SENT_TWICE: an operation was acknowledged a second time.
+    REVOKED_WAITED: a process was ended by a fault between the acknowledged revoke of an operation and its drop.
     """
 
     TAKEN_OVER = "an operation is taken over by another process"
@@ -22,3 +23,4 @@ class Seen(StrEnum):
     WAITED_THROUGH = "a process is ended while an operation waits for its retry"
     KEY_WANTED = "an operation waits while another of its business key runs"
     SENT_TWICE = "an operation is acknowledged a second time"
+    REVOKED_WAITED = "a process is ended while a revoked operation waits"

@@ -49,6 +49,8 @@ class Rule(StrEnum):
     RETRIES = "retries"
     UNIQUE = "unique"
     EARLY = "early"
+    PRIORITY = "priority"
+    REVOKED = "revoked"
     BACKOFF = "backoff"
     RETRY_STORM = "retry_storm"
     DURATION = "duration"

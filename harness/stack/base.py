@@ -170,6 +170,7 @@ class Stack(ABC):
             (self.folder / sub).mkdir(parents=True, exist_ok=True)
         alarm.prepare(self.folder / LEDGER)
         plan = {"workload": codec.encode(self._workload), "producers": self._options.producers}
+        plan["workers"] = self._options.workers
         (self.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
     def _make_pages(self) -> None:

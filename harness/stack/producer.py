@@ -34,7 +34,7 @@ from taskchaos.harness import codec
 from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.record.sent import sent_so_far
 from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, refuse
-from taskchaos.harness.subject import ChordSubject, Refused
+from taskchaos.harness.subject import ChordSubject, Refused, RevokingSubject
 from taskchaos.harness.subject_calls import describe, where
 from taskchaos.harness.workload import Operation, Workload
 
@@ -76,11 +76,11 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
     Told anything more, or left alone by the harness, it ends where it stands, and writes down which submits hang.
     """
     config = RoleConfig.load(config_path)
-    workload, producers = _read_plan(config)
+    workload, producers, workers = _read_plan(config)
     runtime = build(config, refuse(ready_fd))
     number = int(config.role.rpartition("-")[2]) - 1
     begun = sent_so_far(runtime.ledger.folder, config.role).gone_through
-    publishers = Publishers(runtime, workload.sends(number, producers, workload.overtime_operations), begun)
+    publishers = Publishers(runtime, workload.sends(number, producers, workload.overtime_operations), begun, workers)
     publishers.limit(workload.operations, last=True)
     publishers.prepare()
     os.write(ready_fd, b"1")
@@ -109,9 +109,9 @@ def _follow(publishers: Publishers, pipe: FileIO) -> bool:
     return not told.end
 
 
-def _read_plan(config: RoleConfig) -> tuple[Workload, int]:
+def _read_plan(config: RoleConfig) -> tuple[Workload, int, int]:
     data = json.loads(plan_path(config).read_bytes())
-    return codec.decode(Workload, data["workload"]), int(data["producers"])
+    return codec.decode(Workload, data["workload"]), int(data["producers"]), int(data["workers"])
 
 
 @dataclass(slots=True)
@@ -119,12 +119,13 @@ class Publishers:
     """The threads that send a schedule: what one submit sends, with its due time in ns after the load has begun.
 
     begun: how often earlier lives of the producer began each operation; it is back since back_ns (0: there were none).
-    broken: a thread died, which no subject can cause.
+    workers: so many have to hear a revoke. broken: a thread died, which no subject can cause.
     """
 
     runtime: Runtime
     due: Iterator[tuple[tuple[Operation, ...], int]]
     begun: Counter[int] = field(default_factory=Counter)
+    workers: int = 0
     begin_ns: int = 0
     back_ns: int = 0
     taken: int = 0
@@ -214,7 +215,7 @@ class Publishers:
                 while first.number >= self._operations and not self._last:
                     self._taking.wait()
                 if first.number < self._operations:
-                    self.taken += 0 if first.again else number
+                    self.taken += 0 if first.again or first.revoked else number
                     if self._is_left(item[0], self.begin_ns + item[1]):
                         return item
             return None
@@ -222,6 +223,8 @@ class Publishers:
     def _is_left(self, operations: Sequence[Operation], due_ns: int) -> bool:
         """Whether it is this life's to send. What fell due when there was none is written down, and left."""
         first = operations[0]
+        if first.revoked:
+            return due_ns >= self.back_ns and first.number not in self._missed
         if self.begun[first.number] > 0:
             self.begun[first.number] -= 1
             return False
@@ -240,8 +243,11 @@ class Publishers:
         if wait_ns > 0:
             time.sleep(wait_ns / NS_PER_S)
         elif open_load and -wait_ns > GIVE_UP_S * NS_PER_S:
-            for operation in operations:
+            for operation in operations if not operations[0].revoked else ():
                 self.runtime.ledger.dropped(operation.number, due_ns)
+            return
+        if operations[0].revoked:
+            revoke(self.runtime, operations[0], self.workers)
             return
         me = threading.get_ident()
         self._in_hand[me] = operations, now_ns()
@@ -271,6 +277,20 @@ def submit(runtime: Runtime, operations: Sequence[Operation], due_ns: int) -> No
     else:
         for number in numbers:
             ledger.acknowledged(number)
+
+
+def revoke(runtime: Runtime, operation: Operation, workers: int) -> None:
+    """Revoke one operation, and write down whether that was heard. Whatever the subject raises, the load goes on."""
+    ledger, subject = runtime.ledger, runtime.subject
+    ledger.revoke(operation.number)
+    try:
+        if not isinstance(subject, RevokingSubject):
+            raise Refused(f"{subject.name} has no revoke")
+        subject.revoke(runtime.app, operation, workers)
+    except BaseException as error:
+        ledger.unheard(operation.number, describe(error))
+    else:
+        ledger.heard(operation.number)
 
 
 def _send(runtime: Runtime, operations: Sequence[Operation]) -> None:

@@ -33,7 +33,10 @@ def _prepare(config: RoleConfig, ready_fd: int) -> Runtime:
 
 
 def run(config_path: Path, ready_fd: int) -> None:
-    """Be the worker until it is told to stop. Gossip, mingle and heartbeat are left out: they cost a second of boot."""
+    """Be the worker until it is told to stop.
+
+    Gossip and heartbeat are left out, and mingle unless it is asked for: they cost a second of boot.
+    """
     config = RoleConfig.load(config_path)
     runtime = _prepare(config, ready_fd)
     from celery.apps.worker import Worker
@@ -45,7 +48,7 @@ def run(config_path: Path, ready_fd: int) -> None:
         concurrency=config.settings.concurrency,
         autoscale=autoscale(config),
         without_gossip=True,
-        without_mingle=True,
+        without_mingle=not config.settings.mingle,
         without_heartbeat=True,
         loglevel="WARNING",
         quiet=True,
@@ -77,7 +80,7 @@ def command_line(config: RoleConfig) -> list[str]:
         f"--concurrency={config.settings.concurrency}",
         *(f"--autoscale={processes}" for processes in (autoscale(config),) if processes),
         "--without-gossip",
-        "--without-mingle",
+        *(() if config.settings.mingle else ("--without-mingle",)),
         "--without-heartbeat",
         "--loglevel=WARNING",
     ]

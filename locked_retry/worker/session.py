@@ -106,6 +106,7 @@ class Session:
     _counted_since_s: float = 0.0
     _slowest_s: float = 0.0
     _last_s: float = 0.0
+    _answered_at_s: float = 0.0
     _base: float = float(BASE_ROOM)
     _most_settles: int = MOST_SETTLES
     _claim_at_s: float = 0.0
@@ -301,6 +302,7 @@ class Session:
             self._claim_pause_s = FIRST_CLAIM_PAUSE_S
         self._count(answer, turn, now_s)
         self._adapt(turn, answer)
+        self._answered_at_s = now_s
         if self._renewing:
             self.renewed(turn.renewals, set(answer.lost), self.sent_at_s)
         else:
@@ -375,10 +377,12 @@ class Session:
     def _adapt(self, turn: Turn, answer: Answer) -> None:
         """Everything was done before the answer came although the queue had more: hold more, at once.
 
-        Not after an outage, which any hold would have been too small for.
+        Not after an outage, which any hold would have been too small for. Nor where that took longer than a turn:
+        a worker whose tasks run in its loop never asks before all is done.
         """
-        starved = bool(turn.want) and not self.held and len(answer.claims) >= turn.want
-        if starved and self._last_s <= 2 * max(self._slowest_s, LEAST_TURN_S):
+        starved = bool(turn.want and turn.settles) and not self.held and len(answer.claims) >= turn.want
+        turn_s, worked_s = max(self._slowest_s, LEAST_TURN_S), self.sent_at_s - self._answered_at_s
+        if starved and self._last_s <= 2 * turn_s and worked_s <= turn_s:
             self._base = min(self._base * GROWTH, float(self.options.most_claims))
         elif len(self.held) - len(self.running) > self._base / 2:
             self._base = max(float(BASE_ROOM), self._base * 0.9)

@@ -111,6 +111,11 @@ class Interview(CelerySubject):
         "result_path": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         # Every third task fails once; and what is killed after its effect has been acknowledged, but has no result yet.
         "chords": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
+        **dict.fromkeys(
+            ("priorities.kill", "revokes.kill"),
+            Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.ZOMBIE}),
+        ),
+        "priorities.cut": MAY_LOSE_REPLIES,
         # One crash, and Celery has failed the task; its lock stays.
         "poison.task": Expectation(must=frozenset({Rule.LOST, Rule.LEAK}), may=_FOLLOWS),
         "worker_kill.pause_past_lease": Expectation(),

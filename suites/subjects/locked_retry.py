@@ -44,6 +44,8 @@ class LockedRetry(CelerySubject):
                 Claim.RESULTS,
                 Claim.ETA,
                 Claim.ORDER,
+                Claim.PRIORITY,
+                Claim.REVOKE,
             }
         ),
         max_crashes=MAX_CRASHES,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 
 from taskchaos.harness.backoff import BackoffLaw
@@ -181,6 +183,9 @@ ON_REDIS = {
     "chords.kill": MAY_LOSE,
     "chords.result_path": LOSES_BODIES,
     "chords.replies_lost": LOSES_BODIES,
+    "revokes.kill": MAY_LOSE,
+    "priorities.kill": MAY_LOSE,
+    "priorities.cut": MAY_LOSE_REPLIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
     "worker_kill.pause_past_lease": Expectation(),
 }
@@ -194,7 +199,7 @@ LATE_ACKS = {
 
 
 #: What Celery promises anybody with a result backend.
-KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA)
+KEEPS_RESULTS = CelerySubject.contract.claiming(Claim.RESULTS, Claim.ORDER, Claim.ETA, Claim.PRIORITY, Claim.REVOKE)
 #: And with `retry_backoff=1`: full jitter, in whole seconds (celery/utils/time.py).
 CELERYS = BackoffLaw(base_s=1.0, cap_s=600.0, grain_s=1.0)
 KEEPS_RESULTS = KEEPS_RESULTS.waiting(CELERYS)
@@ -211,6 +216,7 @@ class Defaults(CelerySubject):
         "worker_kill.pause": Expectation(),
         # Killed after its effect it has been acknowledged, and has no result yet.
         "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
+        **dict.fromkeys(("priorities.kill", "revokes.kill"), Expectation(must=frozenset({Rule.LOST}))),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "contention.kill": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),
@@ -243,6 +249,7 @@ class BestSettings(CelerySubject):
 
     name = "stock_best"
     contract = KEEPS_RESULTS
+    revoke: Any = None  # without remote control it cannot
     expectations = {
         **ON_REDIS,
         "worker_kill": MAY_LOSE,

@@ -219,6 +219,48 @@ def test_a_time_that_cannot_be_is_refused(values: dict[str, Any], why: str) -> N
         Workload(**values)
 
 
+def test_what_is_revoked_comes_a_second_time_as_its_revoke() -> None:
+    workload = Workload(rate_tps=10, baseline_s=0.5, fault_s=0, healed_s=0, revoke_every=2, revoke_after_ms=150)
+    due = [(op.number, op.revoked, op.again, ns // 1_000_000) for op, ns in workload.due(0, 1)]
+    assert [entry for entry in due if entry[1]] == [(n, True, False, 100 * n + 150) for n in (0, 2, 4)]
+    assert [entry[0] for entry in due if not entry[1]] == list(range(5)) and not any(entry[2] for entry in due)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"revoke_every": 2, "chord_of": 3}, "what is revoked is one task"),
+        ({"revoke_every": 2, "again_every": 3}, "what is revoked is one task"),
+        ({"revoke_every": 2, "model": LoadModel.PREFILL}, "needs workers that hear it"),
+        ({"revoke_every": -2}, "revoke_every has to be 0 or more"),
+        ({"revoke_after_ms": -2}, "revoke_after_ms has to be 0 or more"),
+    ],
+)
+def test_revokes_that_nobody_hears_are_refused(values: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Workload(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"priorities": 5}, "priorities has to be at most 4"),
+        ({"priorities": -1}, "priorities has to be 0 or more"),
+        ({"priorities": 2, "keys": 3}, "waits for its turn only"),
+        ({"priorities": 2, "chord_of": 3}, "waits for its turn only"),
+        ({"priorities": 2, "eta_every": 2, "eta_ms": 10}, "waits for its turn only"),
+    ],
+)
+def test_priorities_that_cannot_be_judged_are_refused(values: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Workload(**values)
+
+
+def test_operations_have_the_priorities_of_celery_in_turn() -> None:
+    assert [Workload(priorities=4).operation(number).priority for number in range(5)] == [0, 3, 6, 9, 0]
+    assert Workload().operation(3).priority is None
+
+
 def test_every_so_many_operations_are_sent_to_be_run_later() -> None:
     workload = Workload(rate_tps=5, baseline_s=1, fault_s=0, healed_s=0, eta_every=2, eta_ms=300)
     assert [op.eta_ms for op, _ in workload.due(0, 1)] == [300, 0, 300, 0, 300]

@@ -40,6 +40,8 @@ _CLASSES = {
     "submit_twice": "SubmitTwice",
     "eta_in_seconds": "EtaInSeconds",
     "eta_in_memory": "EtaInMemory",
+    "priority_upside_down": "PriorityUpsideDown",
+    "revoke_in_memory": "RevokeInMemory",
     "row_first": "RowFirst",
     "seen_forgotten": "SeenForgotten",
     "fire_and_forget": "FireAndForget",

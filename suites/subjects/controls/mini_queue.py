@@ -91,6 +91,8 @@ class MiniQueue(CelerySubject):
     max_crashes = MAX_CRASHES
     #: Kept on purpose: the ids that were queued once, the counter of tokens, dead letters.
     kept: tuple[str, ...] = ("mini:seen", "mini:token", "mini:dead")
+    #: Its workers have no remote control.
+    revoke: Any = None
     #: What a control has to fail in its scenario; its twin passes.
     symptom = PASS
     lease_s = 0.0  # from the settings

@@ -81,6 +81,10 @@ def test_a_clean_case_passes() -> None:
                 "the case sends nothing to be run later",
             ),
             RuleResult(
+                Rule.PRIORITY, NOT_CLAIMED, "left behind a less urgent one = 0", None, "the case has no priorities"
+            ),
+            RuleResult(Rule.REVOKED, NOT_CLAIMED, "begun although revoked = 0", None, "the case revokes nothing"),
+            RuleResult(
                 Rule.BACKOFF,
                 NOT_CLAIMED,
                 "waits: exponential, 0.2 s up to 0.4 s, full jitter",
@@ -139,6 +143,8 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
         Rule.RETRIES,
         Rule.UNIQUE,
         Rule.EARLY,
+        Rule.PRIORITY,
+        Rule.REVOKED,
         Rule.BACKOFF,
         Rule.RETRY_STORM,
         Rule.DURATION,

@@ -108,6 +108,20 @@ def test_a_lost_and_a_duplicated_operation_are_told_in_whole() -> None:
     )
 
 
+def test_a_revoke_is_told() -> None:
+    table = new_history()
+    for op, heard in ((1, 2.1), (2, None)):
+        submit(table, op, 1.0, 1.001)
+        table.revokes.op.append(op)
+        table.revokes.begun_ns.append(ns(2.0))
+        table.revokes.heard_ns.append(NEVER if heard is None else ns(heard))
+    lines = told(story.detail(table, verdict(failing(Rule.REVOKED, 1, 2)), ()))
+    assert [lines[op][2:-1] for op in (1, 2)] == [
+        [(2.0, "producer", "revokes it"), (2.1, "producer", "revoke heard after 100 ms")],
+        [(2.0, "producer", "revokes it; not known to be heard")],
+    ]
+
+
 def test_the_story_ends_with_where_the_operation_was_found() -> None:
     table = new_history()
     for op in (1, 2, 3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import pytest
 from kombu.exceptions import EncodeError
 
 from taskchaos.harness.judge.reader import read_ledger
-from taskchaos.harness.record.history import History, SubmitOutcome
+from taskchaos.harness.record.history import NEVER, History, SubmitOutcome
 from taskchaos.harness.record.ledger import Ledger
-from taskchaos.harness.stack.producer import Publishers, submit
+from taskchaos.harness.stack.producer import Publishers, revoke, submit
 from taskchaos.harness.stack.runtime import Runtime
-from taskchaos.harness.subject import CelerySubject, Refused
+from taskchaos.harness.subject import CelerySubject, Refused, Unheard
 from taskchaos.harness.workload import Operation, Workload
 
 NOBODY: Any = None
@@ -37,6 +37,57 @@ def test_a_chord_is_taken_whole() -> None:
     publishers.limit(workload.operations, last=True)
     assert [len(ops) for ops, _ in iter(publishers._next, None)] == [3, 3, 3]
     assert publishers.taken == workload.operations == 9
+
+
+def test_a_revoke_is_no_further_operation_and_who_was_never_sent_has_none() -> None:
+    workload = Workload(rate_tps=10, baseline_s=0.4, fault_s=0, healed_s=0, revoke_every=2, revoke_after_ms=150)
+    ledger = _Dropping()
+    publishers = Publishers(Runtime(NOBODY, NOBODY, NOBODY, ledger), workload.sends(0, 1))  # type: ignore[arg-type]
+    publishers.limit(workload.operations, last=True)
+    publishers.begin(begin_ns=0, back_ns=150_000_000)
+    sent = [item[0][0] for item in iter(publishers._next, None)]
+    assert [(op.number, op.revoked) for op in sent] == [(2, False), (3, False), (2, True)]
+    assert ledger.ops == [0, 1] and publishers.taken == workload.operations
+
+
+@dataclass
+class _Dropping:
+    """A ledger of what fell due when there was no producer."""
+
+    ops: list[int] = field(default_factory=list)
+
+    def dropped(self, op: int, due_ns: int) -> None:
+        self.ops.append(op)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_revoke_is_written_down_with_whether_it_was_heard(tmp_path: Path, heard: bool) -> None:
+    class Revoking(CelerySubject):
+        def revoke(self, app: Any, operation: Operation, workers: int) -> None:
+            assert (operation.number, workers) == (4, 2)
+            if not heard:
+                raise Unheard("1 of 2 answered")
+
+    revoke(Runtime(NOBODY, NOBODY, Revoking(), Ledger(tmp_path, "producer-1")), Operation(4, revoked=True), 2)
+    history = History()
+    read_ledger(tmp_path, history)
+    revokes = history.revokes
+    assert list(revokes.op) == [4] and revokes.begun_ns[0] > 0 and history.torn_records == 0
+    assert (revokes.heard_ns[0] >= revokes.begun_ns[0], history.unheard) == (
+        heard,
+        "" if heard else "Unheard: 1 of 2 answered",
+    )
+
+
+def test_who_cannot_revoke_is_not_heard(tmp_path: Path) -> None:
+    class Mute(CelerySubject):
+        name = "mute"
+        revoke: Any = None
+
+    revoke(Runtime(NOBODY, NOBODY, Mute(), Ledger(tmp_path, "producer-1")), Operation(4), 2)
+    history = History()
+    read_ledger(tmp_path, history)
+    assert "mute has no revoke" in history.unheard and list(history.revokes.heard_ns) == [NEVER]
 
 
 @dataclass

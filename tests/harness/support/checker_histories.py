@@ -23,6 +23,7 @@ from taskchaos.harness.record.history import (
     History,
     Phase,
     Reports,
+    Revokes,
     SubmitOutcome,
     Submits,
 )
@@ -83,6 +84,9 @@ class HistoryBuilder:
         for op in ops:
             self.submit(op, SubmitOutcome.ACKNOWLEDGED, op if at is None else at, due)
         return self
+
+    def revoke(self, op: int, at: float, heard: float = NEVER) -> Self:
+        return self._row(self._history.revokes, op, ns(at), ns(heard))
 
     def deliver(self, op: int, at: float, role: int = 0) -> Self:
         return self._row(self._history.deliveries, op, ns(at), role)
@@ -173,7 +177,7 @@ class HistoryBuilder:
         default = max([*self._history.submits.op, *self._history.drops.op], default=-1) + 1
         return replace(self._history, planned=default if self._planned is None else self._planned)
 
-    def _row(self, table: Submits | Drops | Deliveries | Attempts | Effects | Reports, *values: int) -> Self:
+    def _row(self, table: Submits | Drops | Revokes | Deliveries | Attempts | Effects | Reports, *values: int) -> Self:
         for name, value in zip(_columns(type(table)), values, strict=True):
             getattr(table, name).append(value)
         return self
@@ -183,7 +187,7 @@ def shuffled(history: History, seed: int) -> History:
     """The same history with the rows of every table, the faults and the deaths in another order."""
     rng = random.Random(seed)
     changes: dict[str, Any] = {}
-    for name in ("submits", "drops", "deliveries", "attempts", "effects", "claims"):
+    for name in ("submits", "drops", "revokes", "deliveries", "attempts", "effects", "claims"):
         table = getattr(history, name)
         order = rng.sample(range(len(table.op)), len(table.op))
         changes[name] = type(table)(

@@ -49,6 +49,8 @@ ORDER = (
     "early",
     "storm",
     "duration",
+    "priority",
+    "revoked",
     "growth",
     "execution",
     "exclusion",

@@ -155,6 +155,23 @@ def test_holding_grows_while_starved_and_stays_small_for_slow_tasks(session: Ses
     assert slow.limit(0) == BASE_ROOM
 
 
+@pytest.mark.parametrize(("task_s", "most"), [(0.03, 2 * BASE_ROOM), (0.001, 400)])
+def test_a_worker_whose_tasks_run_in_its_loop_holds_little_of_what_is_slow(
+    session: Session, task_s: float, most: int
+) -> None:
+    """It always asks when all is done; it took that for a turn that was too slow, and held ever more (solo pool)."""
+    now_s = 0.0
+    for _ in range(40):
+        while (turn := _turn(session, now_s, session.limit(0) - len(session.held))) is None:
+            now_s += 0.005
+        now_s += 0.001
+        for claim in session.answered(_answer(*[f"{round(1e6 * now_s)}{n}" for n in range(turn.want)]), now_s):
+            session.started(claim.fence)
+            now_s += task_s
+            session.end(claim.fence, SettlementKind.OK)
+    assert most / 2 < session.limit(0) <= most
+
+
 def _turns(session: Session, seconds: list[float], now_s: float, *, finished: bool) -> float:
     """Turns that take so long, of a queue that is never empty; the time after. finished: meanwhile all is, else two."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from checker_histories import WORKER_1, WORKER_2, HistoryBuilder
-from checker_known import FAILURE, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
+from checker_known import FAILURE, OPEN, PASS, PERMANENT, REVOKED, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import Rule
 
@@ -17,7 +17,7 @@ _WHOLE = "{} submitted, records whole"
 _MISSING = "not seen: {}; see that faults meet work and that bodies run as planned"
 _OTHERS = (
     Rule.DEAD_LETTER, Rule.DUPLICATE, Rule.FALSE_FAILURE, Rule.FENCE, Rule.KEY_OVERLAP, Rule.LOST, Rule.OVERLAP,
-    Rule.RETRIES, Rule.UNEXPECTED, Rule.UNIQUE, Rule.WORKERS,
+    Rule.RETRIES, Rule.REVOKED, Rule.UNEXPECTED, Rule.UNIQUE, Rule.WORKERS,
 )  # fmt: skip
 
 
@@ -137,6 +137,34 @@ _states(
         "of another key": (False, _wanted(90, 120, op=1)),
         "the operation itself": (False, lambda: H().set(keys=2).ack(0).attempt(0, 100, 110, TRANSIENT).attempt(0, 200)),
         "no keys": (False, _wanted(90, 120, keys=0)),
+    },
+)
+
+
+def _dropped(
+    killed: float, heard: float = 110, at: float = 200, *, begun: bool = False, kind: ClaimKind = REVOKED
+) -> Callable[[], H]:
+    """Operation 0 is revoked, and dropped or begun later; a process is killed."""
+
+    def build() -> H:
+        builder = H().set(revoking=True).done(1, at=300).ack(0).revoke(0, 100, heard).fault(killed, 400, kills=(7,))
+        return builder.attempt(0, at) if begun else builder.said(0, kind, at)
+
+    return build
+
+
+_states(
+    Seen.REVOKED_WAITED,
+    {
+        "when it was heard": (True, _dropped(110)),
+        "when it was dropped": (True, _dropped(200)),
+        "when it was begun": (True, _dropped(200, begun=True)),
+        "before it was heard": (False, _dropped(109)),
+        "after it was dropped": (False, _dropped(201)),
+        "after it was begun": (False, _dropped(201, begun=True)),
+        "not heard": (False, _dropped(150, heard=NEVER)),
+        "what is said is another thing": (False, _dropped(150, kind=FAILURE)),
+        "no kill": (False, lambda: H().set(revoking=True).done(1).ack(0).revoke(0, 100, 110).said(0, REVOKED, 200)),
     },
 )
 _states(
