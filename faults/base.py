@@ -448,6 +448,10 @@ class Fault(ABC):
         """The processes that it has ended up to now, if it goes on ending some after its evidence."""
         return ()
 
+    def in_all(self) -> str:
+        """What it has met in all, once it is healed, if that is more than its evidence says; else ""."""
+        return ""
+
     @abstractmethod
     def heal(self) -> None:
         """Take it back. Idempotent. Raises FaultError when it cannot."""
