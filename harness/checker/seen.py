@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.waits import first_times
-from taskchaos.harness.record.history import AttemptOutcome, ClaimKind
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 
 _PLANNED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT)
@@ -78,6 +78,17 @@ def _sent_twice(evidence: CaseEvidence) -> bool:
     return any(times > 1 for times in evidence.acknowledged.values())
 
 
+def _sent_again(evidence: CaseEvidence) -> bool:
+    history = evidence.history
+    hits = {(hit.op, fault.role): hit.at_ns for fault in history.faults for hit in fault.hits}
+    submits = history.submits
+    rows = zip(submits.op, submits.role, submits.outcome, submits.begun_ns, submits.done_ns, strict=True)
+    return any(
+        outcome == SubmitOutcome.ACKNOWLEDGED and begun_ns <= hits.get((op, evidence.role(role)), NEVER) <= done_ns
+        for op, role, outcome, begun_ns, done_ns in rows
+    )
+
+
 _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.TAKEN_OVER: _taken_over,
     Seen.RETRIED: _retried,
@@ -85,4 +96,5 @@ _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.WAITED_THROUGH: _waited_through,
     Seen.KEY_WANTED: _key_wanted,
     Seen.SENT_TWICE: _sent_twice,
+    Seen.SENT_AGAIN: _sent_again,
 }

@@ -20,6 +20,7 @@ from taskchaos.harness.record.history import (
     FaultInterval,
     FinalState,
     History,
+    OperationHit,
     Phase,
     Reports,
     SubmitOutcome,
@@ -125,6 +126,7 @@ class HistoryBuilder:
         seen: float | None = None,
         forgot: float | None = None,
         began: float | None = None,
+        hits: tuple[OperationHit, ...] = (),
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
         fault = FaultInterval(
@@ -136,7 +138,7 @@ class HistoryBuilder:
             fault = replace(fault, forgot_since_ns=ns(forgot))
         if began is not None:
             fault = replace(fault, began_ns=ns(began))
-        self._history.faults += (fault,)
+        self._history.faults += (replace(fault, hits=hits),)
         self._history.planned_faults += 1
         return self
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from checker_histories import WORKER_1, WORKER_2, HistoryBuilder
+from checker_histories import WORKER_1, WORKER_2, HistoryBuilder, ns
 from checker_known import FAILURE, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
+from taskchaos.harness.record.history import AttemptOutcome, OperationHit, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import Rule
 
@@ -137,6 +137,33 @@ _states(
         "of another key": (False, _wanted(90, 120, op=1)),
         "the operation itself": (False, lambda: H().set(keys=2).ack(0).attempt(0, 100, 110, TRANSIENT).attempt(0, 200)),
         "no keys": (False, _wanted(90, 120, keys=0)),
+    },
+)
+
+
+def _met(
+    at: float = 45, outcome: SubmitOutcome = SubmitOutcome.ACKNOWLEDGED, role: str = "producer-1", op: int = 0
+) -> Callable[[], H]:
+    """The submit of operation 0 lasts from 40 to 50; a fault meets an operation."""
+
+    def build() -> H:
+        builder = H().done(1).attempt(0, 60).effect(0).said(0).submit(0, outcome, 40, done=50)
+        return builder.fault(at=30, until=55, target=role, hits=(OperationHit(op, ns(at), "LPUSH"),))
+
+    return build
+
+
+_states(
+    Seen.SENT_AGAIN,
+    {
+        "as it begins": (True, _met(40)),
+        "as it ends": (True, _met(50)),
+        "before it begins": (False, _met(39)),
+        "when it has ended": (False, _met(51)),
+        "it was not acknowledged": (False, _met(outcome=SubmitOutcome.UNKNOWN)),
+        "of another operation": (False, _met(op=1)),
+        "of a worker": (False, _met(role="worker-1")),
+        "no fault": (False, lambda: H().done(0, 1)),
     },
 )
 _states(
