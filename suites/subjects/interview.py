@@ -51,6 +51,8 @@ FAILS_WITHOUT_REDIS = Expectation(
     may=_FOLLOWS | frozenset({Rule.LOST, Rule.ZOMBIE, Rule.WORKERS, Rule.STUCK, Rule.DUPLICATE}),
 )
 
+#: Of two messages of a task the one that finds the lock fails the task, which the other does.
+FAILS_COPIES = Expectation(must=frozenset({Rule.ZOMBIE}), may=_FOLLOWS)
 #: As stock Celery: see there.
 MAY_END_AT_A_MESSAGE = frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.ZOMBIE})
 
@@ -59,6 +61,7 @@ class Interview(CelerySubject):
     """Base of the three variants."""
 
     contract = CelerySubject.contract.claiming(Claim.RESULTS)
+    commands = Commands(claim="SET")
     longest_wait_s = 4.0
     expectations: Mapping[str, Expectation] = {
         # Every third task fails once, which is enough.
@@ -160,6 +163,7 @@ class LockBeforeTry(Interview):
     """The lock is taken before the `try`: the first retry is already fatal."""
 
     name = "interview_before"
+    expectations = {**Interview.expectations, "command.together": FAILS_COPIES}
 
     def register(self, app: Celery, body: TaskBody) -> Any:
         """The second variant of the interview's code."""
@@ -190,9 +194,10 @@ class SleepBackoff(Interview):
     """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
 
     name = "interview_sleep"
-    commands = Commands(retry="")
+    commands = Commands(retry="", claim="SET")
     expectations = {
         **Interview.expectations,
+        "command.together": FAILS_COPIES,
         "soak": AT_RANDOM,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
