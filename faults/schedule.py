@@ -24,6 +24,7 @@ from taskchaos.faults.redis_loading import RedisLoading
 from taskchaos.faults.redis_power import RedisPowerLoss
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
 from taskchaos.faults.redis_repeated import RedisBusy, RedisScriptFlush
+from taskchaos.faults.release import ChangeRelease
 from taskchaos.faults.together import Together
 
 #: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
@@ -47,6 +48,7 @@ FAULTS: Mapping[str, type[Fault]] = {
         KillChild,
         Pause,
         Restart,
+        ChangeRelease,
         KillLoop,
         KillProducer,
         Disconnect,

@@ -89,6 +89,10 @@ def _sent_again(evidence: CaseEvidence) -> bool:
     )
 
 
+def _both_releases(evidence: CaseEvidence) -> bool:
+    return len({one.release for one in evidence.history.releases if one.effects}) > 1
+
+
 _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.TAKEN_OVER: _taken_over,
     Seen.RETRIED: _retried,
@@ -96,5 +100,6 @@ _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.WAITED_THROUGH: _waited_through,
     Seen.KEY_WANTED: _key_wanted,
     Seen.SENT_TWICE: _sent_twice,
+    Seen.BOTH_RELEASES: _both_releases,
     Seen.SENT_AGAIN: _sent_again,
 }

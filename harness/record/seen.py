@@ -14,6 +14,7 @@ class Seen(StrEnum):
     WAITED_THROUGH: a process was ended by a fault while a failed operation waited for its next attempt.
     KEY_WANTED: an operation had been sent, and not begun, while another of its business key was running.
     SENT_TWICE: an operation was acknowledged a second time.
+    BOTH_RELEASES: not of one: workers of the present and of the previous release took effect on some.
     SENT_AGAIN: its submit met a fault of its producer's, and was acknowledged: whoever sends it has sent it again.
     """
 
@@ -23,4 +24,5 @@ class Seen(StrEnum):
     WAITED_THROUGH = "a process is ended while an operation waits for its retry"
     KEY_WANTED = "an operation waits while another of its business key runs"
     SENT_TWICE = "an operation is acknowledged a second time"
+    BOTH_RELEASES = "workers of two releases do tasks"
     SENT_AGAIN = "an operation whose submit meets a fault is acknowledged"

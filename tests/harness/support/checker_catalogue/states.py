@@ -7,7 +7,7 @@ from collections.abc import Callable
 from checker_histories import WORKER_1, WORKER_2, HistoryBuilder, ns
 from checker_known import FAILURE, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.record.history import AttemptOutcome, OperationHit, SubmitOutcome
+from taskchaos.harness.record.history import AttemptOutcome, OperationHit, ReleaseSeen, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import Rule
 
@@ -137,6 +137,24 @@ _states(
         "of another key": (False, _wanted(90, 120, op=1)),
         "the operation itself": (False, lambda: H().set(keys=2).ack(0).attempt(0, 100, 110, TRANSIENT).attempt(0, 200)),
         "no keys": (False, _wanted(90, 120, keys=0)),
+    },
+)
+
+
+def _released(*effects: int) -> Callable[[], H]:
+    """So many effects by workers of the present release, and of the previous one."""
+    names = ("present", "previous")
+    return lambda: H().done(0).set(releases=tuple(map(ReleaseSeen, names, ("a 2", "a 1"), effects)))
+
+
+_states(
+    Seen.BOTH_RELEASES,
+    {
+        "both did some": (True, _released(1, 1)),
+        "one was there": (False, _released(1, 0)),
+        "the other was": (False, _released(0, 1)),
+        "there was one": (False, _released(1)),
+        "nobody says": (False, _released()),
     },
 )
 
