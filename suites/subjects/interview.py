@@ -85,6 +85,7 @@ class Interview(CelerySubject):
         "command.retry_publish_cut": LOSES_RETRIES,
         "container.out_of_memory": LOSES_RETRIES,
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
+        "deploy.mixed": LOSES_RETRIES,
         "deploy.recycled": Expectation(may=MAY_LOSE_REPLIES.may | {Rule.DUPLICATE, Rule.DURATION}),
         "deploy.autoscaled": MAY_LOSE_REPLIES,
         "deploy.cold": MAY_LOSE_REPLIES,
@@ -198,6 +199,7 @@ class SleepBackoff(Interview):
     expectations = {
         **Interview.expectations,
         "command.together": FAILS_COPIES,
+        "deploy.mixed": STARVES.by_chance,
         "soak": AT_RANDOM,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),
