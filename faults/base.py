@@ -40,7 +40,6 @@ class Ability(StrEnum):
     PRELOAD = "needs --stack local, Linux and a C compiler (cc): a library is loaded before libc"
     DEBUG = "needs --stack local: Redis's DEBUG is switched off elsewhere"
     REPLICA = "needs --stack local: only there a case can have a replica of Redis, and Sentinels"
-    PRODUCERS = "needs --stack local: only there it is known that producers come back"
     PREVIOUS = "needs --stack local and --previous PYTHON: the interpreter of an environment with another release"
     VOLATILE_DISK = "needs --stack local: the disk that forgets is a mount (FUSE) of this machine"
 

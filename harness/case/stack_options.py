@@ -57,7 +57,7 @@ class Fsync(StrEnum):
 
 
 _ABILITIES = {
-    StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA, Ability.OWN_SERVER, Ability.DEBUG, Ability.PRODUCERS},
+    StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA, Ability.OWN_SERVER, Ability.DEBUG},
     StackKind.COMPOSE: {Ability.CONTAINERS},
 }
 

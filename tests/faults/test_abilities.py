@@ -20,7 +20,7 @@ from taskchaos.harness.workload import Workload
 LOCAL = StackOptions()
 COMPOSE = StackOptions(place=StackKind.COMPOSE)
 REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
-HERE = {Ability.OWN_SERVER, Ability.PRODUCERS, Ability.DEBUG, Ability.PRELOAD, Ability.REPLICA, Ability.VOLATILE_DISK}
+HERE = {Ability.OWN_SERVER, Ability.DEBUG, Ability.PRELOAD, Ability.REPLICA, Ability.VOLATILE_DISK}
 #: What takes a Redis or a process that is started for it: no container is.
 STARTED_SO = {kind for kind, fault in FAULTS.items() if fault.needs & HERE}
 
