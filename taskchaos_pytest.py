@@ -21,6 +21,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "--chaos-failures": ("percent of the tasks that fail once, in every suite (default 0)", {"type": float}),
     "--chaos-out": ("run folder (default: a new one below .taskchaos/runs)", {}),
     "--chaos-redis-server": ("another Redis or Valkey binary", {}),
+    "--chaos-previous": ("the Python of an environment with another release, for deploy.mixed", {}),
     "--chaos-pool": ("Celery pool: prefork (default), threads or solo", {}),
     "--chaos-worker-start": ("zygote (default; fast) or cli (celery worker)", {}),
     "--chaos-shard": ("i/n: only the i-th of n parts of what is selected", {}),

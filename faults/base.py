@@ -40,7 +40,7 @@ class Ability(StrEnum):
     PRELOAD = "needs --stack local, Linux and a C compiler (cc): a library is loaded before libc"
     DEBUG = "needs --stack local: Redis's DEBUG is switched off elsewhere"
     REPLICA = "needs --stack local: only there a case can have a replica of Redis, and Sentinels"
-    PRODUCERS = "needs --stack local: only there it is known that producers come back"
+    PREVIOUS = "needs --stack local and --previous PYTHON: the interpreter of an environment with another release"
     VOLATILE_DISK = "needs --stack local: the disk that forgets is a mount (FUSE) of this machine"
 
 
@@ -55,6 +55,13 @@ class On(StrEnum):
     SERVER = "server"  # Redis
     QUEUE = "queue"  # what is in it
     CLOCK = "clock"  # of a worker, a producer or Redis
+
+
+class Release(StrEnum):
+    """Which environment a worker is started from: that of the run, or that of another release (--previous)."""
+
+    PRESENT = "present"
+    PREVIOUS = "previous"
 
 
 class FaultError(Exception):
@@ -230,6 +237,13 @@ class Worker(Protocol):
 
     def paused(self) -> tuple[int, int]:
         """How many of its processes are stopped, and how many there are."""
+
+    @property
+    def release(self) -> Release:
+        """Which release runs, or did last."""
+
+    def change_release(self, release: Release) -> None:
+        """Have the next start be one of this release. Raises FaultError when there is none."""
 
     def expect_death(self) -> None:
         """The next end of the parent is a fault's doing, not a crash."""
@@ -447,6 +461,10 @@ class Fault(ABC):
     def killed(self) -> tuple[int, ...]:
         """The processes that it has ended up to now, if it goes on ending some after its evidence."""
         return ()
+
+    def in_all(self) -> str:
+        """What it has met in all, once it is healed, if that is more than its evidence says; else ""."""
+        return ""
 
     @abstractmethod
     def heal(self) -> None:

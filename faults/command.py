@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, On, PingResult, Undo
 from taskchaos.faults.command_api import CommandClient, FiringReport, RuleState
-from taskchaos.faults.draw import Draw
+from taskchaos.faults.draw import Draw, NotDrawn
 from taskchaos.faults.network import silenced
 from taskchaos.faults.toxiproxy import NotFound, ToxiproxyError
 from taskchaos.faults.watch import Watch
@@ -61,7 +61,7 @@ class CommandFault(Fault):
     _watch: Watch | None = field(default=None, init=False)
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.COMMANDS})
-    drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "how": HOWS})
+    drawn: ClassVar[Draw | NotDrawn] = Draw(HOLD_S, {"every": EVERY, "how": HOWS})
 
     @property
     def target(self) -> str:
@@ -106,9 +106,13 @@ class CommandFault(Fault):
             every=self.every,
             first=self.first,
             times=self.times,
-            capture=OPERATION,
+            capture=self._capture(),
             **members,
         )
+
+    def _capture(self) -> str:
+        """How the operations are found that a command is about."""
+        return OPERATION
 
     def _commands(self) -> list[str]:
         return [name.strip() for name in self.command.split(",") if name.strip()]
@@ -130,11 +134,15 @@ class CommandFault(Fault):
         return [f for f in self._state.firings if f.client not in self.link.probes] if self._state else []
 
     def prove(self) -> Evidence | None:
-        if (rule := self._look()) is None or not (mine := self._firings()):
-            return None
+        return Evidence(self.in_all()) if self._look() is not None and self._firings() else None
+
+    def in_all(self) -> str:
+        rule, mine = self._state, self._firings()
+        if rule is None or not mine:
+            return ""
         last, fired = mine[-1], rule.fired - len(rule.firings) + len(mine)
         times = "once" if fired == 1 else f"{fired} times"
-        return Evidence(f"fired {times}, last on {last.command} (journal {last.index}, connection {last.connection})")
+        return f"fired {times}, last on {last.command} (journal {last.index}, connection {last.connection})"
 
     @property
     def in_force(self) -> bool:

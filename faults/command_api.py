@@ -28,6 +28,7 @@ class FiringReport:
     """One time that a rule acted: on the command with this index in the journal. `time_ns` is CLOCK_MONOTONIC.
 
     client: the address of its connection, "host:port". captured: what the rule's `capture` found in it and its reply.
+    met: the index of the command that it was let go with; 0: none.
     """
 
     index: int
@@ -36,6 +37,7 @@ class FiringReport:
     command: str
     time_ns: int
     captured: tuple[str, ...] = ()
+    met: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ def _firing(members: Mapping[str, Any]) -> FiringReport:
         members["command"],
         members["time_ns"],
         tuple(members["captured"]),
+        members["met"],
     )
 
 

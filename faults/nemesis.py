@@ -240,10 +240,11 @@ class Nemesis:
             self._say(index, FaultState.HELD)
 
     def _heal(self, index: int) -> None:
-        fault = self._active[index]
+        fault, told = self._active[index], ""
         try:
             fault.heal()
             whole, why = fault.verify_healed(), "still visible after its heal"
+            told = fault.in_all()
         except Exception as error:  # a stack that cannot start a worker again, for example: report, never hide
             whole, why = False, _words(error)
         with self._lock:
@@ -252,7 +253,7 @@ class Nemesis:
                 self._why_not.pop(index, None)
             else:
                 self._why_not[index] = why
-        self._say(index, FaultState.HEALED) if whole else self._say(index, FaultState.HEAL_FAILED, Evidence(why))
+        self._say(index, *(FaultState.HEALED, Evidence(told)) if whole else (FaultState.HEAL_FAILED, Evidence(why)))
 
     def _say(self, index: int, state: FaultState, evidence: Evidence = Evidence("")) -> None:  # noqa: B008 (immutable)
         planned, fault = self._plan[index]

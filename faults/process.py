@@ -12,7 +12,7 @@ from functools import partial
 from typing import ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo, Worker, wait_for
-from taskchaos.faults.draw import Draw
+from taskchaos.faults.draw import Draw, NotDrawn
 from taskchaos.faults.loop import Loop
 
 #: By what a worker is told to end.
@@ -46,7 +46,7 @@ class KillFault(WorkerFault):
     """Base: some of a worker's processes are ended. Healing starts the worker again, as a supervisor would."""
 
     lasts: ClassVar[bool] = False
-    drawn: ClassVar[Draw] = Draw((0.1, 2.0), after_s=RESPAWN_S)
+    drawn: ClassVar[Draw | NotDrawn] = Draw((0.1, 2.0), after_s=RESPAWN_S)
     _parent: int = field(default=0, init=False)
     _victims: tuple[int, ...] = field(default=(), init=False)
     _had_children: int = field(default=0, init=False)
@@ -201,7 +201,7 @@ class Restart(KillTree):
     summary: ClassVar[str] = (
         "a worker is told to end (`told`: SIGTERM, SIGINT, SIGQUIT), gets SIGKILL grace_s later, and is started again"
     )
-    drawn: ClassVar[Draw] = Draw((0.1, 0.5), {"grace_s": (1, 2), "told": tuple(TOLD)}, after_s=2 + RESPAWN_S)
+    drawn: ClassVar[Draw | NotDrawn] = Draw((0.1, 0.5), {"grace_s": (1, 2), "told": tuple(TOLD)}, after_s=2 + RESPAWN_S)
     grace_s: int = 1
     told: str = "SIGTERM"
 

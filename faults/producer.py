@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import ClassVar, Protocol
 
-from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, Hit, On, Undo, wait_for
+from taskchaos.faults.base import Evidence, Fault, FaultError, Hit, On, Undo, wait_for
 from taskchaos.faults.draw import Draw
 
 
@@ -63,7 +63,6 @@ class KillProducer(Fault):
     kind: ClassVar[str] = "kill_producer"
     on: ClassVar[On] = On.PRODUCER
     summary: ClassVar[str] = "SIGKILL to a producer that is sending; what falls due until it is back is never sent"
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PRODUCERS})
     drawn: ClassVar[Draw] = Draw((0.2, 1.5), after_s=0.5)
 
     producer: Producer

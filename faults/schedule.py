@@ -24,6 +24,8 @@ from taskchaos.faults.redis_loading import RedisLoading
 from taskchaos.faults.redis_power import RedisPowerLoss
 from taskchaos.faults.redis_process import RedisEmptied, RedisKilled, RedisPaused, RedisRestarted
 from taskchaos.faults.redis_repeated import RedisBusy, RedisScriptFlush
+from taskchaos.faults.release import ChangeRelease
+from taskchaos.faults.together import Together
 
 #: Every fault there is, by kind. A new one is a class, whose `on` says what it is done to, and a name here.
 FAULTS: Mapping[str, type[Fault]] = {
@@ -46,6 +48,7 @@ FAULTS: Mapping[str, type[Fault]] = {
         KillChild,
         Pause,
         Restart,
+        ChangeRelease,
         KillLoop,
         KillProducer,
         Disconnect,
@@ -79,6 +82,7 @@ FAULTS: Mapping[str, type[Fault]] = {
         ErrorReply,
         ReplyLate,
         RequestLate,
+        Together,
     )
 }
 

@@ -103,6 +103,9 @@ def _usual_parallel(stack: str) -> int:
     default=0.0,
     help="Share of the tasks that fail once, in every suite [default: 0, but for suites about failures].",
 )
+@click.option(
+    "--previous", metavar="PYTHON", help="The Python of an environment with another release, for deploy.mixed."
+)
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs].")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
 @click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")

@@ -79,11 +79,13 @@ class Commands:
     """The Redis commands (names, separated by commas) with which a subject does what command faults aim at.
 
     pop: takes a message off the queue. retry: hands a retry to Redis (empty: it never does). publish: sends a task.
+    claim: names a task and makes sure that nobody else runs it (empty: what takes it off the queue does, or nothing).
     """
 
     pop: str = "BRPOP"
     retry: str = "LPUSH"
     publish: str = "LPUSH"
+    claim: str = ""
 
 
 class Refused(Exception):

@@ -1,4 +1,7 @@
-"""Faults at exact Redis commands: the pop whose reply is lost, the retry whose publish is cut; one task at stake."""
+"""Faults at exact Redis commands: the pop whose reply is lost, the retry whose publish is cut; one task at stake.
+
+And two deliveries of one task that are claimed at the same moment.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.suites.loads import phased
 
 pytestmark = [pytest.mark.chaos(cost_s=7), pytest.mark.chaos_depth("default")]
 
 OFFERED_TPS = 20
+#: So few that workers are mostly free when a task and its copy come, and for so long that many do.
+COPIED_TPS, COPIED_S = 8, 2.5
 
 
 def _one_worker(chaos: Chaos, *faults: PlannedFault, failures: int = 0) -> None:
@@ -80,3 +86,20 @@ def test_publish_reply_lost(chaos: Chaos) -> None:
         parameters={"command": chaos.commands.publish, "nth": 3, "how": "reset"},
     )
     _one_worker(chaos, fault)
+
+
+def test_together(chaos: Chaos) -> None:
+    """Two messages of one task, whose publish was repeated. Two workers wait for one another at the command that claims
+    it, and go together. Where that names no task (it is the pop itself), any two wait for one another.
+    """
+    profile = chaos.profile.lasting(COPIED_S)
+    hold_s = round(0.8 * profile.fault_s, 3)
+    publish = {"command": chaos.commands.publish, "every": 2, "how": "reset"}
+    claim = chaos.commands.claim
+    claims = {"command": claim} if claim else {"command": chaos.commands.pop, "about": "any"}
+    schedule = Schedule.of(
+        PlannedFault("reply_lost", "producer-1", 0.0, hold_s, publish),
+        *(PlannedFault("together", f"worker-{n}", 0.0, hold_s, claims) for n in (1, 2)),
+    )
+    workload = phased(profile, COPIED_TPS, work_ms=30)
+    chaos(workload, schedule, slo=Slo(target_tps=None), must_see=(Seen.SENT_AGAIN,), concurrency=1)

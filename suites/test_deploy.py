@@ -1,4 +1,7 @@
-"""Deployments: workers are restarted in turn, in a hurry, beside a restart of Redis; pool processes are replaced."""
+"""Deployments: workers are restarted in turn, in a hurry, beside a restart of Redis; pool processes are replaced.
+
+And two releases work on one queue for a while.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from taskchaos.harness.case.stack_options import Pool
 from taskchaos.harness.contract import Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
+from taskchaos.harness.record.seen import Seen
 from taskchaos.suites.loads import busy, in_turn, kills, phased
 
 pytestmark = [pytest.mark.chaos(cost_s=9), pytest.mark.chaos_depth("default")]
@@ -71,3 +75,24 @@ def test_recycled(chaos: Chaos) -> None:
     if chaos.pool is not Pool.PREFORK:
         chaos.does_not_apply(f"a {chaos.pool} worker has no pool children")
     busy(chaos, kills("kill_child", chaos.profile), max_tasks_per_child=TASKS_PER_CHILD)
+
+
+#: An upgrade and the way back: who becomes what. Worker 2 begins with the previous release, and is killed as such.
+ROLLING = ((2, "present"), (1, "previous"), (2, "previous"), (1, "present"))
+MIXED_TPS, EACH_S = 20, 1.2
+
+
+def test_mixed(chaos: Chaos) -> None:
+    """The last release beside this one: workers of both on one queue, one killed, an upgrade, and the way back.
+
+    What one release has queued, holds, or has put off for a retry, the other finds.
+    """
+    changes = (
+        PlannedFault("change_release", f"worker-{n}", 1.0 + EACH_S * turn, 0.1, {"grace_s": PATIENT_S, "to": to})
+        for turn, (n, to) in enumerate(ROLLING)
+    )
+    kill = PlannedFault("kill_tree", "worker-2", 0.1, 0.1)
+    profile = chaos.profile.lasting(1.5 + EACH_S * len(ROLLING))
+    workload = phased(profile, MIXED_TPS, work_ms=40, failures=1, failing_every=3)
+    slo = Slo(target_tps=min(chaos.target_tps, MIXED_TPS / 4), recovery_limit_s=None)
+    chaos(workload, Schedule.of(kill, *changes), slo=slo, must_see=(Seen.BOTH_RELEASES, Seen.RETRIED), behind=1)

@@ -57,7 +57,7 @@ class Fsync(StrEnum):
 
 
 _ABILITIES = {
-    StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA, Ability.OWN_SERVER, Ability.DEBUG, Ability.PRODUCERS},
+    StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA, Ability.OWN_SERVER, Ability.DEBUG},
     StackKind.COMPOSE: {Ability.CONTAINERS},
 }
 
@@ -71,6 +71,8 @@ class StackOptions:
     fsync: when Redis writes through what it has acknowledged. preload: its process and those of the roles are started
     so that faults can set their clocks, and fail the syncs of its disk. volatile_disk: of processes only: Redis's disk
     can forget what was not synced. failover: of processes only: Redis has a replica, and Sentinels that promote it.
+    previous: of processes only: the interpreter of an environment with another release. behind: so many workers, the
+    last ones, begin with that release.
     """
 
     place: StackKind = StackKind.LOCAL
@@ -88,13 +90,16 @@ class StackOptions:
     preload: bool = False
     volatile_disk: bool = False
     failover: bool = False
+    previous: str | None = None
+    behind: int = 0
 
     @property
     def abilities(self) -> frozenset[Ability]:
         """What faults may need, and this stack has."""
         commands = {Ability.COMMANDS} if self.proxy is ProxyKind.EMBEDDED else set()
         preload = {Ability.PRELOAD} if self.place is StackKind.LOCAL and compiler() else set()
-        return frozenset(commands | preload | _ABILITIES[self.place])
+        previous = {Ability.PREVIOUS} if self.place is StackKind.LOCAL and self.previous else set()
+        return frozenset(commands | preload | previous | _ABILITIES[self.place])
 
     def missing(self, kind: str) -> frozenset[Ability]:
         """What a fault of this kind needs, and this stack has not."""
@@ -126,6 +131,7 @@ class StackChanges(TypedDict, total=False):
     preload: bool
     volatile_disk: bool
     failover: bool
+    behind: int
     visibility_timeout_s: int
     concurrency: int
     keep_results: bool

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
 from taskchaos.harness.checker.waits import first_times
-from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
 
 _PLANNED = (AttemptOutcome.TRANSIENT, AttemptOutcome.PERMANENT)
@@ -91,6 +91,21 @@ def _revoked_waited(evidence: CaseEvidence) -> bool:
     )
 
 
+def _sent_again(evidence: CaseEvidence) -> bool:
+    history = evidence.history
+    hits = {(hit.op, fault.role): hit.at_ns for fault in history.faults for hit in fault.hits}
+    submits = history.submits
+    rows = zip(submits.op, submits.role, submits.outcome, submits.begun_ns, submits.done_ns, strict=True)
+    return any(
+        outcome == SubmitOutcome.ACKNOWLEDGED and begun_ns <= hits.get((op, evidence.role(role)), NEVER) <= done_ns
+        for op, role, outcome, begun_ns, done_ns in rows
+    )
+
+
+def _both_releases(evidence: CaseEvidence) -> bool:
+    return len({one.release for one in evidence.history.releases if one.effects}) > 1
+
+
 _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.TAKEN_OVER: _taken_over,
     Seen.RETRIED: _retried,
@@ -99,4 +114,6 @@ _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.KEY_WANTED: _key_wanted,
     Seen.SENT_TWICE: _sent_twice,
     Seen.REVOKED_WAITED: _revoked_waited,
+    Seen.BOTH_RELEASES: _both_releases,
+    Seen.SENT_AGAIN: _sent_again,
 }

@@ -48,6 +48,7 @@ def judge(case: Case, folder: Path, wall_s: float, *, tries: int = 1) -> CaseRes
         throughput=verdict.throughput,
         tries=tries,
         repairs=history.repairs,
+        releases=history.releases,
         baseline=baseline_note(case, failed),
     )
     windows = checker.series(history, WINDOW_S)

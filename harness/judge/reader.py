@@ -28,6 +28,7 @@ from taskchaos.harness.record.history import (
     History,
     Outage,
     Phase,
+    ReleaseSeen,
     SubmitOutcome,
 )
 from taskchaos.harness.record.layout import EVENTS, LEDGER, SUFFIX
@@ -47,6 +48,7 @@ def read_ledger(folder: Path, history: History) -> None:
     """Append every record of the ledger files in `folder` to the history's columns."""
     roles = list(history.roles)
     finished = set(history.finished)
+    seen: dict[tuple[str, str], int] = {(one.release, one.versions): one.effects for one in history.releases}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         role = path.name.split(".")[0]
         if role not in roles:
@@ -60,6 +62,9 @@ def read_ledger(folder: Path, history: History) -> None:
         if reader.finished is not None:
             finished.add(role)
             history.gone_through = (history.gone_through or 0) + reader.finished
+        if reader.release:
+            seen[reader.release] = seen.get(reader.release, 0) + reader.effects
+    history.releases = tuple(ReleaseSeen(*which, effects) for which, effects in sorted(seen.items()))
     history.roles, history.finished = tuple(roles), frozenset(finished)
 
 
@@ -70,6 +75,8 @@ class _Reader:
     history: History
     role: int
     finished: int | None = None
+    release: tuple[str, str] | None = None
+    effects: int = 0
     _open_submits: dict[int, int] = field(default_factory=dict)
     _open_attempts: dict[int, int] = field(default_factory=dict)
     _open_revokes: dict[int, int] = field(default_factory=dict)
@@ -157,7 +164,13 @@ class _Reader:
     def _effect(self, record: Record) -> bool:
         self.history.effects.op.append(record.op)
         self.history.effects.at_ns.append(record.at_ns)
+        self.effects += 1
         return True
+
+    def _which_release(self, record: Record) -> bool:
+        name, _, versions = record.text.decode("utf-8", "replace").strip().partition(" ")
+        self.release = (name, versions)
+        return bool(name)
 
     def _end(self, record: Record) -> bool:
         row = self._open_attempts.pop(record.a, None) if record.b in _ENDS else None
@@ -197,6 +210,7 @@ _TAKE: Mapping[RecordKind, Callable[[_Reader, Record], bool]] = {
     RecordKind.CLAIM: _Reader._claim,
     RecordKind.HELD: _Reader._holding,
     RecordKind.RELEASED: _Reader._holding,
+    RecordKind.RELEASE: _Reader._which_release,
 }
 
 

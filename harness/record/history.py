@@ -266,6 +266,15 @@ class FinalState:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseSeen:
+    """One of two releases that worked side by side: its versions, in words, and the effects of its workers."""
+
+    release: str
+    versions: str
+    effects: int = 0
+
+
 @dataclass(slots=True)
 class History:
     """Everything the checker may look at. It looks at nothing else."""
@@ -307,4 +316,5 @@ class History:
     gone: Mapping[int, int] = field(default_factory=dict)  # processes gone in an attempt: when last seen alive, by pid
     deaths: tuple[str, ...] = ()  # workers that ended although no fault ended them
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted
+    releases: tuple[ReleaseSeen, ...] = ()  # in a case with two of them
     torn_records: int = 0  # ledger lines that could not be read

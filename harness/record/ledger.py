@@ -46,6 +46,7 @@ class RecordKind(StrEnum):
     CLAIM = "C"  # a = ClaimKind, text = why
     HELD = "H"  # a = pid; a worker process took the task
     RELEASED = "R"  # a = pid
+    RELEASE = "V"  # text = which release this process is of, and its versions
 
 
 _KINDS = {kind.value.encode(): kind for kind in RecordKind}
@@ -78,14 +79,16 @@ class Ledger:
     """Writes the records of one process; forked children get files of their own at their first record.
 
     pid_base: what pids are counted from. Containers have pids of their own; in the ledger each is to be unique.
+    release: what the file begins with, in a case with two of them.
     Writing never raises, since it is the subject's code that would meet the error: a record that cannot be written
     sounds the alarm of the case.
     """
 
-    def __init__(self, folder: Path, role: str, pid_base: int = 0) -> None:
+    def __init__(self, folder: Path, role: str, pid_base: int = 0, release: str = "") -> None:
         self.folder = folder
         self._role = role
         self._pid_base = pid_base
+        self._release = release
         self._pid = -1
         self._fd = -1
         self._tokens = itertools.count()
@@ -108,6 +111,8 @@ class Ledger:
             except OSError as error:
                 self._alarm(str(error.strerror))
             self._pid = pid
+            if self._release:  # before any other thread gets to write
+                self._write(RecordKind.RELEASE, 0, text=self._release)
 
     def _write(self, kind: RecordKind, op: int, a: int = 0, b: int = 0, text: str = "") -> None:
         if self._pid != os.getpid():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.record.history import ReleaseSeen
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
 
@@ -121,6 +122,7 @@ class CaseResult:
     trouble: Trouble | None = None
     assertion: str = ""
     baseline: str = ""
+    releases: tuple[ReleaseSeen, ...] = ()  # that worked side by side
 
 
 @dataclass(frozen=True, slots=True)

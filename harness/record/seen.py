@@ -15,6 +15,8 @@ class Seen(StrEnum):
     KEY_WANTED: an operation had been sent, and not begun, while another of its business key was running.
     SENT_TWICE: an operation was acknowledged a second time.
     REVOKED_WAITED: a process was ended by a fault between the acknowledged revoke of an operation and its drop.
+    BOTH_RELEASES: not of one: workers of the present and of the previous release took effect on some.
+    SENT_AGAIN: its submit met a fault of its producer's, and was acknowledged: whoever sends it has sent it again.
     """
 
     TAKEN_OVER = "an operation is taken over by another process"
@@ -24,3 +26,5 @@ class Seen(StrEnum):
     KEY_WANTED = "an operation waits while another of its business key runs"
     SENT_TWICE = "an operation is acknowledged a second time"
     REVOKED_WAITED = "a process is ended while a revoked operation waits"
+    BOTH_RELEASES = "workers of two releases do tasks"
+    SENT_AGAIN = "an operation whose submit meets a fault is acknowledged"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from taskchaos.harness.record.history import ReleaseSeen
 from taskchaos.harness.record.result import CaseResult, Trouble
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
@@ -129,7 +130,12 @@ def outcome_phrase(case: CaseResult) -> str:
     """Outcome against expectation, in a few words; says so when it took more than one try."""
     again = f", at try {case.tries} (the first was disturbed, or its defect met no chance)" if case.tries > 1 else ""
     repaired = "; " + "; ".join(case.repairs) if case.repairs else ""
-    return _outcome_phrase(case) + again + repaired
+    return _outcome_phrase(case) + again + repaired + "".join(f"; {side_by_side(one)}" for one in case.releases)
+
+
+def side_by_side(one: ReleaseSeen) -> str:
+    """One of two releases that worked side by side, and what it did."""
+    return f"{plural(one.effects, 'task')} by the {one.release} release ({one.versions})"
 
 
 def _outcome_phrase(case: CaseResult) -> str:

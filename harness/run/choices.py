@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
-from taskchaos.harness.case.subject_loading import absolute_spec, name_for
-from taskchaos.harness.case.subject_names import controls, shipped_names
+from taskchaos.harness.case.subject_loading import absolute_spec, name_for, place_of
+from taskchaos.harness.case.subject_names import controls, shipped_names, spec_of
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.profile import PROFILES, Depth
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.stack import environment
 from taskchaos.harness.stack.redis_server import find_binary
 
 #: The proxy that each stack has unless told otherwise.
@@ -51,6 +52,7 @@ def make_options(
     worker_start: str,
     parallel: int,
     replay: str | None,
+    previous: str | None = None,
     failures: float = 0.0,
     keyword: str | None = None,
     shard: str | None = None,
@@ -70,9 +72,12 @@ def make_options(
         check_keyword(keyword)
     part = Shard.parse(shard) if shard else None
     check_place(place, through, redis_server)
+    start = choice(WorkerStart, worker_start, "--worker-start")
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
     chosen = specs or shipped_names() + shown(PROFILES[profile].depth, place)
+    if previous:
+        previous = check_previous(previous, place, start, chosen)
     if not chosen:
         raise UsageError("this installation of taskchaos is not whole, it lists no subjects: install it again")
     return RunOptions(
@@ -85,8 +90,9 @@ def make_options(
         failures=failures,
         proxy=through,
         redis_server=os.path.abspath(redis_server) if redis_server else None,
+        previous=previous,
         pool=choice(Pool, pool, "--pool"),
-        worker_start=choice(WorkerStart, worker_start, "--worker-start"),
+        worker_start=start,
         parallel=parallel,
         replay=replay,
         keyword=keyword or None,
@@ -129,6 +135,13 @@ def check_place(place: StackKind, proxy: ProxyKind, redis_server: str | None) ->
     prepare(StackOptions(place=place, proxy=proxy))
 
 
+def check_previous(python: str, place: StackKind, start: WorkerStart, specs: Sequence[str]) -> str:
+    """The whole path of an interpreter that workers with these subjects can be started by. Raises UsageError."""
+    if place is not StackKind.LOCAL or start is not WorkerStart.ZYGOTE:
+        raise UsageError("--previous goes with --stack local and --worker-start zygote")
+    return environment.check(python, [spec_of(spec) for spec in specs if not place_of(spec)])
+
+
 def local_options(
     *, out: str, subjects: Sequence[str], seed: int, profile: str, parallel: int, suites: Sequence[str]
 ) -> RunOptions:
@@ -164,6 +177,7 @@ def options_from(config: pytest.Config) -> RunOptions:
         target_tps=get("--chaos-target-tps"),
         proxy=get("--chaos-proxy"),
         redis_server=get("--chaos-redis-server"),
+        previous=get("--chaos-previous"),
         pool=get("--chaos-pool") or Pool.PREFORK.value,
         worker_start=get("--chaos-worker-start") or WorkerStart.ZYGOTE.value,
         parallel=parallel if isinstance(parallel, int) and parallel > 0 else 1,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +20,10 @@ from taskchaos.harness.profile import PROFILES, Profile
 from taskchaos.harness.record import events
 from taskchaos.harness.record.layout import CASES, EVENTS, HOME, LATEST, MANIFEST, PLAN, RUNS, STOP, TEMPORARY, at_home
 from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.versions import versions
 
+#: Options that are told with a run where they are not as they are by default.
+_CHOSEN = ("minutes", "target_tps", "failures", "proxy", "redis_server", "previous", "pool", "worker_start")
 #: Rounds of each random scenario in a run that is not a soak.
 ROUNDS = 3
 
@@ -40,6 +41,7 @@ class RunOptions:
     failures: float = 0.0  # percent of the tasks that fail once, in every suite
     proxy: ProxyKind = ProxyKind.EMBEDDED
     redis_server: str | None = None
+    previous: str | None = None  # the interpreter of another release
     pool: Pool = Pool.PREFORK
     worker_start: WorkerStart = WorkerStart.ZYGOTE
     parallel: int = 1
@@ -78,7 +80,7 @@ class RunOptions:
         """What was chosen beyond subjects, stack, profile and seed, as words of a command line."""
         default = RunOptions(out=self.out)
         words: list[str] = []
-        for option in ("minutes", "target_tps", "failures", "proxy", "redis_server", "pool", "worker_start"):
+        for option in _CHOSEN:
             value = getattr(self, option)
             if value != getattr(default, option):
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
@@ -96,6 +98,7 @@ class RunOptions:
             pool=self.pool,
             worker_start=self.worker_start,
             redis_binary=self.redis_server,
+            previous=self.previous,
         )
 
 
@@ -186,17 +189,6 @@ def discard(folder: Path) -> None:
     for place in (folder / "logs", folder / CASES, folder):
         with contextlib.suppress(OSError):  # not empty: it holds what is not ours
             place.rmdir()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a verdict may depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("taskchaos", "locked-retry", "celery", "kombu", "redis", "billiard"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "?"
-    return found
 
 
 def link_latest(folder: Path) -> None:

@@ -170,6 +170,7 @@ def _portable(options: RunOptions) -> RunOptions:
         shard=None,
         subjects=tuple(Path(s).name if ".py:" in s else s for s in options.subjects),
         redis_server=Path(options.redis_server).name if options.redis_server else None,
+        previous=Path(options.previous).name if options.previous else None,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.subject_loading import absolute_spec, resolve
+from taskchaos.harness.case.subject_names import spec_of
 from taskchaos.harness.clock import now_ns
 from taskchaos.harness.errors import StackError, UsageError
 from taskchaos.harness.judge.judge import damaged, judge, wall_of_folder
@@ -21,6 +22,7 @@ from taskchaos.harness.report import NotWrittenError, write_all
 from taskchaos.harness.report.terminal import Terminal
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.stack import environment
 
 
 def judge_again(folder: Path, *, verbose: bool) -> int:
@@ -117,6 +119,8 @@ def replay_options(folder: Path, case: Case, subject: str | None, out: str | Non
     except UsageError as error:
         hint = "" if subject else "; give the subject of this case with --subject"
         raise UsageError(f"{error}{hint}") from error
+    if stored.previous:
+        environment.check(stored.previous, [spec_of(spec)])
     return dataclasses.replace(
         stored,
         out=str(run.fresh_folder(out, case.seed)),

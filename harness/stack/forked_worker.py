@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from taskchaos.faults.base import FaultError, wait_for
+from taskchaos.faults.base import Ability, FaultError, Release, wait_for
 from taskchaos.harness.errors import StackError, SubjectError
 from taskchaos.harness.record import alarm
 from taskchaos.harness.stack.child_process import log_tail
@@ -24,6 +24,8 @@ class ForkedWorker(ABC):
         self._what = what
         self._log = log
         self._zygote = zygote_
+        self._homes = {Release.PRESENT: (zygote_, config)}
+        self._release = self._next = Release.PRESENT
         self._expected_death = False
         self._stopped = False
         self._starting = threading.Lock()
@@ -34,10 +36,28 @@ class ForkedWorker(ABC):
         return self._config.role
 
     @property
+    def config(self) -> RoleConfig:
+        """What its process has to know."""
+        return self._config
+
+    @property
     def pid(self) -> int:
         if not self._all:
             raise FaultError(f"{self.name} was never started")
         return self._all[-1].pid
+
+    @property
+    def release(self) -> Release:
+        return self._release
+
+    def change_release(self, release: Release) -> None:
+        if release not in self._homes:
+            raise FaultError(f"{self.name}: there is no {release} release: {Ability.PREVIOUS}")
+        self._next = release
+
+    def may_be(self, release: Release, zygote_: Zygote, config: RoleConfig) -> None:
+        """Where this release of it comes from."""
+        self._homes[release] = (zygote_, config)
 
     @property
     def starts(self) -> int:
@@ -49,7 +69,9 @@ class ForkedWorker(ABC):
         with self._starting:
             if self._stopped:
                 raise FaultError(f"{self.name}: the stack has stopped")
-            self._all.append(self._zygote.spawn(self._what, self._config, self._log))
+            home, config = self._homes[self._next]
+            self._all.append(home.spawn(self._what, config, self._log))
+            self._release = self._next
             self._expected_death = False  # last: until here the old process's end is still the fault's doing
 
     def wait_ready(self) -> None:

@@ -20,6 +20,7 @@ from taskchaos.harness.record.ledger import Ledger
 from taskchaos.harness.stack.body import Body
 from taskchaos.harness.subject import Settings, Subject
 from taskchaos.harness.subject_calls import SubjectFault, call
+from taskchaos.harness.versions import told, versions
 from taskchaos.harness.workload import operation_number
 
 #: What a role's process writes first when it cannot be what it was started for; the reason follows.
@@ -39,6 +40,7 @@ class RoleConfig:
     settings: Settings
     pool: str = "prefork"
     pid_base: int = 0  # what pids are counted from in the ledger
+    release: str = ""  # which one it is, in a case with two of them
 
     @property
     def path(self) -> Path:
@@ -73,7 +75,9 @@ def build(config: RoleConfig, expired: Callable[[str], object] | None = None) ->
     another thread when that code does not return.
     """
     folder = Path(config.folder)
-    ledger = Ledger(folder / LEDGER, config.role, config.pid_base)
+    subject = resolve(config.subject)
+    release = f"{config.release} {told(versions())}" if config.release else ""
+    ledger = Ledger(folder / LEDGER, config.role, config.pid_base, release)
     app = Celery("taskchaos", broker=config.broker_url, backend=config.result_url)
     app.conf.update(
         broker_connection_retry_on_startup=True,
@@ -91,7 +95,6 @@ def build(config: RoleConfig, expired: Callable[[str], object] | None = None) ->
         app.conf.worker_max_tasks_per_child = config.settings.max_tasks_per_child
     if config.settings.soft_shutdown_s:
         app.conf.worker_soft_shutdown_timeout = config.settings.soft_shutdown_s
-    subject = resolve(config.subject)
 
     def register() -> Any:
         task = subject.register(app, Body(ledger, folder / MARKS))

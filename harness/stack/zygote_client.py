@@ -17,6 +17,7 @@ from typing import Any
 
 from taskchaos.faults.base import wait_for
 from taskchaos.harness.errors import StackError, SubjectError
+from taskchaos.harness.stack import environment
 from taskchaos.harness.stack.child_process import OwnedProcess, log_tail
 from taskchaos.harness.stack.procfs import alive, children_of, kill_group, send
 from taskchaos.harness.stack.runtime import REFUSAL, RoleConfig
@@ -145,11 +146,13 @@ class Zygote:
 class LocalZygote(Zygote):
     """A zygote as a process beside us: what it forked can be looked at and ended without asking it."""
 
-    def __init__(self, log: Path, preload: Path | None = None) -> None:
-        """Start it. preload: a library that is to be loaded before libc."""
+    def __init__(self, log: Path, preload: Path | None = None, python: str | None = None) -> None:
+        """Start it. preload: a library that is to be loaded before libc. python: of another environment."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            argv = [sys.executable, "-P", "-m", "taskchaos.harness.stack.zygote", str(theirs.fileno())]
+            module, number = "taskchaos.harness.stack.zygote", str(theirs.fileno())
+            here = [sys.executable, "-P", "-m", module, number]
+            argv = environment.command(python, module, number) if python else here
             env = {"LD_PRELOAD": str(preload)} if preload else {}
             self._process = OwnedProcess("zygote", argv, log, env=env, fds=(theirs.fileno(),))
         super().__init__(ours, self._process.tail)
@@ -273,25 +276,25 @@ def _rest_of(fd: int) -> str:
     return " ".join(text.decode("utf-8", "replace").split())
 
 
-_zygotes: dict[tuple[int, Path | None], LocalZygote] = {}
+_zygotes: dict[tuple[int, Path | None, str | None], LocalZygote] = {}
 
 
-def zygote(log: Path, preload: Path | None = None) -> LocalZygote:
+def zygote(log: Path, preload: Path | None = None, python: str | None = None) -> LocalZygote:
     """This harness process's zygote, started on first use and kept for all cases; again when it has died.
 
-    preload: one of its own, with a library that is loaded before libc.
+    preload: one of its own, with a library that is loaded before libc. python: one of another environment.
     """
-    mine = os.getpid(), preload
+    mine = os.getpid(), preload, python
     if mine in _zygotes and not _zygotes[mine].running():
         _zygotes.pop(mine).close()
     if mine not in _zygotes:
-        _zygotes[mine] = LocalZygote(log, preload)
+        _zygotes[mine] = LocalZygote(log, preload, python)
         atexit.register(stop_zygote)
     return _zygotes[mine]
 
 
 def stop_zygote() -> None:
     """End this process's zygotes, if there are any."""
-    for pid, preload in list(_zygotes):
-        if pid == os.getpid():
-            _zygotes.pop((pid, preload)).close()
+    for mine in list(_zygotes):
+        if mine[0] == os.getpid():
+            _zygotes.pop(mine).close()

@@ -51,6 +51,8 @@ FAILS_WITHOUT_REDIS = Expectation(
     may=_FOLLOWS | frozenset({Rule.LOST, Rule.ZOMBIE, Rule.WORKERS, Rule.STUCK, Rule.DUPLICATE}),
 )
 
+#: Of two messages of a task the one that finds the lock fails the task, which the other does.
+FAILS_COPIES = Expectation(must=frozenset({Rule.ZOMBIE}), may=_FOLLOWS)
 #: As stock Celery: see there.
 MAY_END_AT_A_MESSAGE = frozenset({Rule.LOST, Rule.STUCK, Rule.DUPLICATE, Rule.ZOMBIE})
 
@@ -59,6 +61,7 @@ class Interview(CelerySubject):
     """Base of the three variants."""
 
     contract = CelerySubject.contract.claiming(Claim.RESULTS)
+    commands = Commands(claim="SET")
     longest_wait_s = 4.0
     expectations: Mapping[str, Expectation] = {
         # Every third task fails once, which is enough.
@@ -82,6 +85,7 @@ class Interview(CelerySubject):
         "command.retry_publish_cut": LOSES_RETRIES,
         "container.out_of_memory": LOSES_RETRIES,
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS),
+        "deploy.mixed": LOSES_RETRIES,
         "deploy.recycled": Expectation(may=MAY_LOSE_REPLIES.may | {Rule.DUPLICATE, Rule.DURATION}),
         "deploy.autoscaled": MAY_LOSE_REPLIES,
         "deploy.cold": MAY_LOSE_REPLIES,
@@ -165,6 +169,7 @@ class LockBeforeTry(Interview):
     """The lock is taken before the `try`: the first retry is already fatal."""
 
     name = "interview_before"
+    expectations = {**Interview.expectations, "command.together": FAILS_COPIES}
 
     def register(self, app: Celery, body: TaskBody) -> Any:
         """The second variant of the interview's code."""
@@ -195,9 +200,11 @@ class SleepBackoff(Interview):
     """Backs off with `time.sleep` in the worker, the lock released first: no loss, and no throughput either."""
 
     name = "interview_sleep"
-    commands = Commands(retry="")
+    commands = Commands(retry="", claim="SET")
     expectations = {
         **Interview.expectations,
+        "command.together": FAILS_COPIES,
+        "deploy.mixed": STARVES.by_chance,
         "soak": AT_RANDOM,
         "transient_error": Expectation(must=frozenset({Rule.THROUGHPUT}), may=frozenset({Rule.RECOVERY})),
         "result_path.slow": Expectation(),

@@ -1,4 +1,8 @@
-"""The reference implementation as a subject: `locked_retry`, with its lease scaled down like everybody's timeouts."""
+"""The reference implementation as a subject: `locked_retry`, with its lease scaled down like everybody's timeouts.
+
+Producers and workers use what is public only, so that they can be of another release (--previous); what reads Redis
+for the harness looks closer, and is of this one.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,14 @@ from redis import Redis
 
 import locked_retry
 from locked_retry import Exponential, LockedTask
-from locked_retry.broker.turns import RowState
-from locked_retry.operator.dead_letters import Tools
 from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings, TaskBody, celery_pending
 from taskchaos.harness.workload import TransientError, operation_number
 
 ROW = "lr:t:"
+#: The state of a dead letter's row (RowState.BURIED).
+BURIED = b"x"
 #: A task that ends so often with its process is given up: more often than the kills of a suite meet the same task, and
 #: soon enough for the drain to see it of one that kills its process itself (the pause doubles with each crash).
 MAX_CRASHES = 5
@@ -84,17 +88,19 @@ class LockedRetry(CelerySubject):
     def pending(self, redis: Redis) -> Pending:
         """Rows that are queued, running, delayed or parked, and messages in the queues."""
         queued = celery_pending(cast(Redis, _WithoutOwnLists(redis)))
-        rows = [operation_number(name) for name, state in _rows(redis) if state != RowState.BURIED]
+        rows = [operation_number(name) for name, state in _rows(redis) if state != BURIED]
         named = frozenset(n for n in rows if n is not None)
         return Pending(queued.operations | named, queued.opaque + rows.count(None))
 
     def dead_letters(self, redis: Redis) -> frozenset[int]:
         """Rows in the index of dead letters whose message is kept."""
-        found = {operation_number(name) for name, state in _rows(redis) if state == RowState.BURIED}
+        found = {operation_number(name) for name, state in _rows(redis) if state == BURIED}
         return frozenset(n for n in found if n is not None)
 
     def redrive(self, app: Celery, operation: int) -> None:
         """Requeue the dead letter of this operation, as `celery locked-retry requeue` does."""
+        from locked_retry.operator.dead_letters import Tools
+
         with Tools.of(app) as tools:
             rows = [letter.row for letter in tools.dead() if operation_number(letter.task_id) == operation]
             if not tools.requeue(rows):
@@ -102,7 +108,7 @@ class LockedRetry(CelerySubject):
 
     def leftovers(self, redis: Redis) -> tuple[str, ...]:
         """Locks, waiters and index entries that outlived their rows."""
-        dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == RowState.BURIED}
+        dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == BURIED}
         return tuple(k for k in super().leftovers(redis) if not k.startswith(OF_TASKS + OF_HERDS) and k not in dead)
 
 

@@ -166,6 +166,7 @@ ON_REDIS = {
     "contention.cut": MAY_LOSE_WHEN_IDLE,
     "submits.twice_under_fire": MAY_LOSE_WHEN_IDLE,
     "deploy.with_redis": FAILS_WITHOUT_REDIS.by_chance,
+    "deploy.mixed": MAY_LOSE_WHEN_IDLE,
     "deploy.recycled": LOSES_RECYCLED,
     "deploy.autoscaled": LOSES_CHILDS.by_chance,
     "link_quality.limit_data-500": LOSES_REPLIES,

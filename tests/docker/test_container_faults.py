@@ -18,6 +18,7 @@ from taskchaos.faults.nemesis import Change, Nemesis
 from taskchaos.faults.schedule import PlannedFault, Schedule
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions
+from taskchaos.harness.clock import now_ns
 from taskchaos.harness.stack.containers import images
 from taskchaos.harness.stack.containers.stack import ComposeStack
 from taskchaos.harness.workload import LoadModel, Workload
@@ -227,3 +228,28 @@ def test_a_fault_of_redis_bites_and_heals(usual: ComposeStack, kind: str) -> Non
     assert (server.pid == pid) == (kind == "redis_pause")
     usual.revive()
     until(lambda: usual.whole() == "", usual.whole)
+
+
+def test_a_producer_beside_containers_is_killed_and_comes_back(
+    tmp_path: Path, require: Callable[[str, bool, str], None]
+) -> None:
+    """It is a process of this machine on each stack, and so is who starts it again."""
+    lacking = missing()
+    require("docker", not lacking, lacking)
+    options = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY, producers=2)
+    images.prepare(options)
+    workload = Workload(rate_tps=100, baseline_s=600, fault_s=0, healed_s=0)
+    with ComposeStack(tmp_path / "case", "stock_best", workload, options) as stack:
+        stack.begin_load(now_ns())
+        producer = stack.producers["producer-1"]
+        first = producer.pid
+        planned = PlannedFault("kill_producer", "producer-1")
+        fault = planned.make(stack.links, stack.workers, producers=stack.producers)
+        assert fault.prove() is None, "no evidence before it is injected"
+        fault.inject()
+        assert _proven(fault).killed_pids == (first,)
+        assert fault.holds() and not fault.healed() and not stack.load_done()
+        _heals(fault)
+        assert producer.pid != first and producer.sent().begun > 0, "it has gone on sending"
+        assert fault.prove() is None, "no evidence after it was healed"
+    assert left(stack.project) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from taskchaos.harness.workload import Workload
 LOCAL = StackOptions()
 COMPOSE = StackOptions(place=StackKind.COMPOSE)
 REAL = StackOptions(place=StackKind.COMPOSE, proxy=ProxyKind.TOXIPROXY)
-HERE = {Ability.OWN_SERVER, Ability.PRODUCERS, Ability.DEBUG, Ability.PRELOAD, Ability.REPLICA, Ability.VOLATILE_DISK}
+HERE = {Ability.OWN_SERVER, Ability.DEBUG, Ability.PRELOAD, Ability.REPLICA, Ability.VOLATILE_DISK}
 #: What takes a Redis or a process that is started for it: no container is.
 STARTED_SO = {kind for kind, fault in FAULTS.items() if fault.needs & HERE}
 
@@ -32,9 +32,13 @@ def test_each_stack_offers_the_faults_that_it_can_do() -> None:
 
 
 def test_each_stack_says_what_it_lacks() -> None:
-    assert {kind for kind in FAULTS if LOCAL.missing(kind) - {Ability.PRELOAD}} == set(faults_on(On.CONTAINER))
-    assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == STARTED_SO
-    assert {kind for kind in FAULTS if REAL.lacks(kind)} == {*faults_on(On.COMMAND), *STARTED_SO}
+    asked_for = {"change_release"}
+    lacking = {kind for kind in FAULTS if LOCAL.missing(kind) - {Ability.PRELOAD}}
+    assert lacking == {*faults_on(On.CONTAINER), *asked_for}
+    assert {kind for kind in FAULTS if COMPOSE.lacks(kind)} == STARTED_SO | asked_for
+    assert {kind for kind in FAULTS if REAL.lacks(kind)} == {*faults_on(On.COMMAND), *STARTED_SO, *asked_for}
+    assert not replace(LOCAL, previous="python").lacks("change_release")
+    assert "--previous PYTHON" in replace(COMPOSE, previous="python").lacks("change_release")
     assert "--proxy embedded" in REAL.lacks("reply_lost")
     assert "--stack compose" in LOCAL.lacks("disconnect")
     assert REAL.lacks("no_such_fault") == "", "whoever makes it says what is wrong"

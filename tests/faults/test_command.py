@@ -22,7 +22,11 @@ def link_of(wire: Wire) -> Link:
     return Link(wire.name, "127.0.0.1", wire.port, ToxiproxyClient(wire.api.host, wire.api.port))
 
 
-@pytest.mark.parametrize("kind", faults_on(On.COMMAND))
+#: It takes two: test_together.py.
+ALONE = [kind for kind in faults_on(On.COMMAND) if kind != "together"]
+
+
+@pytest.mark.parametrize("kind", ALONE)
 def test_a_command_fault_bites_on_its_command_alone_and_heals(wire: Wire, kind: str) -> None:
     parameters: dict[str, int | str] = {"command": "LPUSH, RPUSH", "key": "celery", "nth": 2}
     if kind.endswith("_late"):

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from talking import talking
 from waiting import until
 
 from taskchaos.faults.base import Evidence, FaultError, On, PingResult, Undo
+from taskchaos.faults.command_api import CommandClient
 from taskchaos.faults.nemesis import Change, Nemesis
 from taskchaos.faults.network import Latency, LinkFault
 from taskchaos.faults.process import KillTree, Pause, Restart
@@ -107,7 +109,44 @@ AT_A_COMMAND: dict[str, tuple[dict[str, int | str], type[Exception] | None, bool
 }
 
 
-@pytest.mark.parametrize("kind", faults_on(On.COMMAND))
+def test_every_command_fault_is_tried_here() -> None:
+    assert {*AT_A_COMMAND, "together"} == {*faults_on(On.COMMAND)}
+
+
+def test_two_commands_about_one_task_go_together(stack: LocalStack) -> None:
+    """On two links; the other way round there is no evidence, before and after neither."""
+    where: dict[str, int | str] = {"command": "GETSET", "longest_ms": 5000}
+    links = [stack.links[name] for name in ("producer-1", "worker-1")]
+    faults = [PlannedFault("together", link.name, parameters=where).make(stack.links, stack.workers) for link in links]
+    clients = [redis_py.Redis(host=link.host, port=link.port, socket_timeout=10, retry=None) for link in links]
+    for fault in faults:
+        assert fault.prove() is None
+        fault.inject()
+    try:
+        with ThreadPoolExecutor() as threads:
+            first = threads.submit(clients[0].execute_command, "GETSET", "lock:op-7", 1)
+            api = CommandClient.beside(links[0].api)
+            until(lambda: [rule.held for rule in api.rules(links[0].name)] == [1])
+            assert not any(fault.prove() for fault in faults), "one alone is none"
+            second = threads.submit(clients[1].execute_command, "GETSET", "lock:op-7", 2)
+            assert {first.result(10), second.result(10)} in ({None, b"1"}, {None, b"2"})
+        for fault in faults:
+            evidence = until(fault.prove)
+            assert "GETSET" in evidence.seen and "let go at the same moment" in evidence.seen
+            assert [hit.op for hit in fault.hits()] == [7]
+            assert fault.holds() and not fault.healed()
+    finally:
+        for fault in faults:
+            fault.heal()
+        for client in clients:
+            client.close()
+    for fault in faults:
+        assert fault.verify_healed()
+        fault.heal()
+        assert fault.verify_healed()
+
+
+@pytest.mark.parametrize("kind", AT_A_COMMAND)
 def test_a_command_fault_bites_once_and_heals(stack: LocalStack, kind: str) -> None:
     """The second INCR of a key is hit, and no other command."""
     parameters, met, executed = AT_A_COMMAND[kind]

@@ -32,6 +32,7 @@ PARAMETERS: dict[str, dict[str, int | str]] = {
     **{kind: {"command": "INCRBY", "key": "talk", "every": 3} for kind in faults_on(On.COMMAND)},
     "reply_late": {"command": "INCRBY", "delay_ms": 20},
     "request_late": {"command": "INCRBY", "delay_ms": 20},
+    "together": {"command": "INCRBY", "about": "any", "longest_ms": 50},
 }
 ON_LINKS = [*faults_on(On.LINK), *faults_on(On.COMMAND)]
 ON_WORKERS = faults_on(On.WORKER)
@@ -110,7 +111,8 @@ def test_broken_faults_of_links_never_pass(stack_of: MakeStack, name: str) -> No
         for kind, link in zip(ON_LINKS, links, strict=True)
     ]
     try:
-        with talking(*links):
+        # Of the one that takes two connections there are two.
+        with talking(*links, links[ON_LINKS.index("together")]):
             _run(stack, case, faults, {link.name: link for link in links}, links)
         until(lambda: stack.whole() == "", stack.whole)
     finally:

@@ -131,7 +131,7 @@ class SlowReplies(LinkFault):
                 "from dataclasses import dataclass, field\n",
                 "from taskchaos.faults.slow_replies import SlowReplies\n",
             ),
-            ("        RequestLate,\n", "        SlowReplies,\n"),
+            ("        Together,\n", "        SlowReplies,\n"),
         ]
     },
     check="""

@@ -78,8 +78,10 @@ def _check(spec: RuleSpec) -> None:
     """What the members must be together."""
     if sum(1 for count in (spec.nth, spec.every, spec.first) if count) > 1:
         raise _bad("only one of nth, every and first can be given")
-    if (spec.action is Action.DELAY) is not (spec.delay_ms > 0):
-        raise _bad("delay (ms, more than 0) goes with the action delay, and only with it")
+    if (spec.action in (Action.DELAY, Action.MEET)) is not (spec.delay_ms > 0):
+        raise _bad("delay (ms, more than 0) goes with the actions delay and meet, and only with them")
+    if spec.action is Action.MEET and spec.at is not Place.BEFORE:
+        raise _bad("meet is for commands that have not been executed: at before")
     if (spec.action is Action.ERROR) is not bool(spec.error):
         raise _bad('error (a text such as "OOM command not allowed") goes with the action error, and only with it')
     if spec.error and (not spec.error.split() or any(ord(character) < 32 for character in spec.error)):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from taskchaos.faults.proxy.redis.capture import distinct
 from taskchaos.faults.proxy.redis.commands import ENDS
 from taskchaos.faults.proxy.redis.journal import CUT, SWALLOWED, Exchange, outcome_of
-from taskchaos.faults.proxy.redis.rules import CUTS, Action, CommandRule, Facts, Place
+from taskchaos.faults.proxy.redis.meeting import Guest
+from taskchaos.faults.proxy.redis.rules import CUTS, WAITS, Action, CommandRule, Facts, Place
 from taskchaos.faults.proxy.tcp.ordered_writer import Barrier, OrderedWriter
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RuleActions:
     @staticmethod
     def prevents(rule: CommandRule) -> bool:
         """Whether a rule at `before` leaves no reply for another one at `after`."""
-        return rule.spec.action not in (Action.DELAY, Action.HOLD)
+        return rule.spec.action not in WAITS
 
     @staticmethod
     def withholds(rule: CommandRule) -> bool:
@@ -78,9 +79,12 @@ class RuleActions:
                 if last:
                     self.request_ended()
             return False
-        if rule.spec.action in (Action.DELAY, Action.HOLD):
-            self._session.fire(rule, exchange)
-            self._wait(rule, self._session.up)
+        if rule.spec.action in WAITS:
+            if rule.spec.action is Action.MEET:
+                self._meet(rule, exchange)
+            else:
+                self._session.fire(rule, exchange)
+                self._wait(rule, self._session.up)
             self._session.up.write(frame)
             following = self.then_after.pop(exchange.index, None)
             exchange.action = following
@@ -180,6 +184,40 @@ class RuleActions:
         rule.hold(writer, barrier)
         if rule.spec.action is Action.DELAY:
             self._later(rule.spec.delay_ms / 1000, lambda: rule.let_go(barrier))
+
+    def _meet(self, rule: CommandRule, exchange: Exchange) -> None:
+        """A barrier that opens when another connection has sent a command about the same, or after the rule's delay."""
+        if rule.spec.capture and not exchange.captured:
+            return  # it is about nothing
+        barrier = self._session.up.block()
+        rule.hold(self._session.up, barrier)
+
+        def go_on() -> None:
+            rule.let_go(barrier)
+
+        guest = Guest(
+            self._session,
+            exchange.captured,
+            exchange.index,
+            waits=lambda: rule.holds(barrier) and not self._session.left,
+            met=lambda index: self._session.fire(rule, exchange, index),
+            go_on=go_on,
+        )
+        pair = rule.meeting.enter(guest)
+        if pair is None:
+
+            def give_up() -> None:
+                rule.meeting.leave(guest)
+                go_on()
+
+            self._later(rule.spec.delay_ms / 1000, give_up)
+            return
+
+        def go_on_together() -> None:
+            for one in pair:
+                one.go_on()
+
+        self._session.connection.loop.call_soon(go_on_together)  # not at once: this one is not yet behind its barrier
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Act after the delay and never before: a timer may ring up to a millisecond early."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taskchaos.faults.proxy.errors import ApiError
 from taskchaos.faults.proxy.redis.journal import Exchange
 from taskchaos.faults.proxy.redis.rules import CommandRule, Firing, RuleSpec, Scope
-from taskchaos.faults.proxy.redis.server_state import CommandTally, ServerState
+from taskchaos.faults.proxy.redis.server_state import Group, ServerState
 from taskchaos.faults.proxy.redis.session import RedisSession
 from taskchaos.faults.proxy.timers import Timers
 
@@ -179,7 +179,8 @@ class Inspector:
             spec = replace(spec, name=f"rule_{self._named}")
         if any(rule.spec.name == spec.name for rule in self.rules):
             raise ApiError("rule already exists", 409)
-        rule = CommandRule(spec, self.server_state.join(spec.group) if spec.scope is Scope.GROUP else CommandTally())
+        group = self.server_state.join(spec.group) if spec.scope is Scope.GROUP else Group()
+        rule = CommandRule(spec, group.tally, group.meeting)
         self.rules.append(rule)
         self._set_window(rule)
         self._refresh()
@@ -217,15 +218,16 @@ class Inspector:
         self._timers.clear()
         self.clear()
 
-    def fired(self, rule: CommandRule, exchange: Exchange) -> None:
-        """A rule acts on a command."""
+    def fired(self, rule: CommandRule, exchange: Exchange, met: int) -> None:
+        """A rule acts on a command. met: the index of the one that it goes with, or 0."""
         now_ns = time.monotonic_ns()
         who, spec = exchange.who, rule.spec
         command = exchange.command.decode("utf-8", "backslashreplace")
         rule.fired += 1
         peer = self._peers.get(who.number)
         client = "" if peer is None else peer.client
-        rule.firings.append(Firing(exchange.index, self.proxy, who.number, client, command, now_ns, exchange.captured))
+        what = (exchange.index, self.proxy, who.number, client, command, now_ns, exchange.captured)
+        rule.firings.append(Firing(*what, met))
         facts = {"proxy": self.proxy, "rule": spec.name, "at": spec.at.value, "action": spec.action.value}
         facts |= {"name": who.name, "command": command}
         self.server_state.publish("rule_fired", **facts, connection=who.number, command_index=exchange.index)

@@ -9,6 +9,7 @@ from re import Pattern, compile
 
 from taskchaos.faults.proxy.redis.capture import Capture
 from taskchaos.faults.proxy.redis.commands import keys_of, text
+from taskchaos.faults.proxy.redis.meeting import Meeting
 from taskchaos.faults.proxy.redis.server_state import CommandTally
 from taskchaos.faults.proxy.tcp.ordered_writer import Barrier, OrderedWriter
 
@@ -32,8 +33,11 @@ class Action(StrEnum):
     ERROR = "error"
     TRUNCATE = "truncate"
     HOLD = "hold"
+    MEET = "meet"
 
 
+#: The command goes on in the end, and whatever is behind it.
+WAITS = frozenset({Action.DELAY, Action.HOLD, Action.MEET})
 #: These end the connection: nothing behind such a command may reach the server.
 CUTS = frozenset({Action.RESET, Action.CLOSE, Action.TRUNCATE})
 
@@ -81,7 +85,10 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One time that a rule acted. `index` is that of the command; `time_ns` is CLOCK_MONOTONIC."""
+    """One time that a rule acted. `index` is that of the command; `time_ns` is CLOCK_MONOTONIC.
+
+    met: the index of the command that it was let go with; 0: none.
+    """
 
     index: int
     proxy: str
@@ -90,6 +97,7 @@ class Firing:
     command: str
     time_ns: int
     captured: tuple[str, ...]
+    met: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +159,11 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class CommandRule:
-    """A rule at work. `active` says that its time has come and is not over."""
+    """A rule at work. `active` says that its time has come and is not over. `meeting`: where its commands meet."""
 
     spec: RuleSpec
     tally: CommandTally
+    meeting: Meeting
     active: bool = True
     over: bool = False
     fired: int = 0
@@ -204,6 +213,10 @@ class CommandRule:
 
     def hold(self, writer: OrderedWriter, barrier: Barrier) -> None:
         self.held.append(Held(writer, barrier))
+
+    def holds(self, barrier: Barrier) -> bool:
+        """Whether this still waits."""
+        return any(each.barrier is barrier for each in self.held)
 
     def let_go(self, barrier: Barrier) -> None:
         """Let go of one thing held."""

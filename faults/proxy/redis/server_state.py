@@ -12,6 +12,7 @@ from typing import Any
 
 from taskchaos.faults.proxy import gojson
 from taskchaos.faults.proxy.redis.journal import Journal
+from taskchaos.faults.proxy.redis.meeting import Meeting
 
 KEPT_EVENTS = 10_000
 _READER_LIMIT = 10_000  # events that a slow reader may be behind before it misses some
@@ -43,9 +44,10 @@ class CommandTally:
 
 @dataclass(slots=True)
 class Group:
-    """Rules that count together."""
+    """Rules that count together, and whose commands meet."""
 
     tally: CommandTally = field(default_factory=CommandTally)
+    meeting: Meeting = field(default_factory=Meeting)
     members: int = 0
 
 
@@ -76,11 +78,11 @@ class ServerState:
 
     # Groups of rules.
 
-    def join(self, group: str) -> CommandTally:
-        """The tally of a group of rules; the group exists as long as it has members."""
+    def join(self, group: str) -> Group:
+        """A group of rules, which exists as long as it has members."""
         entry = self._groups.setdefault(group, Group())
         entry.members += 1
-        return entry.tally
+        return entry
 
     def leave(self, group: str) -> None:
         entry = self._groups[group]

@@ -51,6 +51,7 @@ class RedisSession:
         self.queue: deque[Exchange] = deque()
         self.commands = 0
         self.over = False  # a rule has cut the connection
+        self.left = False  # the client has closed, and waits for nothing
         self.state = "followed"
         self._ahead = fresh and not inspector.rules  # bytes are passed on before they are read
         self._unread: list[tuple[Direction, bytes, int]] = []
@@ -202,6 +203,7 @@ class RedisSession:
 
     def _requests_end(self) -> None:
         self.catch_up()
+        self.left = True
         if not self.over:
             self.up.write(self._requests.rest())
             self.down.open_all()  # there is no half-close: who has sent all gets nothing any more
@@ -342,10 +344,10 @@ class RedisSession:
 
     # The whole connection.
 
-    def fire(self, rule: CommandRule, exchange: Exchange) -> None:
-        """The rule acts on this command."""
+    def fire(self, rule: CommandRule, exchange: Exchange, met: int = 0) -> None:
+        """The rule acts on this command. met: the index of the one that it goes with."""
         exchange.rule = rule.spec.name
-        self.inspector.fired(rule, exchange)
+        self.inspector.fired(rule, exchange, met)
 
     def disarm(self, rule: CommandRule) -> None:
         """The rule is not in force any more: what it has not done yet, it does not do."""

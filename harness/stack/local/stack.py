@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from redis import Redis
 
-from taskchaos.faults.base import Link
+from taskchaos.faults.base import Link, Release
 from taskchaos.faults.preload.page import library
 from taskchaos.faults.toxiproxy import ToxiproxyError
 from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.case.subject_names import spec_of
 from taskchaos.harness.errors import StackError
 from taskchaos.harness.record.result import ServerInfo
 from taskchaos.harness.stack.base import Stack, set_distance
@@ -20,6 +22,7 @@ from taskchaos.harness.stack.procfs import alive
 from taskchaos.harness.stack.redis_group import RedisGroup
 from taskchaos.harness.stack.redis_server import RedisServer, find_binary
 from taskchaos.harness.stack.volatile_redis import VolatileRedis
+from taskchaos.harness.stack.zygote_client import zygote
 from taskchaos.harness.workload import Workload
 
 #: How often the proxy is asked whether it is there, and how long it may take.
@@ -81,6 +84,19 @@ class LocalStack(Stack):
         for role in self.roles("worker"):
             config = self.config(role, self.links[role].url(), self.links[f"{role}-results"].url())
             self.workers[role] = LocalWorker(config, self.worker_kind, self.logs / f"{role}.log", self._zygote)
+        if self._options.previous and self._options.behind:
+            self._offer(self._options.previous)
+
+    def _offer(self, python: str) -> None:
+        """Let workers be of the release in this environment too; the last ones begin as such."""
+        home = zygote(self.logs / "previous.log", library() if self._options.preload else None, python)
+        for number, worker in enumerate(self.workers.values(), start=1):
+            # There, names of subjects are not known.
+            there = replace(worker.config, release=Release.PREVIOUS.value, subject=spec_of(self._subject))
+            worker.may_be(Release.PREVIOUS, home, there)
+            worker.may_be(Release.PRESENT, self._zygote, replace(worker.config, release=Release.PRESENT.value))
+            if number > self._options.workers - self._options.behind:
+                worker.change_release(Release.PREVIOUS)
 
     def _start_redis(self, proxy: ProxyServer) -> RedisServer | RedisGroup:
         """Redis as the case wants it, and the proxy ready. Raises StackError."""

@@ -21,6 +21,7 @@ _CLASSES = {
     "setnx_skips": "SetnxSkips",
     "fixed_expiry": "FixedExpiry",
     "blind_release": "BlindRelease",
+    "get_then_set": "GetThenSet",
     "own_lock": "OwnLock",
     "contention_fails": "ContentionFails",
     "state_table": "StateTable",

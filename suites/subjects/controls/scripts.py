@@ -31,6 +31,11 @@ if redis.call('SADD', 'mini:seen', ARGV[1]) == 1 then
 end
 """
 
+#: ARGV: id, message. Whatever was queued before.
+PUT_AGAIN = """
+redis.call('RPUSH', 'mini:ready', cjson.encode({id = ARGV[1], message = ARGV[2], failures = 0, crashes = 0}))
+"""
+
 #: ARGV: lease in ms. The token, id, message and failures of the next entry; nothing if there is none.
 TAKE = (
     _HEAD

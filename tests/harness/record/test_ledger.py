@@ -11,7 +11,15 @@ import pytest
 
 from taskchaos.harness.judge.reader import read_ledger
 from taskchaos.harness.record import alarm
-from taskchaos.harness.record.history import NEVER, UNFENCED, AttemptOutcome, ClaimKind, History, SubmitOutcome
+from taskchaos.harness.record.history import (
+    NEVER,
+    UNFENCED,
+    AttemptOutcome,
+    ClaimKind,
+    History,
+    ReleaseSeen,
+    SubmitOutcome,
+)
 from taskchaos.harness.record.layout import SUFFIX
 from taskchaos.harness.record.ledger import Ledger
 from taskchaos.harness.stack.containers.worker import LIVES, PIDS
@@ -59,6 +67,26 @@ def test_every_record_comes_back(tmp_path: Path) -> None:
     assert list(history.attempts.fence) == [UNFENCED, 17]
     assert list(history.effects.op) == [3]
     assert list(history.claims.kind) == [ClaimKind.SUCCESS]
+    assert history.torn_records == 0
+
+
+def test_what_each_release_did_is_told_apart(tmp_path: Path) -> None:
+    """By file: each process is of one release, and so is what it forks."""
+    for role, release, effects in (
+        ("worker-1", "present a 2", 2),
+        ("worker-2", "previous a 1", 1),
+        ("other-1", "", 4),
+    ):
+        ledger = Ledger(tmp_path, role, release=release)
+        for op in range(effects):
+            ledger.effect(op, 0)
+    pid = os.fork()
+    if pid == 0:
+        Ledger(tmp_path, "worker-4", release="previous a 1").effect(9, 0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    history = read(tmp_path)
+    assert history.releases == (ReleaseSeen("present", "a 2", 2), ReleaseSeen("previous", "a 1", 2))
     assert history.torn_records == 0
 
 

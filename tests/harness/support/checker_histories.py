@@ -21,6 +21,7 @@ from taskchaos.harness.record.history import (
     FaultInterval,
     FinalState,
     History,
+    OperationHit,
     Phase,
     Reports,
     Revokes,
@@ -135,6 +136,7 @@ class HistoryBuilder:
         seen: float | None = None,
         forgot: float | None = None,
         began: float | None = None,
+        hits: tuple[OperationHit, ...] = (),
     ) -> Self:
         pids = {"killed_pids": frozenset(kills), "stopped_pids": frozenset(stops)}
         fault = FaultInterval(
@@ -146,7 +148,7 @@ class HistoryBuilder:
             fault = replace(fault, forgot_since_ns=ns(forgot))
         if began is not None:
             fault = replace(fault, began_ns=ns(began))
-        self._history.faults += (fault,)
+        self._history.faults += (replace(fault, hits=hits),)
         self._history.planned_faults += 1
         return self
 

@@ -33,6 +33,8 @@ GOOD: dict[str, Any] = {"at": "before", "action": "reset"}
         ({**GOOD, "nth": 1, "every": 2}, "only one of nth, every and first"),
         ({**GOOD, "action": "delay"}, "delay (ms, more than 0) goes with"),
         ({**GOOD, "delay": 5}, "delay (ms, more than 0) goes with"),
+        ({**GOOD, "action": "meet"}, "delay (ms, more than 0) goes with"),
+        ({**GOOD, "at": "after", "action": "meet", "delay": 5}, "meet is for commands that have not been executed"),
         ({**GOOD, "action": "error"}, "error (a text such as"),
         ({**GOOD, "action": "error", "error": "A\r\n+OK"}, "error must be one line"),
         ({**GOOD, "action": "error", "error": "  "}, "error must be one line"),

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from checker_histories import WORKER_1, WORKER_2, HistoryBuilder
+from checker_histories import WORKER_1, WORKER_2, HistoryBuilder, ns
 from checker_known import FAILURE, OPEN, PASS, PERMANENT, REVOKED, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
+from taskchaos.harness.record.history import (
+    NEVER,
+    AttemptOutcome,
+    ClaimKind,
+    OperationHit,
+    ReleaseSeen,
+    SubmitOutcome,
+)
 from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.verdict import Rule
 
@@ -153,6 +160,36 @@ def _dropped(
     return build
 
 
+def _released(*effects: int) -> Callable[[], H]:
+    """So many effects by workers of the present release, and of the previous one."""
+    names = ("present", "previous")
+    return lambda: H().done(0).set(releases=tuple(map(ReleaseSeen, names, ("a 2", "a 1"), effects)))
+
+
+_states(
+    Seen.BOTH_RELEASES,
+    {
+        "both did some": (True, _released(1, 1)),
+        "one was there": (False, _released(1, 0)),
+        "the other was": (False, _released(0, 1)),
+        "there was one": (False, _released(1)),
+        "nobody says": (False, _released()),
+    },
+)
+
+
+def _met(
+    at: float = 45, outcome: SubmitOutcome = SubmitOutcome.ACKNOWLEDGED, role: str = "producer-1", op: int = 0
+) -> Callable[[], H]:
+    """The submit of operation 0 lasts from 40 to 50; a fault meets an operation."""
+
+    def build() -> H:
+        builder = H().done(1).attempt(0, 60).effect(0).said(0).submit(0, outcome, 40, done=50)
+        return builder.fault(at=30, until=55, target=role, hits=(OperationHit(op, ns(at), "LPUSH"),))
+
+    return build
+
+
 _states(
     Seen.REVOKED_WAITED,
     {
@@ -165,6 +202,19 @@ _states(
         "not heard": (False, _dropped(150, heard=NEVER)),
         "what is said is another thing": (False, _dropped(150, kind=FAILURE)),
         "no kill": (False, lambda: H().set(revoking=True).done(1).ack(0).revoke(0, 100, 110).said(0, REVOKED, 200)),
+    },
+)
+_states(
+    Seen.SENT_AGAIN,
+    {
+        "as it begins": (True, _met(40)),
+        "as it ends": (True, _met(50)),
+        "before it begins": (False, _met(39)),
+        "when it has ended": (False, _met(51)),
+        "it was not acknowledged": (False, _met(outcome=SubmitOutcome.UNKNOWN)),
+        "of another operation": (False, _met(op=1)),
+        "of a worker": (False, _met(role="worker-1")),
+        "no fault": (False, lambda: H().done(0, 1)),
     },
 )
 _states(
