@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from enum import StrEnum
+from enum import StrEnum, unique
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ BOUND = 1 << 63
 TOKEN_BITS = 24
 
 
+@unique
 class RecordKind(StrEnum):
     """The record kinds and what `a` and `b` hold."""
 
@@ -46,7 +47,7 @@ class RecordKind(StrEnum):
     CLAIM = "C"  # a = ClaimKind, text = why
     HELD = "H"  # a = pid; a worker process took the task
     RELEASED = "R"  # a = pid
-    RELEASE = "V"  # text = which release this process is of, and its versions
+    RELEASE = "I"  # text = which release this process is of, and its versions
 
 
 _KINDS = {kind.value.encode(): kind for kind in RecordKind}
