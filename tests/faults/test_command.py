@@ -101,6 +101,7 @@ def test_the_nemesis_injects_proves_and_heals_it(wire: Wire) -> None:
         FaultState.HELD,
         FaultState.HEALED,
     ]
+    assert changes[-1].evidence is not None and "fired once, last on GET" in changes[-1].evidence.seen, "in all"
 
 
 def test_a_rule_that_the_server_refuses_is_an_error(wire: Wire) -> None:

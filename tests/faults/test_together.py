@@ -55,6 +55,8 @@ def test_each_pair_is_told_and_whom_it_was_about(wire: Wire) -> None:
         assert evidence is not None and "fired 6 times, last on GET" in evidence.seen
         assert "let go at the same moment as one about the same task" in evidence.seen
         assert sorted({hit.op for hit in fault.hits()}) == [3, 4, 5]
+        both(wire, "lock:op-6", "lock:op-6")
+    assert "fired 8 times" in fault.in_all(), "what came after the evidence is told in the end"
 
 
 @pytest.mark.parametrize("keys", [("lock:op-1", "lock:op-2"), ("lock", "lock")])
