@@ -15,7 +15,7 @@ from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
 from taskchaos.harness.record.seen import Seen
 from taskchaos.suites.loads import phased
 
-pytestmark = [pytest.mark.chaos(cost_s=15), pytest.mark.chaos_depth("default")]
+pytestmark = [pytest.mark.chaos(cost_s=20), pytest.mark.chaos_depth("default")]
 
 #: Every four seconds a burst that keeps the workers busy for two and more; soon every fourth of it is revoked.
 RATE_TPS = 40
