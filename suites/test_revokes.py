@@ -15,16 +15,16 @@ from taskchaos.harness.pytest.chaos import UNDISTURBED_S, Chaos
 from taskchaos.harness.record.seen import Seen
 from taskchaos.suites.loads import phased
 
-pytestmark = [pytest.mark.chaos(cost_s=15), pytest.mark.chaos_depth("default")]
+pytestmark = [pytest.mark.chaos(cost_s=20), pytest.mark.chaos_depth("default")]
 
-#: Every three seconds a burst that keeps the workers busy for two; soon every fourth of it is revoked.
+#: Every four seconds a burst that keeps the workers busy for two and more; soon every fourth of it is revoked.
 RATE_TPS = 40
-BURST = 120
+BURST = 160
 CAPACITY_TPS = 60
 EVERY, AFTER_MS = 4, 300
 #: A worker is killed so long after a burst, when revokes have been heard and most of what they are about waits. The
 #: other a burst later: by then the first one's successor has heard of it what was revoked.
-KILL_S = 0.9
+KILL_S = 1.2
 
 
 def _revokes(

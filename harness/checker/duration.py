@@ -1,8 +1,9 @@
 """Duration: no operation waits longer for its next step than its subject claims, and its queue and faults explain.
 
-A step is due when it was sent or is to be run, or the claimed wait after its attempt failed. What comes after that is
-explained by a fault, for as long as redelivery takes; and by the queue in front of it, for as long as workers go on and
-begin nothing that came later. From then on, or where all workers are idle, the wait is nobody's but the subject's.
+A step is due when its submit was acknowledged (only then it surely has a place in the queue) or it is to be run, or
+the claimed wait after its attempt failed. What comes after that is explained by a fault, for as long as redelivery
+takes; and by the queue in front of it, for as long as workers go on and begin nothing that came later. From then on,
+or where all workers are idle, the wait is nobody's but the subject's.
 """
 
 from __future__ import annotations
@@ -72,8 +73,10 @@ def _steps(evidence: CaseEvidence) -> Iterator[Step]:
     """The first step of each operation that was tried, and each after a failed attempt."""
     effects, delays_ns = evidence.tally.first_effect, evidence.history.delays_ns
     first = {op: min(effects[each] for each in members(evidence.history, op)) for op in bodies(evidence.history)}
+    queued_ns = evidence.queued_ns
     for op, from_ns, begun_ns in first_times(evidence):
-        yield Step(op, first.get(op, from_ns - delays_ns.get(op, 0)), from_ns, from_ns, begun_ns, False)
+        due_ns = max(from_ns, min(queued_ns.get(op, from_ns), begun_ns))
+        yield Step(op, first.get(op, from_ns - delays_ns.get(op, 0)), from_ns, due_ns, begun_ns, False)
     attempts, longest_ns = evidence.history.attempts, evidence.history.longest_wait_ns
     for op, rows in attempts_of_retried(evidence):
         for row, later in pairwise(rows):

@@ -119,6 +119,15 @@ class CaseEvidence:
         return Counter(op for op, outcome in rows if outcome == SubmitOutcome.ACKNOWLEDGED)
 
     @property
+    def queued_ns(self) -> dict[int, int]:
+        """When each operation was acknowledged first, of those that were: it was in the queue then, or had been."""
+        submits, queued = self.history.submits, dict[int, int]()
+        for op, done_ns, outcome in zip(submits.op, submits.done_ns, submits.outcome, strict=True):
+            if outcome == SubmitOutcome.ACKNOWLEDGED:
+                queued[op] = min(done_ns, queued.get(op, done_ns))
+        return queued
+
+    @property
     def workers_recorded(self) -> bool:
         """Whether any worker wrote anything; if not, a missing effect may only be missing from the ledger."""
         history, outside = self.history, self.outside

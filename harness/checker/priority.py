@@ -19,7 +19,6 @@ from taskchaos.harness.checker.results import counted, if_claimed, unless_torn, 
 from taskchaos.harness.checker.waits import first_sent_and_tried, noted_ns, rank
 from taskchaos.harness.clock import seconds
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import SubmitOutcome
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 from taskchaos.harness.workload import MOST_PRIORITIES, PRIORITY_STEP
 
@@ -67,11 +66,7 @@ def priority(evidence: CaseEvidence) -> RuleResult:
 def _ways(evidence: CaseEvidence) -> Iterator[Way]:
     """Of all operations that were begun, except those that a fault met in the queue: a worker may have had them."""
     history, met = evidence.history, all_bites(evidence.history, as_long_again)
-    submits, deliveries = history.submits, history.deliveries
-    queued: dict[int, int] = {}
-    for op, done_ns, outcome in zip(submits.op, submits.done_ns, submits.outcome, strict=True):
-        if outcome == SubmitOutcome.ACKNOWLEDGED:
-            queued[op] = min(done_ns, queued.get(op, done_ns))
+    deliveries, queued = history.deliveries, evidence.queued_ns
     taken: dict[int, tuple[int, int]] = {}
     for op, at_ns, role in zip(deliveries.op, deliveries.at_ns, deliveries.role, strict=True):
         taken[op] = min((at_ns, role), taken.get(op, (at_ns, role)))

@@ -9,7 +9,7 @@ from checker_histories import ALL, HistoryBuilder, ns
 from checker_known import FAIL, NOT_CLAIMED, OPEN, PASS, PERMANENT, TRANSIENT, UNKNOWN, known
 
 from taskchaos.harness.contract import Claim
-from taskchaos.harness.record.history import AttemptOutcome
+from taskchaos.harness.record.history import AttemptOutcome, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
@@ -79,6 +79,31 @@ def _() -> H:
     for op in range(1, 40):
         builder.ack(op, at=50).attempt(op, 200 * op).effect(op, 200 * op + 5)
     return builder
+
+
+def _told_late(done: float) -> H:
+    """Operation 0 is sent first, and acknowledged late; the others are all sent soon after it, and begun before it."""
+    builder = H().set(longest_wait_ns=ns(1000)).submit(0, SubmitOutcome.ACKNOWLEDGED, 50, done=done)
+    for op in range(1, 40):
+        builder.ack(op, at=60).attempt(op, 200 * op).effect(op, 200 * op + 5)
+    return builder.attempt(0, 8000).effect(0, 8005)
+
+
+@known("passed by others that were in the queue before", Rule.DURATION, PASS, 0, _told(0, 8.0))
+def _() -> H:
+    return _told_late(done=60)
+
+
+@known(
+    "passed by others that came later",
+    Rule.DURATION,
+    FAIL,
+    1,
+    _told(1, 8.0),
+    (0, "waited 5.8 s longer than its queue explains"),
+)
+def _() -> H:
+    return _told_late(done=59)
 
 
 for _name, _build, _longest in (
