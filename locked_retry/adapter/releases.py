@@ -159,13 +159,15 @@ def keep_timers(timer: Any, ending: Callable[[], bool]) -> None:
 # --- chords
 
 
-def body_is_claimed(backend: Any, request: Any) -> bool:
-    """Whether an execution has claimed to send the body of this task's chord, and has not said that it did.
+def body_claim_s(backend: Any, request: Any) -> float | None:
+    """For how long the claim of an execution stands to send the body of this task's chord; None if there is none.
 
     Since Celery 5.7, on Redis. If it ended before it sent the body, its claim stands for seconds more, and whoever
-    tells of the last member meanwhile sends nothing.
+    tells of the last member meanwhile sends nothing. Of a chord that has failed the claim is left, and its size is not.
     """
     if not hasattr(backend, "_chord_claim_extend_script"):
-        return False
-    claim = backend.client.get(backend.get_key_for_group(request.group, ".c"))
-    return claim not in (None, b"done", "done")
+        return None
+    client, claim, size = backend.client, *(backend.get_key_for_group(request.group, part) for part in (".c", ".s"))
+    if client.get(claim) in (None, b"done", "done") or not client.exists(size):
+        return None
+    return max(0.0, float(client.pttl(claim)) / 1000)
