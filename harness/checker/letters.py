@@ -28,12 +28,13 @@ class Letters:
     crashes are used up, and what failed by plan as often as the contract allows attempts, that the subject admitted;
     and the bodies of chords that had such a member.
     undue: the others without an effect, each with what was seen of it.
-    all: whatever is in the dead letters.
+    all: whatever is in the dead letters. called_off: those bodies, which never may run.
     """
 
     due: frozenset[int]
     undue: dict[int, str]
     all: frozenset[int]
+    called_off: frozenset[int]
 
 
 def sort_letters(history: History, contract: Contract, found: Tally) -> Letters:
@@ -46,7 +47,8 @@ def sort_letters(history: History, contract: Contract, found: Tally) -> Letters:
     admitted = _admitted(history, found) | _admitted_poison(history, contract, found)
     admitted |= _admitted_attempts(history, contract, found)
     due = dead - notes.keys() | admitted
-    return Letters(due | _called_off(history, found, due), undue, dead)
+    called_off = _called_off(history, found, due)
+    return Letters(due | called_off, undue, dead, called_off)
 
 
 def _notes(history: History, contract: Contract, dead: list[int]) -> dict[int, str]:

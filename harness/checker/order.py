@@ -20,7 +20,7 @@ def order(evidence: CaseEvidence) -> RuleResult:
     if not history.chord_of:
         return RuleResult(Rule.ORDER, Outcome.NOT_CLAIMED, _EXPRESSION, None, "the case has no chords")
     begun = _begun(history)
-    called_off = [op for op in bodies(history) if op in evidence.letters.due]
+    called_off = evidence.letters.called_off
     notes = {op: note for op, begun_ns in begun.items() if (note := _too_early(evidence, op, begun_ns))}
     outcome = Outcome.PASS
     reason = f"{counted(len(begun), 'body', 'bodies')} began, each when all its members had taken effect"

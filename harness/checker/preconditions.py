@@ -72,11 +72,12 @@ def _felt(evidence: CaseEvidence) -> bool:
 
 
 def _tame(evidence: CaseEvidence) -> int:
-    """How many acknowledged operations the plan calls poison, although they never ended a process."""
+    """How many acknowledged operations the plan calls poison, although they might run and never ended a process."""
     attempts = evidence.history.attempts
     crashed = {op for op, end in zip(attempts.op, attempts.outcome, strict=True) if end == AttemptOutcome.CRASHED}
     flags, planned = evidence.tally.flags, evidence.history.planned
-    return sum(1 for op in evidence.history.poison - crashed if 0 <= op < planned and flags[op] & ACKED)
+    tame = evidence.history.poison - crashed - evidence.letters.called_off
+    return sum(1 for op in tame if 0 <= op < planned and flags[op] & ACKED)
 
 
 def _torn(evidence: CaseEvidence) -> list[str]:

@@ -227,6 +227,9 @@ class Publishers:
             return due_ns >= self.back_ns and first.number not in self._missed
         if self.begun[first.number] > 0:
             self.begun[first.number] -= 1
+            for operation in operations[1:]:
+                if not self.begun[operation.number]:  # it was killed before it had written down all that it would send
+                    self.runtime.ledger.dropped(operation.number, due_ns)
             return False
         if first.again and first.number in self._missed:
             return False  # nobody sends again what was never sent

@@ -56,13 +56,6 @@ def check(versions: Mapping[str, str] | None = None) -> str:
 # --- kombu and redis-py
 
 
-def repeat_after(error: type[Exception], pool: Any) -> None:
-    """Have commands repeated after this error. Before redis-py 6 a connection is told so when it is made, too."""
-    if REDIS < (6, 0):
-        pool.connection_kwargs.update(retry_on_error=[error])
-        pool.reset()
-
-
 def connection_from(pool: Any) -> Any:
     """A connection of a redis-py pool. Before redis-py 5.3 one had to say what for."""
     return pool.get_connection() if REDIS >= (5, 3) else pool.get_connection("_")
@@ -199,13 +192,15 @@ def stage_of(frame: FrameType | None, task: Any, waits: CodeType) -> Stage:
 # --- chords
 
 
-def body_is_claimed(backend: Any, request: Any) -> bool:
-    """Whether an execution has claimed to send the body of this task's chord, and has not said that it did.
+def body_claim_s(backend: Any, request: Any) -> float | None:
+    """For how long the claim of an execution stands to send the body of this task's chord; None if there is none.
 
     Since Celery 5.7, on Redis. If it ended before it sent the body, its claim stands for seconds more, and whoever
-    tells of the last member meanwhile sends nothing.
+    tells of the last member meanwhile sends nothing. Of a chord that has failed the claim is left, and its size is not.
     """
     if not hasattr(backend, "_chord_claim_extend_script"):
-        return False
-    claim = backend.client.get(backend.get_key_for_group(request.group, ".c"))
-    return claim not in (None, b"done", "done")
+        return None
+    client, claim, size = backend.client, *(backend.get_key_for_group(request.group, part) for part in (".c", ".s"))
+    if client.get(claim) in (None, b"done", "done") or not client.exists(size):
+        return None
+    return max(0.0, float(client.pttl(claim)) / 1000)

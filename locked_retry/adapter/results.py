@@ -19,13 +19,10 @@ from celery import Task, states
 from celery.app.task import Context
 from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from kombu.exceptions import EncodeError
-from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
 
 from locked_retry.adapter import releases
 from locked_retry.adapter.handover import Handover, Mark, read
+from locked_retry.adapter.patience import going_on, make_patient
 from locked_retry.broker.connection import refused_for_good
 from locked_retry.lease import LeaseLost
 from locked_retry.log import Event, say
@@ -50,6 +47,10 @@ _handover: Handover | None = None
 
 class BodyClaimed(Exception):
     """Somebody has claimed to send the body of a chord. If that execution has ended, its claim ends by itself."""
+
+    def __init__(self, group: str, left_s: float) -> None:
+        super().__init__(group)
+        self.left_s = left_s
 
 
 def begin(sender: Any = None, **_: object) -> None:
@@ -89,23 +90,38 @@ def keep_trying(
     """What `store` returns, tried for so long; None when it was given up, which is reported.
 
     quiet: at the level DEBUG. leave: asked when the lease of the task ends: whether somebody else has taken it over.
-    Raises EncodeError, which is about the value and not about where it goes.
+    A claim is waited for, however long it stands. Raises EncodeError, which is about the value and not its backend.
     """
     end_s, pause_s = time.monotonic() + wait_s, 0.0
+
+    def going() -> bool:
+        return time.monotonic() < end_s and not over()
+
     while True:
         try:
             if pause_s:
                 time.sleep(pause_s)  # in here, because a time limit of the task may be over meanwhile
-            return store()
+            return _patiently(store, going)
         except (EncodeError, MemoryError):
             raise
         except Exception as error:
             if isinstance(error, LeaseLost) and leave():
                 return None
-            if time.monotonic() >= end_s or not passes(error) or over():
+            if isinstance(error, BodyClaimed):
+                end_s = max(end_s, time.monotonic() + error.left_s + LONGEST_PAUSE_S)
+            if not passes(error) or not going():
                 say(Event.RESULT_LOST, quiet=quiet, result=about, error=error)
                 return None
         pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
+
+
+def _patiently(store: Callable[[], Any], going: Callable[[], bool]) -> Any:
+    """What `store` returns. going: whether what it sends to Redis is sent again there."""
+    token = going_on.set(going)
+    try:
+        return store()
+    finally:
+        going_on.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,21 +236,8 @@ def _writing() -> Writer:
         return _writer
 
 
-#: Three times within a second. What goes on for longer is for `keep_trying`.
-_AGAIN = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3, (RedisConnectionError,))
 #: The marks that tell a chord of its member, and what they tell.
 _TOLD = {"mark_as_done": states.SUCCESS, "mark_as_failure": states.FAILURE, "mark_as_revoked": states.REVOKED}
-
-
-def connect_again(backend: Any) -> None:
-    """From now on a connection to Redis that breaks is made again, and what it was to carry is sent again.
-
-    An error while it joins the results of a chord, Celery takes for the chord's failure.
-    """
-    client = getattr(backend, "client", None)
-    if isinstance(client, Redis) and client.get_retry() is not _AGAIN:
-        client.set_retry(_AGAIN)
-        releases.repeat_after(RedisConnectionError, client.connection_pool)
 
 
 def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **more: Any) -> Callable[[], Any]:
@@ -244,22 +247,22 @@ def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **mo
     been killed, or never read that its claim was granted.
     """
     request = next((one for one in (*args, *more.values()) if isinstance(one, Context)), None)
-    member = request if request is not None and request.chord and method in _TOLD else None
+    member = request if request is not None and request.chord and request.group and method in _TOLD else None
     marked = False
 
     def store() -> Any:
         nonlocal marked
         backend = find()
         if member is not None:
-            connect_again(backend)
+            make_patient(getattr(backend, "client", None))
         if marked:  # callbacks are not called twice
             backend.on_chord_part_return(member, _TOLD[method], args[0] if args else None)
             stored = None
         else:
             stored = getattr(backend, method)(task_id, *args, **more)
             marked = member is not None
-        if member is not None and releases.body_is_claimed(backend, member):
-            raise BodyClaimed(member.group)
+        if member is not None and (left_s := releases.body_claim_s(backend, member)) is not None:
+            raise BodyClaimed(member.group, left_s)
         return stored
 
     return store

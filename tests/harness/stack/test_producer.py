@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,3 +166,15 @@ def test_a_chord_that_is_too_late_is_dropped_whole(tmp_path: Path) -> None:
     history = History()
     read_ledger(tmp_path, history)
     assert list(history.drops.op) == [3, 4, 5]
+
+
+def test_what_a_life_had_not_written_down_of_a_chord_was_never_sent(tmp_path: Path) -> None:
+    """It is written down whole before it is sent: killed in between, it has begun some of it, and sent nothing."""
+    workload = Workload(rate_tps=10, baseline_s=0.9, fault_s=0, healed_s=0, chord_of=2)
+    before = Counter({0: 1, 1: 1, 2: 1, 3: 1, 4: 1})
+    runtime = Runtime(NOBODY, NOBODY, CelerySubject(), Ledger(tmp_path, "producer-1"))
+    publishers = Publishers(runtime, workload.sends(0, 1), before)
+    assert [ops[0].number for ops, _ in iter(publishers._next, None)] == [6]
+    history = History()
+    read_ledger(tmp_path, history)
+    assert list(history.drops.op) == [5]

@@ -6,20 +6,28 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
+from celery.result import GroupResult
 from kombu.exceptions import EncodeError
-from redis import Connection, Redis
+from redis import Connection, ConnectionPool, Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 from waiting import until
 
 import locked_retry
 from locked_retry import LockedTask
-from locked_retry.adapter import results
-from locked_retry.adapter.results import Results, Writer, keep_trying, passes
+from locked_retry.adapter import releases, results
+from locked_retry.adapter.patience import make_patient
+from locked_retry.adapter.results import BodyClaimed, Results, Writer, keep_trying, passes
 from locked_retry.lease import LeaseLost
 
 
@@ -205,27 +213,131 @@ def test_a_result_that_another_thread_drops_is_no_longer_listened_for(
         app.backend.result_consumer.stop()
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_connection_that_breaks_while_a_chord_is_told_is_made_again(
-    redis: Redis, shared_server: Any, monkeypatch: pytest.MonkeyPatch, again: bool
-) -> None:
-    """Celery takes the error for the chord's failure. The twin: what is no chord's is left to `keep_trying`."""
-    backend = Celery(backend=shared_server.url, set_as_current=False).backend
-    backend.client.ping()
-    if again:
-        results.connect_again(backend)
-        backend.client.ping()
-    read, broken = Connection.read_response, [True]
+def _breaking(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """What the next replies of Redis are instead, the last one first."""
+    read, broken = Connection.read_response, list[Exception]()
 
     def breaks(self: Connection, *args: Any, **more: Any) -> Any:
-        if broken.pop() if broken else False:
-            raise RedisConnectionError("reset")
-        return read(self, *args, **more)
+        if not broken:
+            return read(self, *args, **more)
+        error = broken.pop()
+        if isinstance(error, ResponseError):  # it is the reply, and nothing is left to be read
+            read(self, *args, **more)
+        raise error
 
     monkeypatch.setattr(Connection, "read_response", breaks)
-    if again:
-        assert backend.client.set("told", 1)
-    else:
-        with pytest.raises(RedisConnectionError):
-            backend.client.set("told", 1)
-    backend.client.close()
+    return broken
+
+
+@pytest.fixture
+def chord(redis: Redis, shared_server: Any) -> Iterator[SimpleNamespace]:
+    """The application, and the request of the only member of a chord."""
+    url = shared_server.url
+    with Celery(broker=url, backend=url, set_as_current=False) as app:
+        body = app.signature("body", queue="bodies", task_id="body")
+        request = Context(id="member", group="chord", group_index=0, chord=body, ignore_result=False)
+        app.backend.set_chord_size("chord", 1)
+        marking = partial(results.marking, lambda: app.backend, "mark_as_done", "member", "its result", request)
+        yield SimpleNamespace(app=app, redis=redis, request=request, marking=marking)
+        app.backend.result_consumer.stop()
+
+
+#: How many replies are errors: each costs a connection, and a transaction that is refused has three.
+OUTAGES = [
+    (RedisConnectionError("reset"), 1),
+    (RedisConnectionError("reset"), 4),
+    (RedisTimeoutError("silent"), 1),
+    (ReadOnlyError("failed over"), 6),
+    (ResponseError("OOM"), 6),
+]
+
+
+@pytest.mark.parametrize(("error", "replies"), OUTAGES, ids=lambda one: type(one).__name__)
+def test_an_outage_while_a_chord_is_joined_is_waited_for(
+    chord: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: Exception, replies: int
+) -> None:
+    """Celery takes an error there for the chord's failure."""
+    broken, restore = _breaking(monkeypatch), GroupResult.restore
+
+    def outage(group: str, **_: Any) -> Any:  # the first step, which asks the application of the process before 5.7
+        monkeypatch.setattr(GroupResult, "restore", restore)
+        found = restore(group, app=chord.app)  # which Celery repeats itself; what comes next it does not
+        broken.extend([error] * replies)
+        return found
+
+    monkeypatch.setattr(GroupResult, "restore", outage)
+    keep_trying(chord.marking(), 20.0, "member")
+    assert not broken and chord.redis.llen("bodies") == 1
+    assert chord.app.backend.get_state("body") == "PENDING"
+
+
+def test_what_else_a_backend_sends_is_repeated_as_its_owner_has_set_it(
+    chord: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An INCR whose reply is lost would count twice; `add_to_chord` is one, and a chord too large never ends."""
+    keep_trying(chord.marking(), 20.0, "member")
+    broken = _breaking(monkeypatch)
+    broken.append(RedisConnectionError("reset"))
+    with pytest.raises(RedisConnectionError):
+        chord.app.backend.add_to_chord("other", None)
+    assert chord.redis.get(chord.app.backend.get_key_for_group("other", ".t")) == b"1"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"retry_on_timeout": True},
+        {"retry_on_error": [RedisTimeoutError]},
+        {"retry": Retry(NoBackoff(), 3, ()), "retry_on_error": [RedisTimeoutError]},
+    ],
+)
+def test_what_the_owner_wants_repeated_still_is(
+    shared_server: Any, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    pool = ConnectionPool.from_url(shared_server.url, **how)
+    client = Redis(connection_pool=pool)
+    client.ping()
+    for _ in range(2):
+        make_patient(client)
+    broken = _breaking(monkeypatch)
+    for new in (False, True):
+        if new:
+            pool.reset()
+            client.ping()
+        broken.append(RedisTimeoutError("silent"))
+        assert client.ping()
+        broken += [RedisTimeoutError("silent")] * 9
+        with pytest.raises(RedisTimeoutError):
+            client.ping()
+        broken.clear()
+    pool.disconnect()
+
+
+claims = pytest.mark.skipif(releases.CELERY < (5, 7), reason="nobody claims to send a body before Celery 5.7")
+
+
+@claims
+def test_a_claim_that_stands_is_outlived_however_long(caplog: pytest.LogCaptureFixture) -> None:
+    backend = Backend(*(BodyClaimed("chord", 0.1) for _ in range(3)))
+    assert keep_trying(partial(backend.mark_as_done, "member"), 0.0, "member") == "member"
+    assert not caplog.messages
+
+
+@claims
+def test_a_claim_is_waited_for_while_its_chord_has_a_body_to_send(chord: SimpleNamespace) -> None:
+    """One that has failed leaves its claim behind, for seconds in which a worker did nothing."""
+    claim, size = (chord.app.backend.get_key_for_group("chord", part) for part in (".c", ".s"))
+    chord.redis.set(claim, "somebody's", px=60_000)
+    with pytest.raises(BodyClaimed) as met:
+        chord.marking()()
+    assert 50 < met.value.left_s <= 60
+    chord.redis.delete(size)
+    chord.marking()()
+
+
+def test_a_body_without_a_group_waits_for_nobody(chord: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    """`apply_async(chord=...)`: Celery counts no members without a group, and no claim has a name."""
+    chord.request.group = None
+    keep_trying(chord.marking(), 5.0, "member")
+    assert chord.app.backend.get_state("member") == "SUCCESS"
+    assert not caplog.messages

@@ -158,6 +158,12 @@ def _() -> H:
     return _failed(_and(_chord(100, 120, body=130), 100, first=3), op=4)
 
 
+@known("a body that failed for good itself", Rule.ORDER, PASS, 0, _ONE)
+def _() -> H:
+    builder = _chord(100, 120).set(permanent=frozenset({2}))
+    return builder.attempt(2, 130, 140, PERMANENT).said(2, FAILURE)
+
+
 _NONE = "no body of a chord began: see what became of their members"
 
 
@@ -267,6 +273,28 @@ def _() -> H:
 @known("a body that was called off", Rule.LOST, PASS, 0, _BOUND)
 def _() -> H:
     return _failed(_chord(100))
+
+
+@known(
+    "a body that was called off ends no process",
+    Rule.EVIDENCE,
+    PASS,
+    0,
+    "3 operations submitted, records whole",
+)
+def _() -> H:
+    return _failed(_chord(100)).set(poison=frozenset({2}))
+
+
+@known(
+    "a body that was not called off and ended no process",
+    Rule.EVIDENCE,
+    UNKNOWN,
+    1,
+    "1 operation had to end a process and never did: see that bodies run as planned",
+)
+def _() -> H:
+    return _chord(100, 120, body=130).set(poison=frozenset({2}))
 
 
 @known("a body that was called off, beside one that ran", Rule.LOST, PASS, 0, _BOUND)
