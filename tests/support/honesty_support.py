@@ -91,7 +91,7 @@ def _through(front: Front, cwd: Path, tests: list[str], wanted: list[str], paral
             return Came(code, out, cwd / "run", pytest=True)
         case Front.SHARDS:
             for index in (1, 2):
-                call(*run, "-n", "1", "--shard", f"{index}/2", "--out", f"shards/{index}", cwd=cwd)
+                call(*run, "-n", str(parallel), "--shard", f"{index}/2", "--out", f"shards/{index}", cwd=cwd)
             (cwd / "shards").mkdir(exist_ok=True)
             code, out = call(COMMAND, "merge", "shards", "--out", "run", cwd=cwd)
             if not (cwd / "run").is_dir():  # nothing to merge: what a user reads is what the shards said
