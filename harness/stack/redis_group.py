@@ -31,7 +31,7 @@ from taskchaos.harness.stack.sentinels import Sentinels
 #: The proxy through which a node is replicated, followed by its number.
 REPLICATION = "replication"
 _FOLLOW_EVERY_S = 0.05
-_IN_SYNC_DEADLINE_S = 15.0
+_IN_SYNC_DEADLINE_S = 30.0
 _PROMOTION_DEADLINE_S = 15.0
 _STALL = "stalled"
 
