@@ -95,7 +95,7 @@ def _told(_: int, frame: FrameType | None) -> None:
     held: Any = getattr(task, "lease", None)
     if not isinstance(held, lease.Lease) or held.left_s >= TOLD_SHARE * held.lease_s:
         return
-    stage = releases.stage_of(frame, task, results.keep_trying.__code__)
+    stage = releases.stage_of(frame, task, results.keep_trying.__code__, waits=results.MAY_END.now)
     if stage is Stage.BODY:
         stage, _ended = (Stage.CELERY if held.fence == _ended else stage), held.fence
     if stage is not Stage.CELERY:

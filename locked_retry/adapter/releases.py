@@ -170,8 +170,8 @@ class Stage(Enum):
     CELERY = auto()  # anywhere else
 
 
-def stage_of(frame: FrameType | None, task: Any, waits: CodeType) -> Stage:
-    """Where this frame of a running task is. waits: the code of what waits for the result backend.
+def stage_of(frame: FrameType | None, task: Any, storing: CodeType, *, waits: bool) -> Stage:
+    """Where this frame of a running task is. storing: what stores how it ended; waits: whether it waits in there.
 
     A body that no frame names (a function of another language) counts as Celery's.
     """
@@ -185,8 +185,9 @@ def stage_of(frame: FrameType | None, task: Any, waits: CodeType) -> Stage:
     # Who traces and reports wraps `run`, and may hide the code of the wrapper.
     if any(getattr(each, "__code__", None) in passed for each in (type(task).__call__, task.run, unwrap(task.run))):
         return Stage.BODY
-    waiting = any(code is waits or code.co_filename == celery.canvas.__file__ for code in passed)
-    return Stage.WAITS if waiting else Stage.CELERY
+    if storing not in passed:
+        waits = any(code.co_filename == celery.canvas.__file__ for code in passed)  # to send what comes next
+    return Stage.WAITS if waits else Stage.CELERY
 
 
 # --- chords

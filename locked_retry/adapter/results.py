@@ -79,6 +79,26 @@ def passes(error: Exception) -> bool:
     return not isinstance(error, PERMANENT) and not refused_for_good(error)
 
 
+class _MayEnd:
+    """Entered where LeaseLost may be raised, told more than once: not while its first time is dealt with.
+
+    Who enters it has to expect LeaseLost around it: one that comes when it is left belongs to what was done in it.
+    """
+
+    def __init__(self) -> None:
+        self.now = False
+
+    def __enter__(self) -> None:
+        self.now = True
+
+    def __exit__(self, *_: object) -> None:
+        self.now = False
+
+
+#: Of the process of a task, which runs one at a time.
+MAY_END = _MayEnd()
+
+
 def keep_trying(
     store: Callable[[], Any],
     wait_s: float,
@@ -99,9 +119,10 @@ def keep_trying(
 
     while True:
         try:
-            if pause_s:
-                time.sleep(pause_s)  # in here, because a time limit of the task may be over meanwhile
-            return _patiently(store, going)
+            with MAY_END:
+                if pause_s:
+                    time.sleep(pause_s)  # in here, because a time limit of the task may be over meanwhile
+                return _patiently(store, going)
         except (EncodeError, MemoryError):
             raise
         except Exception as error:

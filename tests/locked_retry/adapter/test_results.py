@@ -89,6 +89,22 @@ def test_an_error_that_stays_is_reported_at_once(error: Exception, caplog: pytes
     assert 'event=result_lost result="mark_as_done a"' in caplog.text
 
 
+def test_who_leaves_a_result_to_others_is_not_told_again_meanwhile() -> None:
+    """A large one takes a while to give: LeaseLost in the middle of that lost it."""
+    told: list[bool] = []
+
+    def store() -> None:
+        told.append(results.MAY_END.now)
+        raise LeaseLost("over")
+
+    def leave() -> bool:
+        told.append(results.MAY_END.now)
+        return True
+
+    assert keep_trying(store, 10.0, "a", leave=leave) is None
+    assert told == [True, False]
+
+
 def test_a_value_that_cannot_be_written_is_left_to_celery() -> None:
     with pytest.raises(EncodeError):
         keep_trying(lambda: Backend(EncodeError("no JSON")).mark_as_done("a"), 10.0, "a")
