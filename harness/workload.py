@@ -215,9 +215,15 @@ class Workload:
         fate = {"permanent": permanent and not poison, "poison": poison, "dependent": self.outage_s > 0}
         eta_ms = self.eta_ms if self.eta_every and number % self.eta_every == 0 else 0
         priority = number % self.priorities * PRIORITY_STEP if self.priorities else None
-        work_ms, padding = self.work_ms, self.padding
         return Operation(
-            number, failures, **fate, work_ms=work_ms, padding=padding, key=key, eta_ms=eta_ms, priority=priority
+            number,
+            failures,
+            **fate,
+            work_ms=self.work_ms,
+            padding=self.padding,
+            key=key,
+            eta_ms=eta_ms,
+            priority=priority,
         )
 
     def failure_counts(self) -> bytes:

@@ -63,7 +63,7 @@ def test_result_path(chaos: Chaos) -> None:
 
 def test_replies_lost(chaos: Chaos) -> None:
     """Some scripts that count members, and claim the right to send a body, are executed and their replies lost."""
-    if version("celery") < "5.7":
+    if tuple(map(int, version("celery").split(".")[:2])) < (5, 7):
         chaos.does_not_apply("before Celery 5.7 no script counts the members of a chord")
     hold_s = round(0.8 * chaos.profile.fault_s, 3)
     how: dict[str, int | str] = {"command": "EVALSHA", "every": 7, "how": "reset"}

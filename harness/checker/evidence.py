@@ -48,6 +48,7 @@ class CaseEvidence:
     history: only rows of operations inside the plan, without a redrive. outside: the operations of the other rows.
     zombies: by operation. stalled: the operations of a livelock, each with how often it came to a worker meanwhile.
     killed_at: times at which a fault ended a process, by pid, in order. bites: when faults were in force, and for whom.
+    revoked: operations that need not run, since a revoke of them was begun.
     """
 
     history: History
@@ -60,6 +61,7 @@ class CaseEvidence:
     killed_at: dict[int, list[int]]
     flight: Flight
     bites: Bites
+    revoked: frozenset[int]
 
     @property
     def sound(self) -> list[FaultInterval]:
@@ -105,11 +107,6 @@ class CaseEvidence:
         Nothing in a record tells which of the two an attempt was of.
         """
         return frozenset() if self.contract.has(Claim.UNIQUE) else self.sent_again
-
-    @property
-    def revoked(self) -> frozenset[int]:
-        """Operations that need not run, since a revoke of them was begun."""
-        return frozenset(self.history.revokes.op)
 
     @property
     def acknowledged(self) -> Counter[int]:
@@ -193,6 +190,7 @@ def gather(history: History, contract: Contract) -> CaseEvidence:
         killed_at=killed_at,
         flight=flight(inside, counted, given_up.values(), map(ended_ns, inside.faults)),
         bites=bites(inside),
+        revoked=frozenset(inside.revokes.op),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 from taskchaos.faults.base import Ability, FaultError, Release, wait_for
@@ -24,7 +25,7 @@ class ForkedWorker(ABC):
         self._what = what
         self._log = log
         self._zygote = zygote_
-        self._homes = {Release.PRESENT: (zygote_, config)}
+        self._previous: tuple[Zygote, RoleConfig] | None = None
         self._release = self._next = Release.PRESENT
         self._expected_death = False
         self._stopped = False
@@ -34,11 +35,6 @@ class ForkedWorker(ABC):
     @property
     def name(self) -> str:
         return self._config.role
-
-    @property
-    def config(self) -> RoleConfig:
-        """What its process has to know."""
-        return self._config
 
     @property
     def pid(self) -> int:
@@ -51,13 +47,14 @@ class ForkedWorker(ABC):
         return self._release
 
     def change_release(self, release: Release) -> None:
-        if release not in self._homes:
+        if release is Release.PREVIOUS and self._previous is None:
             raise FaultError(f"{self.name}: there is no {release} release: {Ability.PREVIOUS}")
         self._next = release
 
-    def may_be(self, release: Release, zygote_: Zygote, config: RoleConfig) -> None:
-        """Where this release of it comes from."""
-        self._homes[release] = (zygote_, config)
+    def offer_previous(self, home: Zygote, subject: str) -> None:
+        """Let it be of the previous release, too: forked there, where its subject has this spec."""
+        self._previous = home, replace(self._config, release=Release.PREVIOUS.value, subject=subject)
+        self._config = replace(self._config, release=Release.PRESENT.value)
 
     @property
     def starts(self) -> int:
@@ -69,7 +66,8 @@ class ForkedWorker(ABC):
         with self._starting:
             if self._stopped:
                 raise FaultError(f"{self.name}: the stack has stopped")
-            home, config = self._homes[self._next]
+            before = self._previous if self._next is Release.PREVIOUS else None
+            home, config = before or (self._zygote, self._config)
             self._all.append(home.spawn(self._what, config, self._log))
             self._release = self._next
             self._expected_death = False  # last: until here the old process's end is still the fault's doing

@@ -1,10 +1,10 @@
 """Ends `exclusive` tasks before their leases do: who cannot renew must not be at work when another worker takes over.
 
-Shortly before a lease ends that was not renewed, the task gets a signal and with it `LeaseLost`, wherever it is; what
-runs on has its pool process killed a little later, as at a hard time limit. Either way the message is given back, at no
-cost. If only its result is left to be stored, that is done without it (handover.py). While Celery finds out how a task
-ended it is told nothing: what is raised there, Celery tells everybody as the task's failure. A thread watches, because
-the loop may just be waiting for the Redis that does not answer.
+Shortly before a lease ends that was not renewed, the task gets a signal and with it `LeaseLost`, in its body or while
+something waits for Redis; what runs on has its pool process killed a little later, as at a hard time limit. Either way
+the message is given back, at no cost. If only its result is left to be stored, that is done without it (handover.py).
+Nothing is raised while Celery finds out how a task ended: it would tell everybody of that as the task's failure. A
+thread watches, because the loop may just be waiting for the Redis that does not answer.
 
 Only prefork can do this: a thread or greenlet cannot be ended. And nobody can end what stands still (SIGSTOP, a frozen
 machine): when it goes on it is late, and only its fence can be refused.
@@ -96,7 +96,8 @@ def _told(_: int, frame: FrameType | None) -> None:
     if not isinstance(held, lease.Lease) or held.left_s >= TOLD_SHARE * held.lease_s:
         return
     stage = releases.stage_of(frame, task, results.keep_trying.__code__, waits=results.MAY_END.now)
+    if stage is Stage.CELERY or (stage is Stage.BODY and held.fence == _ended):
+        return
     if stage is Stage.BODY:
-        stage, _ended = (Stage.CELERY if held.fence == _ended else stage), held.fence
-    if stage is not Stage.CELERY:
-        raise lease.LeaseLost(f"{task.request.id}: the lease ends, and cannot be renewed")
+        _ended = held.fence
+    raise lease.LeaseLost(f"{task.request.id}: the lease ends, and cannot be renewed")

@@ -20,8 +20,6 @@ from taskchaos.harness.subject import CelerySubject, Commands, Pending, Settings
 from taskchaos.harness.workload import TransientError, operation_number
 
 ROW = "lr:t:"
-#: The state of a dead letter's row (RowState.BURIED).
-BURIED = b"x"
 #: A task that ends so often with its process is given up: more often than the kills of a suite meet the same task, and
 #: soon enough for the drain to see it of one that kills its process itself (the pause doubles with each crash).
 MAX_CRASHES = 5
@@ -88,13 +86,13 @@ class LockedRetry(CelerySubject):
     def pending(self, redis: Redis) -> Pending:
         """Rows that are queued, running, delayed or parked, and messages in the queues."""
         queued = celery_pending(cast(Redis, _WithoutOwnLists(redis)))
-        rows = [operation_number(name) for name, state in _rows(redis) if state != BURIED]
+        rows = [operation_number(name) for name, dead in _rows(redis) if not dead]
         named = frozenset(n for n in rows if n is not None)
         return Pending(queued.operations | named, queued.opaque + rows.count(None))
 
     def dead_letters(self, redis: Redis) -> frozenset[int]:
         """Rows in the index of dead letters whose message is kept."""
-        found = {operation_number(name) for name, state in _rows(redis) if state == BURIED}
+        found = {operation_number(name) for name, dead in _rows(redis) if dead}
         return frozenset(n for n in found if n is not None)
 
     def redrive(self, app: Celery, operation: int) -> None:
@@ -108,11 +106,14 @@ class LockedRetry(CelerySubject):
 
     def leftovers(self, redis: Redis) -> tuple[str, ...]:
         """Locks, waiters and index entries that outlived their rows."""
-        dead = {f"{ROW}{name}" for name, state in _rows(redis) if state == BURIED}
+        dead = {f"{ROW}{name}" for name, buried in _rows(redis) if buried}
         return tuple(k for k in super().leftovers(redis) if not k.startswith(OF_TASKS + OF_HERDS) and k not in dead)
 
 
-def _rows(redis: Redis) -> Iterator[tuple[str, bytes | None]]:
+def _rows(redis: Redis) -> Iterator[tuple[str, bool]]:
+    """Each row, and whether it is a dead letter."""
+    from locked_retry.broker.turns import RowState
+
     keys = list(redis.scan_iter(match=f"{ROW}*", count=1000))
     for begin in range(0, len(keys), 500):
         part = keys[begin : begin + 500]
@@ -121,7 +122,7 @@ def _rows(redis: Redis) -> Iterator[tuple[str, bytes | None]]:
             pipe.hget(key, "st")
         for key, state in zip(part, pipe.execute(), strict=True):
             if state is not None:
-                yield key.decode(errors="replace")[len(ROW) :], state
+                yield key.decode(errors="replace")[len(ROW) :], state == RowState.BURIED
 
 
 class _WithoutOwnLists:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_support import Done, rule, taskchaos, verdict
+from cli_support import rule, run_mine
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -51,16 +50,8 @@ NO_BODY = (
 SENDS_NONE = HEAD + "    submit_chord = None\n"
 
 
-def _run(tmp_path: Path, code: str) -> tuple[Done, dict[str, Any]]:
-    (tmp_path / "test_mine.py").write_text(SUITE)
-    (tmp_path / "mine.py").write_text(code)
-    out = tmp_path / "run"
-    done = taskchaos("run", "test_mine.py", "-s", "mine.py:Mine", "-n", "1", "--out", str(out), cwd=tmp_path)
-    return done, verdict(out)
-
-
 def test_a_chord_of_celerys_keeps_its_order_and_the_results_that_it_needs(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, AS_IT_IS)
+    done, told = run_mine(tmp_path, SUITE, AS_IT_IS)
     (case,) = told["cases"]
     assert done.code == 0, done.out + done.err
     assert rule(case, "order")["reason"] == "7 bodies began, each when all its members had taken effect"
@@ -68,7 +59,7 @@ def test_a_chord_of_celerys_keeps_its_order_and_the_results_that_it_needs(tmp_pa
 
 
 def test_a_body_that_does_not_wait_is_told(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, ALL_AT_ONCE)
+    done, told = run_mine(tmp_path, SUITE, ALL_AT_ONCE)
     (case,) = told["cases"]
     assert done.code == 1, done.out + done.err
     assert case["failed_rules"] == ["order"]
@@ -76,7 +67,7 @@ def test_a_body_that_does_not_wait_is_told(tmp_path: Path) -> None:
 
 
 def test_a_body_that_never_comes_is_lost(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, NO_BODY)
+    done, told = run_mine(tmp_path, SUITE, NO_BODY)
     (case,) = told["cases"]
     assert done.code == 1, done.out + done.err
     assert case["failed_rules"] == ["lost"]
@@ -87,7 +78,7 @@ def test_a_body_that_never_comes_is_lost(tmp_path: Path) -> None:
 
 
 def test_who_sends_no_chords_is_left_out_and_that_is_said(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, SENDS_NONE)
+    done, told = run_mine(tmp_path, SUITE, SENDS_NONE)
     assert told["cases"] == []
     assert "this subject has no submit_chord, so it cannot send chords" in done.out, done.out + done.err
     assert done.code != 0, "nothing that was judged is no pass"

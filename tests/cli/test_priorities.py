@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_support import Done, rule, taskchaos, verdict
+from cli_support import rule, run_mine
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -37,23 +36,15 @@ TAKES_ALL = """
 """
 
 
-def _run(tmp_path: Path, code: str) -> tuple[Done, dict[str, Any]]:
-    (tmp_path / "test_mine.py").write_text(SUITE)
-    (tmp_path / "mine.py").write_text(HEAD + code)
-    out = tmp_path / "run"
-    done = taskchaos("run", "test_mine.py", "-s", "mine.py:Mine", "-n", "1", "--out", str(out), cwd=tmp_path)
-    return done, verdict(out)
-
-
 def test_celerys_priorities_on_redis_are_kept_and_that_was_tried(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, "")
+    done, told = run_mine(tmp_path, SUITE, HEAD)
     (case,) = told["cases"]
     assert done.code == 0, done.out + done.err
     assert "went ahead of less urgent ones that had been sent before" in rule(case, "priority")["reason"]
 
 
 def test_who_takes_tasks_as_they_come_is_told(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, ALL_ALIKE)
+    done, told = run_mine(tmp_path, SUITE, HEAD + ALL_ALIKE)
     (case,) = told["cases"]
     assert done.code == 1, done.out + done.err
     assert case["failed_rules"] == ["priority"]
@@ -61,7 +52,7 @@ def test_who_takes_tasks_as_they_come_is_told(tmp_path: Path) -> None:
 
 
 def test_of_who_takes_all_there_is_at_once_nothing_is_known(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, TAKES_ALL)
+    done, told = run_mine(tmp_path, SUITE, HEAD + TAKES_ALL)
     (case,) = told["cases"]
     assert done.code == 2, done.out + done.err
     assert "no operation had less urgent ones before it" in rule(case, "priority")["reason"]

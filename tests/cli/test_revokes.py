@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_support import Done, rule, taskchaos, verdict
+from cli_support import rule, run_mine
 
 pytestmark = pytest.mark.usefixtures("linux")
 
@@ -38,16 +37,8 @@ DEAF = """
 CANNOT = "    revoke = None\n"
 
 
-def _run(tmp_path: Path, code: str) -> tuple[Done, dict[str, Any]]:
-    (tmp_path / "test_mine.py").write_text(SUITE)
-    (tmp_path / "mine.py").write_text(HEAD + code)
-    out = tmp_path / "run"
-    done = taskchaos("run", "test_mine.py", "-s", "mine.py:Mine", "-n", "1", "--out", str(out), cwd=tmp_path)
-    return done, verdict(out)
-
-
 def test_what_celerys_workers_have_heard_of_does_not_begin_and_is_not_lost(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, "")
+    done, told = run_mine(tmp_path, SUITE, HEAD)
     (case,) = told["cases"]
     assert done.code == 0, done.out + done.err
     assert "that were revoked in time never began" in rule(case, "revoked")["reason"]
@@ -55,7 +46,7 @@ def test_what_celerys_workers_have_heard_of_does_not_begin_and_is_not_lost(tmp_p
 
 
 def test_who_only_says_that_it_was_heard_is_told(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, SAYS_SO)
+    done, told = run_mine(tmp_path, SUITE, HEAD + SAYS_SO)
     (case,) = told["cases"]
     assert done.code == 1, done.out + done.err
     assert case["failed_rules"] == ["revoked"]
@@ -63,14 +54,14 @@ def test_who_only_says_that_it_was_heard_is_told(tmp_path: Path) -> None:
 
 
 def test_a_revoke_that_no_worker_hears_proves_nothing(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, DEAF)
+    done, told = run_mine(tmp_path, SUITE, HEAD + DEAF)
     (case,) = told["cases"]
     assert done.code == 2, done.out + done.err
     assert "0 of 2 workers answered" in rule(case, "revoked")["reason"]
 
 
 def test_who_cannot_revoke_is_left_out_and_that_is_said(tmp_path: Path) -> None:
-    done, told = _run(tmp_path, CANNOT)
+    done, told = run_mine(tmp_path, SUITE, HEAD + CANNOT)
     assert told["cases"] == []
     assert "this subject has no revoke, so it cannot revoke tasks" in done.out, done.out + done.err
     assert done.code != 0, "nothing that was judged is no pass"

@@ -56,3 +56,12 @@ def rule(case: dict[str, Any], name: str) -> dict[str, Any]:
     """One rule of a case."""
     found: dict[str, Any] = next(r for r in case["rules"] if r["rule"] == name)
     return found
+
+
+def run_mine(folder: Path, suite: str, subject: str) -> tuple[Done, dict[str, Any]]:
+    """Run a suite against a subject, whose class is `Mine`: how it ended, and verdict.json."""
+    (folder / "test_mine.py").write_text(suite)
+    (folder / "mine.py").write_text(subject)
+    out = folder / "run"
+    done = taskchaos("run", "test_mine.py", "-s", "mine.py:Mine", "-n", "1", "--out", str(out), cwd=folder)
+    return done, verdict(out)

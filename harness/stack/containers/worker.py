@@ -118,7 +118,6 @@ class ContainerWorker(ForkedWorker):
                     raise StackError(f"{self.name}: its zygote ended and its container did not")
                 self.container.start()
                 self._zygote = self._born()
-                self.may_be(self.release, self._zygote, self.config)
         super().start()
 
     def await_zygote(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from redis import Redis
@@ -91,10 +90,7 @@ class LocalStack(Stack):
         """Let workers be of the release in this environment too; the last ones begin as such."""
         home = zygote(self.logs / "previous.log", library() if self._options.preload else None, python)
         for number, worker in enumerate(self.workers.values(), start=1):
-            # There, names of subjects are not known.
-            there = replace(worker.config, release=Release.PREVIOUS.value, subject=spec_of(self._subject))
-            worker.may_be(Release.PREVIOUS, home, there)
-            worker.may_be(Release.PRESENT, self._zygote, replace(worker.config, release=Release.PRESENT.value))
+            worker.offer_previous(home, spec_of(self._subject))  # names of subjects are not known there
             if number > self._options.workers - self._options.behind:
                 worker.change_release(Release.PREVIOUS)
 

@@ -24,17 +24,13 @@ local function crash(token, most)
 end
 """
 
-#: ARGV: id, message. An id that was queued once is not queued again.
-PUT = """
-if redis.call('SADD', 'mini:seen', ARGV[1]) == 1 then
-  redis.call('RPUSH', 'mini:ready', cjson.encode({id = ARGV[1], message = ARGV[2], failures = 0, crashes = 0}))
-end
-"""
-
 #: ARGV: id, message. Whatever was queued before.
 PUT_AGAIN = """
 redis.call('RPUSH', 'mini:ready', cjson.encode({id = ARGV[1], message = ARGV[2], failures = 0, crashes = 0}))
 """
+
+#: ARGV: id, message. An id that was queued once is not queued again.
+PUT = f"if redis.call('SADD', 'mini:seen', ARGV[1]) == 1 then {PUT_AGAIN} end"
 
 #: ARGV: lease in ms. The token, id, message and failures of the next entry; nothing if there is none.
 TAKE = (
