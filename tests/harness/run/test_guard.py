@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ def test_what_the_child_says_is_heard_in_order() -> None:
 def test_a_child_that_ends_without_its_last_word_is_noticed(end: Callable[[], None], how: str) -> None:
     def work(say: Say) -> None:
         say(folder="x")
+        faulthandler.disable()  # pytest's: a test that is meant to crash looks like an accident in its output
         end()
 
     outcome = guarded(work)
