@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from taskchaos.harness.checker.columns import DROPPED, SUBMITTED
 from taskchaos.harness.checker.evidence import CaseEvidence
+from taskchaos.harness.checker.faults import ended_ns, happened
 from taskchaos.harness.checker.rates import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn
 from taskchaos.harness.clock import seconds
 from taskchaos.harness.contract import Claim, PhaseName
-from taskchaos.harness.record.history import Phase
+from taskchaos.harness.record.history import History, Phase
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Throughput, merge
 
 #: More late and dropped sends than this make an open load's figures worthless.
@@ -47,7 +48,7 @@ def throughput(evidence: CaseEvidence, paces: Paces) -> RuleResult:
         reason = f"none of the phases {', '.join(sorted(slo.phases))} was recorded; give the case one"
         return RuleResult(Rule.THROUGHPUT, Outcome.UNKNOWN, expression, None, reason)
     late = None if paces.drained else _load_trouble(evidence, [pace.phase for pace in judged])
-    parts = [_judge(pace, slo.target_tps, paces.drained, evidence.history.torn_records) for pace in judged]
+    parts = [_judge(pace, slo.target_tps, paces.drained, evidence.history) for pace in judged]
     outcome = merge(part.outcome for part in parts)
     reason = "; ".join(part.reason for part in parts)
     hopeless = late and any(_hopeless(evidence, part, slo.target_tps) for part in parts)
@@ -71,8 +72,8 @@ class _Judged:
     tps: float | None
 
 
-def _judge(pace: Pace, target_tps: float, drained: bool, torn: int) -> _Judged:
-    phase, name, tps = pace.phase, pace.phase.name.value, pace.tps
+def _judge(pace: Pace, target_tps: float, drained: bool, history: History) -> _Judged:
+    phase, name, tps, torn = pace.phase, pace.phase.name.value, pace.tps, history.torn_records
     if tps is None:
         reason = (
             f"{name} has too little to measure (needs {seconds(SHORTEST_NS):g} s and {FEWEST_OPERATIONS} operations)"
@@ -91,7 +92,15 @@ def _judge(pace: Pace, target_tps: float, drained: bool, torn: int) -> _Judged:
     reason = f"{name} {tps:.1f}/s {'>=' if kept else '<'} {required:.1f}/s{how}"
     if not kept and tps + torn / seconds(pace.span_ns) >= required:
         return _Judged(phase, Outcome.UNKNOWN, reason + unless_torn("effects", torn), tps)
+    if not kept and not drained and phase.name is not PhaseName.FAULT and (s := _in_force_s(history, phase)):
+        return _Judged(phase, Outcome.UNKNOWN, f"{reason}, but a fault was in force for {s:.1f} s of it", tps)
     return _Judged(phase, Outcome.PASS if kept else Outcome.FAIL, reason, tps)
+
+
+def _in_force_s(history: History, phase: Phase) -> float:
+    """For how long a fault was in force in a phase that is to have none: its heal failed, or took too long."""
+    spans = [(max(f.since_ns, phase.begun_ns), min(ended_ns(f), phase.ended_ns)) for f in history.faults if happened(f)]
+    return seconds(max((end - begin for begin, end in spans if end > begin), default=0))
 
 
 def _hopeless(evidence: CaseEvidence, part: _Judged, target_tps: float) -> bool:
@@ -99,7 +108,7 @@ def _hopeless(evidence: CaseEvidence, part: _Judged, target_tps: float) -> bool:
 
     A busy machine slows the load and the subject alike, but not the one to less than half of the other.
     """
-    if part.tps is None:
+    if part.tps is None or part.outcome is not Outcome.FAIL:
         return False
     phase = part.phase
     sent = sum(1 for at_ns in evidence.history.submits.begun_ns if phase.begun_ns <= at_ns < phase.ended_ns)

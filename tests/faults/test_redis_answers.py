@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -75,6 +76,27 @@ def test_it_bites_those_who_use_it_and_heals(stack: LocalStack, kind: str) -> No
         assert fault.prove() is None and not fault.holds(), "no evidence after it was healed"
     fault.heal()
     assert fault.verify_healed()
+
+
+def test_a_server_that_cannot_be_told_to_load_faster_is_started_again(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis 6.2 refuses CONFIG SET while it is loading."""
+    ask = stack.redis.ask
+
+    def refuse(*words: str | int) -> Any:
+        if words[:2] == ("CONFIG", "SET"):
+            raise FaultError("redis: Only CONFIG GET is allowed during loading")
+        return ask(*words)
+
+    fault = _made(stack, "redis_loading", most_s=30)
+    with _using(stack):
+        fault.inject()
+        until(fault.prove, fault.missing)
+        monkeypatch.setattr(stack.redis, "ask", refuse)
+        fault.heal()
+        assert fault.verify_healed(), stack.redis.whole()
+    assert not fault.holds()
 
 
 def test_a_pause_of_all_clients_can_be_seen_and_ended(stack: LocalStack) -> None:

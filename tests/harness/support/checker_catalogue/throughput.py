@@ -55,6 +55,31 @@ def _() -> H:
     return open_load(((3000, 75.5),), offered=80)
 
 
+_IN_FORCE = ", but a fault was in force for {:.1f} s of it"
+for _name, _fault, _outcome, _more in (
+    ("whose fault is not healed for most of it", lambda builder: builder.fault(2500, 5500), UNKNOWN, 2.5),
+    ("whose fault is never healed", lambda builder: builder.fault(2500, -1, healed=False), UNKNOWN, 3.0),
+    ("and the load is late besides", lambda builder: builder.fault(2500, 5500).drop(900, due=3100), UNKNOWN, 2.5),
+    ("whose fault proves nothing", lambda builder: builder.fault(2500, 5500, proven=False), FAIL, 0.0),
+):
+
+    @known(
+        f"a healed phase below the target, {_name}",
+        Rule.THROUGHPUT,
+        _outcome,
+        30.0,
+        "baseline 199.5/s >= 100.0/s; healed 30.0/s < 100.0/s" + (_IN_FORCE.format(_more) if _more else ""),
+        others=(Rule.RECOVERY, Rule.FAULTS, Rule.EVIDENCE),
+    )
+    def _(fault: Callable[[H], H] = _fault) -> H:
+        return fault(open_load(((3000, 30),)))
+
+
+@known("with a fault in it, on target all the same", Rule.THROUGHPUT, PASS, 199.5, _GOOD, others=(Rule.RECOVERY,))
+def _() -> H:
+    return open_load().fault(2500, 5500)
+
+
 @known("no target", Rule.THROUGHPUT, NOT_CLAIMED, None, "no target set", expression="no target")
 def _() -> H:
     return open_load(target=None)
