@@ -92,15 +92,17 @@ def _judge(pace: Pace, target_tps: float, drained: bool, history: History) -> _J
     reason = f"{name} {tps:.1f}/s {'>=' if kept else '<'} {required:.1f}/s{how}"
     if not kept and tps + torn / seconds(pace.span_ns) >= required:
         return _Judged(phase, Outcome.UNKNOWN, reason + unless_torn("effects", torn), tps)
-    if not kept and not drained and phase.name is not PhaseName.FAULT and (s := _in_force_s(history, phase)):
-        return _Judged(phase, Outcome.UNKNOWN, f"{reason}, but a fault was in force for {s:.1f} s of it", tps)
+    in_force_s = 0.0 if kept or drained or phase.name is PhaseName.FAULT else _in_force_s(history, phase)
+    if in_force_s > 0:
+        return _Judged(phase, Outcome.UNKNOWN, f"{reason}, but a fault was in force for {in_force_s:.1f} s of it", tps)
     return _Judged(phase, Outcome.PASS if kept else Outcome.FAIL, reason, tps)
 
 
 def _in_force_s(history: History, phase: Phase) -> float:
     """For how long a fault was in force in a phase that is to have none: its heal failed, or took too long."""
-    spans = [(max(f.since_ns, phase.begun_ns), min(ended_ns(f), phase.ended_ns)) for f in history.faults if happened(f)]
-    return seconds(max((end - begin for begin, end in spans if end > begin), default=0))
+    taken = (fault for fault in history.faults if happened(fault))
+    met = (min(ended_ns(fault), phase.ended_ns) - max(fault.since_ns, phase.begun_ns) for fault in taken)
+    return seconds(max(met, default=0))
 
 
 def _hopeless(evidence: CaseEvidence, part: _Judged, target_tps: float) -> bool:
@@ -108,8 +110,9 @@ def _hopeless(evidence: CaseEvidence, part: _Judged, target_tps: float) -> bool:
 
     A busy machine slows the load and the subject alike, but not the one to less than half of the other.
     """
-    if part.tps is None or part.outcome is not Outcome.FAIL:
+    if part.outcome is not Outcome.FAIL:
         return False
+    assert part.tps is not None, "what could not be measured has not failed"
     phase = part.phase
     sent = sum(1 for at_ns in evidence.history.submits.begun_ns if phase.begun_ns <= at_ns < phase.ended_ns)
     sent_tps = sent / seconds(phase.ended_ns - phase.begun_ns)
