@@ -12,12 +12,14 @@ import copy
 import os
 import signal
 import sys
+import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -258,17 +260,23 @@ def survivors(module: str, part: int = 0, parts: int = 1) -> list[str]:
 
 
 def main(modules: list[str]) -> int:
-    """Print what survives; 1 if that is not what the list of survivors says."""
-    parts = os.cpu_count() or 1
-    with ProcessPoolExecutor(parts) as pool:
-        asked = [(module, part) for module in modules for part in range(parts)]
-        found = {name for names in pool.map(_survivors, ((*each, parts) for each in asked)) for name in names}
+    """Print what survives, each module as it is done; 1 if that is not what the list of survivors says."""
+    parts, found, total = os.cpu_count() or 1, set[str](), 0
     whys = {name: why for name, why in explained().items() if name.split(".")[0].split(":")[0] in modules}
+    with ProcessPoolExecutor(parts) as pool:
+        began = time.monotonic()
+        # In the order in which they are asked, all parts of a module together.
+        answers = pool.map(_survivors, [(module, part, parts) for module in modules for part in range(parts)])
+        for module in modules:
+            survive = {name for names in islice(answers, parts) for name in names}
+            number, ended = sum(1 for _ in every_mutant(module)), time.monotonic()
+            told = f"{number} mutants, {len(survive)} survive, {len(survive - whys.keys())} unexplained"
+            print(f"{module}: {told} ({ended - began:.0f} s)", flush=True)
+            found, total, began = found | survive, total + number, ended
     for name in sorted(found):
         print(f"survives: {name}\n    {whys.get(name, 'UNEXPLAINED: a known history has to notice it')}")
     for name in sorted(whys.keys() - found):
         print(f"noticed: {name}\n    take it off the list of survivors")
-    total = sum(1 for module in modules for _ in every_mutant(module))
     print(f"{total} mutants, {len(found)} survive, {len(found - whys.keys())} of them unexplained")
     return 0 if found == whys.keys() else 1
 
