@@ -187,7 +187,8 @@ for _name, _build, _why in (
     "3 operations submitted, records whole; 1 not acknowledged because of faults",
 )
 def _() -> H:
-    return _sent(done=5001).done(2, at=6500).fault(6400, 6600, target="producer-1", began=4995)
+    builder = _sent(done=5001).ack(2, at=6450).attempt(2, 6500).effect(2, 6505)
+    return builder.fault(6400, 6600, target="producer-1", began=4995)
 
 
 @known(
