@@ -175,7 +175,7 @@ SUBTLE = (
     (Rule.GROWTH, "growth", "not final.converged or not final.healed", "not final.converged"),
     (Rule.EVIDENCE, "preconditions", "evidence.history.planned_outage and not _felt(evidence)", "False"),
     (Rule.LOST, "letters", "if ended[op] >= tries", ""),
-    (Rule.LOST, "letters", "if outage or (op < len(failures) and failures[op] >= tries)", ""),
+    (Rule.LOST, "letters", "if outage or failures[op] >= tries", ""),
     (Rule.EVIDENCE, "preconditions", "if history.torn_records:", "if False:"),
     (Rule.EVIDENCE, "preconditions", "gaps += left.gaps()", ""),
     (Rule.EVIDENCE, "offered", "healed_ns + max(healed_ns - begun_ns, REACH_NS)", "healed_ns"),
