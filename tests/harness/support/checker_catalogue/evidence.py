@@ -311,6 +311,23 @@ for _name, _target, _gap in (
         return _by(H().done(0).set(finished=frozenset()), 50, 60, target)
 
 
+@known("all gone through", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole")
+def _() -> H:
+    return H().done(0, 1).set(gone_through=2)
+
+
+@known(
+    "one of two producers did not finish after a fault, and never said how many it had gone through",
+    Rule.EVIDENCE,
+    PASS,
+    0,
+    "2 operations submitted, records whole",
+)
+def _() -> H:
+    builder = H().done(0, 1).set(producers=("producer-1", "producer-2"), gone_through=1)
+    return _by(builder, 50, 60, "producer-2")
+
+
 @known(
     "a producer that did not finish, after a fault of it without evidence",
     Rule.EVIDENCE,
