@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 
 from taskchaos.harness.checker.chords import bodies, members
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
-from taskchaos.harness.checker.faults import FOREVER, all_bites
+from taskchaos.harness.checker.faults import FOREVER, Spans, all_bites
 from taskchaos.harness.checker.results import counted, if_claimed, with_samples
 from taskchaos.harness.checker.waits import PREFETCH, Probes, first_times, rank
 from taskchaos.harness.clock import NS_PER_MS, NS_PER_S, seconds
@@ -91,18 +91,29 @@ def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
     attempts, history = evidence.history.attempts, evidence.history
     took = (end - begin for begin, end in zip(attempts.begun_ns, attempts.ended_ns, strict=True) if end != NEVER)
     patience_ns = PATIENCE_NS + PREFETCH * max(took, default=0)
+    again_ns = 2 * history.lease_ns + history.longest_wait_ns
     over: dict[int, int] = {}
     for step in late:
-        due_ns = step.due_ns
-        if (healed_ns := met.last_end(step.since_ns, step.begun_ns)) != NEVER:
-            due_ns = max(due_ns, healed_ns + 2 * history.lease_ns + history.longest_wait_ns)
-        passed_ns = min(step.begun_ns, line.passed_ns(step.op, due_ns))
-        wasted_ns = max(step.begun_ns - max(passed_ns, due_ns), rest.within(due_ns, step.begun_ns))
-        queue_s = probes.within_s(step.op, due_ns, step.begun_ns) if step.probed else 0.0
-        allowed_ns = patience_ns + round(queue_s * NS_PER_S)
-        if wasted_ns > allowed_ns:
-            over[step.op] = max(over.get(step.op, 0), wasted_ns - allowed_ns)
+        for due_ns, until_ns in _without_fault(step, met, again_ns):
+            passed_ns = min(until_ns, line.passed_ns(step.op, due_ns))
+            wasted_ns = max(until_ns - max(passed_ns, due_ns), rest.within(due_ns, until_ns))
+            queue_s = probes.within_s(step.op, due_ns, until_ns) if step.probed else 0.0
+            allowed_ns = patience_ns + round(queue_s * NS_PER_S)
+            if wasted_ns > allowed_ns:
+                over[step.op] = max(over.get(step.op, 0), wasted_ns - allowed_ns)
     return over
+
+
+def _without_fault(step: Step, met: Spans, again_ns: int) -> Iterator[tuple[int, int]]:
+    """From when the step was due until a fault began, from when redelivery was over until the next, and so on.
+
+    again_ns: how long redelivery takes. A stretch that ends before it begins is none.
+    """
+    due_ns = step.due_ns
+    for begin_ns, healed_ns in met.since(step.since_ns):
+        yield due_ns, min(begin_ns, step.begun_ns)
+        due_ns = max(due_ns, healed_ns + again_ns)
+    yield due_ns, step.begun_ns
 
 
 class _Line:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from taskchaos.harness.checker.flight import Flight
@@ -76,10 +76,10 @@ class Spans:
         at = bisect_left(self.ends, begin_ns)
         return at < len(self.ends) and self.begins[at] <= end_ns
 
-    def last_end(self, begin_ns: int, end_ns: int) -> int:
-        """When the last of those ended that meet this stretch; NEVER if none does."""
-        at = bisect_right(self.begins, end_ns) - 1
-        return self.ends[at] if at >= 0 and self.ends[at] >= begin_ns else NEVER
+    def since(self, begin_ns: int) -> Iterator[tuple[int, int]]:
+        """Those that were not over before this time, in order."""
+        at = bisect_left(self.ends, begin_ns)
+        return zip(self.begins[at:], self.ends[at:], strict=True)
 
 
 def _joined(stretches: Iterable[tuple[int, int]]) -> Spans:

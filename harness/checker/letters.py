@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taskchaos.harness.checker.chords import bodies, members
-from taskchaos.harness.checker.columns import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of, rows_in
+from taskchaos.harness.checker.columns import ACKED, EFFECT, FAILED, UNSURE, Tally, mask_of, ops_in, rows_in, select
 from taskchaos.harness.checker.results import counted
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.record.history import AttemptOutcome, History
@@ -108,12 +108,12 @@ def _admitted_attempts(history: History, contract: Contract, found: Tally) -> fr
 
     By their own failures, or because what they depend on was down.
     """
-    if not contract.has(Claim.RETRIES_BOUNDED) or not (history.outage or any(history.failures)):
+    if not contract.has(Claim.RETRIES_BOUNDED):
         return frozenset()
-    tries, failures = contract.max_attempts, history.failures
+    tries, failures = contract.max_attempts, history.failures or bytes(history.planned)
     outage = history.outage is not None
-    said = [op for op in range(history.planned) if found.said[op] & FAILED and not found.flags[op] & EFFECT]
-    doomed = [op for op in said if outage or (op < len(failures) and failures[op] >= tries)]
+    said = ops_in(select(found.said, lambda byte: byte & FAILED))
+    doomed = [op for op in said if outage or failures[op] >= tries]
     ended = dict.fromkeys(doomed, 0)
     attempts = history.attempts
     for row in rows_in(attempts.op, mask_of(doomed, history.planned)):

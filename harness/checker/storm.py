@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import accumulate, pairwise
 from math import log, sqrt
 
@@ -94,7 +95,7 @@ def _herd(evidence: CaseEvidence, outage: Outage) -> list[Herd]:
         begins, ends = [attempts.begun_ns[row] for row in rows], [attempts.ended_ns[row] for row in rows]
         until = sum(1 for at_ns in begins if at_ns < outage.ended_ns)
         plain = all(attempts.outcome[row] == AttemptOutcome.TRANSIENT for row in rows[:until])
-        if not plain or not until or evidence.tally.flags[op] & UNSURE or met.meet(begins[0], outage.ended_ns):
+        if not plain or evidence.tally.flags[op] & UNSURE or met.meet(begins[0], outage.ended_ns):
             continue
         first = next((n for n, at_ns in enumerate(ends[:until]) if at_ns >= outage.begun_ns), None)
         if first is not None:
@@ -106,14 +107,12 @@ def _herd(evidence: CaseEvidence, outage: Outage) -> list[Herd]:
 def allowed_retries(law: BackoffLaw, most: int, herd: Sequence[Herd], outage: Outage) -> float:
     """How many retries the law allows operations that failed like this, until the heal; by chance not more."""
     expected = squares = 0.0
-    tables: dict[int, tuple[list[float], int]] = {}
     steps = int(seconds(outage.ended_ns - outage.begun_ns) / STEP_S) + 2
+    retries_after = cache(partial(expected_retries, law, most=most, steps=steps))
     for each in herd:
-        if each.retries not in tables:
-            tables[each.retries] = expected_retries(law, each.retries, most, steps)
-        table, longest = tables[each.retries]
+        table, longest = retries_after(each.retries)
         left_s = max(0.0, seconds(outage.ended_ns - each.failed_ns))
-        expected += table[min(steps - 1, int(left_s / STEP_S) + 1)]
+        expected += table[int(left_s / STEP_S) + 1]
         squares += longest**2
     return expected + sqrt(squares * log(1 / ALPHA) / 2)
 
@@ -123,14 +122,11 @@ def expected_retries(law: BackoffLaw, retries: int, most: int, steps: int) -> tu
 
     More than at most are less likely than ALPHA.
     """
-    total, arrived = [0.0] * steps, [1.0] + [0.0] * (steps - 1)
+    total, arrived = [0.0] * steps, [float(step == 0) for step in range(steps)]
     for nth in range(retries, most):
         below = [law.share_until((step + 1) * STEP_S, nth) for step in range(steps)]
         share = [below[0], *(high - low for low, high in pairwise(below))]
-        arrived = [
-            sum(arrived[then] * share[step - then] for then in range(step + 1) if arrived[then])
-            for step in range(steps)
-        ]
+        arrived = [sum(arrived[then] * share[step - then] for then in range(step + 1)) for step in range(steps)]
         total = [sum(pair) for pair in zip(total, accumulate(arrived), strict=True)]
         if sum(arrived) < ALPHA:
             return total, nth - retries

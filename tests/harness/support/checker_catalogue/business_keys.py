@@ -77,6 +77,12 @@ def _() -> H:
     return builder.attempt(0, 50, outcome=OPEN, role=1, pid=7).fault(104, 120, kills=(7,), target="worker-2")
 
 
+def _overtaken() -> H:
+    """Operation 0 stands still, goes on, and meets operation 2, which has the higher fence."""
+    builder = _two_keys((1, 105), (2, 4000), (3, 125)).ack(0).deliver(0, 99).attempt(0, 100, 4005, pid=7)
+    return builder.effect(0, 4003).said(0, at=4006).fault(200, 3500, kind="pause", stops=(7,))
+
+
 @known(
     "overtaken while it stood still, with a lower fence",
     Rule.KEY_OVERLAP,
@@ -85,8 +91,19 @@ def _() -> H:
     f"{_FREE}; 1 beside an attempt that had been stopped for longer than its lease, with a lower fence",
 )
 def _() -> H:
-    builder = _two_keys((1, 105), (2, 4000), (3, 125)).ack(0).deliver(0, 99).attempt(0, 100, 4005, pid=7)
-    return builder.effect(0, 4003).said(0, at=4006).fault(200, 3500, kind="pause", stops=(7,))
+    return _overtaken()
+
+
+@known(
+    "overtaken, and then held in spite of it",
+    Rule.KEY_OVERLAP,
+    FAIL,
+    1,
+    _HELD,
+    (None, "key-0: worker-1 began while worker-1 still had 3.0 ms to run"),
+)
+def _() -> H:
+    return _overtaken().done(4, at=4007)
 
 
 @known("none that could meet", Rule.KEY_OVERLAP, UNKNOWN, 0, "no key had two tasks that ran: offer more")

@@ -118,6 +118,12 @@ _lost(
 )
 
 
+_lost(
+    "raised in the window, and acknowledged after it",
+    lambda: _power_loss(_acked(350).submit(1, SubmitOutcome.UNKNOWN, 149, done=150)),
+)
+
+
 @known(
     "at the begin of the window",
     Rule.LOST,
@@ -155,6 +161,20 @@ def _() -> H:
 )
 def _() -> H:
     return _power_loss(_acked(150), proven=False)
+
+
+@known(
+    "forgotten by the first of two",
+    Rule.DURABILITY,
+    FAIL,
+    1,
+    f"1 acknowledged operation missing that Redis could forget ({_LAST}; {_LAST})",
+    (1, _NOTE),
+)
+def _() -> H:
+    return _power_loss(_acked(150).done(2, at=2050)).fault(
+        2000, 2100, kind="redis_power_loss", target="redis", forgot=1900
+    )
 
 
 @known(

@@ -111,6 +111,9 @@ for _name, _build, _longest in (
     ("at another worker", lambda: _again(8000).fault(500, 7000, target="worker-2"), 7.9),
     ("that is not healed", lambda: _again(8000).fault(500, -1, healed=False), 7.9),
     ("and what redelivery takes", lambda: _again(3300).fault(50, 111), 3.2),
+    ("that ended as the attempt did", lambda: _again(3300).fault(50, 110), 3.2),
+    ("that came when it was hardly late", lambda: _again(8000).fault(3150, 7000), 7.9),
+    ("and the next, as redelivery could have been over", lambda: _again(9000).fault(500, 600).fault(3840, 8000), 8.9),
 ):
 
     @known(f"a fault: {_name}", Rule.DURATION, PASS, 0, _told(0, _longest), others=_OTHERS)
@@ -128,6 +131,26 @@ for _name, _build, _longest in (
 )
 def _() -> H:
     return _again(8000).fault(50, 150)
+
+
+for _name, _build, _longest, _over in (
+    ("was late already when it came", lambda: _again(8000).fault(7050, 7100), 7.9, 3.9),
+    ("began as it came", lambda: _again(8000).fault(8000, 8100), 7.9, 4.8),
+    ("began before it came", lambda: _again(8000).fault(8200, 8300), 7.9, 4.8),
+    ("waited for the second of two", lambda: _again(9000).fault(500, 600).fault(8000, 8500), 8.9, 4.2),
+):
+
+    @known(
+        f"a fault, but it {_name}",
+        Rule.DURATION,
+        FAIL,
+        1,
+        _told(1, _longest),
+        (0, f"waited {_over} s longer than its queue explains"),
+        others=_OTHERS,
+    )
+    def _(build: Callable[[], H] = _build) -> H:
+        return build()
 
 
 @known(

@@ -187,7 +187,8 @@ for _name, _build, _why in (
     "3 operations submitted, records whole; 1 not acknowledged because of faults",
 )
 def _() -> H:
-    return _sent(done=5001).done(2, at=6500).fault(6400, 6600, target="producer-1", began=4995)
+    builder = _sent(done=5001).ack(2, at=6450).attempt(2, 6500).effect(2, 6505)
+    return builder.fault(6400, 6600, target="producer-1", began=4995)
 
 
 @known(
@@ -308,6 +309,23 @@ for _name, _target, _gap in (
     )
     def _(target: str = _target) -> H:
         return _by(H().done(0).set(finished=frozenset()), 50, 60, target)
+
+
+@known("all gone through", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole")
+def _() -> H:
+    return H().done(0, 1).set(gone_through=2)
+
+
+@known(
+    "one of two producers did not finish after a fault, and never said how many it had gone through",
+    Rule.EVIDENCE,
+    PASS,
+    0,
+    "2 operations submitted, records whole",
+)
+def _() -> H:
+    builder = H().done(0, 1).set(producers=("producer-1", "producer-2"), gone_through=1)
+    return _by(builder, 50, 60, "producer-2")
 
 
 @known(

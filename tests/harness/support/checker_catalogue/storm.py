@@ -8,7 +8,7 @@ from dataclasses import replace
 from checker_histories import ALL, HistoryBuilder, ns
 from checker_known import FAIL, FAILURE, NOT_CLAIMED, PASS, TRANSIENT, UNKNOWN, known
 
-from taskchaos.harness.backoff import BackoffLaw
+from taskchaos.harness.backoff import BackoffLaw, JitterKind, LawKind
 from taskchaos.harness.contract import Claim
 from taskchaos.harness.record.history import AttemptOutcome, Outage, SubmitOutcome
 from taskchaos.harness.record.verdict import Rule
@@ -20,6 +20,9 @@ UNCLAIMED = replace(ALL, claims=ALL.claims - {Claim.BACKOFF})
 SILENT = replace(UNCLAIMED, backoff=None)
 #: Waits so long that hardly one retry comes in the time.
 SLOW = replace(UNBOUNDED, backoff=BackoffLaw(base_s=4.0, cap_s=8.0))
+#: Every 200 ms, to the millisecond.
+FIXED = replace(UNBOUNDED, backoff=BackoffLaw(LawKind.FIXED, base_s=0.2, cap_s=0.2, jitter=JitterKind.NONE))
+ONCE = replace(ALL, max_attempts=1)
 _OTHERS = (Rule.RETRIES, Rule.BACKOFF)
 
 
@@ -28,15 +31,20 @@ def _down(
     *again: float,
     back: float | Sequence[float] | None = 50,
     sent: SubmitOutcome = SubmitOutcome.ACKNOWLEDGED,
+    before: Sequence[float] = (),
 ) -> H:
     """Operations that fail one after the other from the beginning of the outage on, and again so many ms after that.
 
-    back: when they come back, in ms after the heal; several are taken in turn.
+    back: when they come back, in ms after the heal; several are taken in turn. before: all of them had failed so many
+    ms before it.
     """
     builder = H().set(outage=Outage(ns(DOWN), ns(UP)), planned_outage=True, longest_wait_ns=ns(9000))
     for op in range(number):
         at = DOWN + 5 * op
-        builder.submit(op, sent, at - 1, done=at)
+        begun = min([at, *(DOWN - ms for ms in before)])
+        builder.submit(op, sent, begun - 1, done=begun)
+        for ms in before:
+            builder.attempt(op, DOWN - ms, DOWN - ms + 1, TRANSIENT)
         for after in (0, *again):
             builder.attempt(op, at + after, at + after + 1, TRANSIENT)
         times = [back] if isinstance(back, (int, float)) else back
@@ -104,6 +112,72 @@ def _() -> H:
     return _down(40, 150, back=range(0, 400, 10)).set(outage=Outage(ns(DOWN), ns(DOWN + 500)))
 
 
+@known("for a third of a second", Rule.RETRY_STORM, PASS, 133.3, _told("133.3", 40, "288.0", 0, 40, 57))
+def _() -> H:
+    return _down(40, 100, back=range(0, 400, 10)).set(outage=Outage(ns(DOWN), ns(DOWN + 300)))
+
+
+@known("many bit by bit", Rule.RETRY_STORM, PASS, 0.0, _told("0.0", 100, "125.9", 20, 100, 42), contract=SLOW)
+def _() -> H:
+    return _down(100, back=range(50, 3050, 50))
+
+
+@known(
+    "every 200 ms, as claimed", Rule.RETRY_STORM, PASS, 160.0, _told("160.0", 40, "273.1", 40, 40, 57), contract=FIXED
+)
+def _() -> H:
+    return _down(40, 200, 400, 600, 800, back=range(0, 200, 5))
+
+
+# ---------------------------------------------------------------- attempts are used up, or had failed before it
+
+
+def _admitted(builder: H) -> H:
+    """All of them are given up when it is up again, in so many words."""
+    for op in sorted(set(builder.build().attempts.op)):
+        builder.said(op, FAILURE, UP + 100)
+    return builder
+
+
+@known("used up meanwhile", Rule.RETRY_STORM, PASS, 80.0, _told("80.0", 40, "113.2", 0, 0, 0))
+def _() -> H:
+    return _admitted(_down(40, 150, 400, back=None))
+
+
+@known("one attempt each", Rule.RETRY_STORM, PASS, 0.0, _told("0.0", 40, "0.0", 0, 0, 0), contract=ONCE)
+def _() -> H:
+    return _admitted(_down(40, back=None))
+
+
+@known("had failed once before", Rule.RETRY_STORM, PASS, 40.0, _told("40.0", 40, "56.6", 0, 0, 0))
+def _() -> H:
+    return _admitted(_down(40, 300, back=None, before=[4]))
+
+
+@known(
+    "had failed once before, and no number is claimed",
+    Rule.RETRY_STORM,
+    PASS,
+    40.0,
+    _told("40.0", 40, "450.8", 40, 40, 57),
+    contract=UNBOUNDED,
+)
+def _() -> H:
+    return _down(40, 300, back=range(0, 400, 10), before=[4])
+
+
+@known(
+    "had failed more often before than is claimed",
+    Rule.RETRY_STORM,
+    FAIL,
+    40.0,
+    _told("40.0", 40, "0.0", 0, 0, 0),
+    others=_OTHERS,
+)
+def _() -> H:
+    return _admitted(_down(40, 300, back=None, before=[350, 150, 4]))
+
+
 _FEW = "only {} failed by the outage, 20 are needed"
 
 
@@ -117,6 +191,11 @@ for _name, _build, _number in (
     ("of one sort", lambda: _down(1), "1 operation"),
     ("a fault met them all", lambda: _down(40).fault(900, 1300), "0 operations"),
     ("their submits are unsure", lambda: _down(40, sent=SubmitOutcome.UNKNOWN), "0 operations"),
+    (
+        "one was interrupted as well",
+        lambda: _down(20).attempt(0, DOWN + 100, DOWN + 101, AttemptOutcome.INTERRUPTED),
+        "19 operations",
+    ),
     ("it was never down", lambda: _down(40).set(outage=None), "0 operations"),
     ("it was down later", lambda: _down(40).set(outage=Outage(ns(5000), ns(6000))), "0 operations"),
 ):
@@ -214,12 +293,17 @@ for _when, _at, _end, _felt in (
         return builder.set(outage=_DOWN_FROM, planned_outage=True, longest_wait_ns=ns(9000))
 
 
-def _given_up(attempts: int, failures: bytes = b"") -> H:
-    """Operation 1 fails so often and is given up, in so many words."""
+def _failed(attempts: int, failures: bytes = b"") -> H:
+    """Operation 1 fails so often, and is not seen again."""
     builder = H().done(0).ack(1).set(failures=failures)
     for number in range(attempts):
         builder.attempt(1, 1100 + 100 * number, outcome=TRANSIENT)
-    return builder.said(1, FAILURE, 2000)
+    return builder
+
+
+def _given_up(attempts: int, failures: bytes = b"") -> H:
+    """The same, given up in so many words."""
+    return _failed(attempts, failures).said(1, FAILURE, 2000)
 
 
 _LOST = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
@@ -229,7 +313,9 @@ for _name, _build, _contract, _lost in (
     ("by an outage", lambda: _given_up(3).set(outage=_OUTAGE), ALL, False),
     ("by an outage, with an attempt left", lambda: _given_up(2).set(outage=_OUTAGE), ALL, True),
     ("by an outage, and no number is claimed", lambda: _given_up(3).set(outage=_OUTAGE), UNBOUNDED, True),
+    ("by an outage, in silence", lambda: _failed(3).set(outage=_OUTAGE), ALL, True),
     ("as often as planned", lambda: _given_up(3, bytes([0, 3])), ALL, False),
+    ("as often as planned, in silence", lambda: _failed(3, bytes([0, 3])), ALL, True),
     ("more often than planned", lambda: _given_up(3, bytes([0, 2])), ALL, True),
 ):
 
@@ -239,7 +325,10 @@ for _name, _build, _contract, _lost in (
         FAIL if _lost else PASS,
         int(_lost),
         _LOST if _lost else _NOT_LOST,
-        *([(1, "attempt at worker-1 ended transient, subject said failure")] if _lost else []),
+        *(
+            [(1, f"attempt at worker-1 ended transient{'' if 'silence' in _name else ', subject said failure'}")]
+            * _lost
+        ),
         contract=_contract,
         others=(Rule.RETRY_STORM, Rule.EVIDENCE),
     )

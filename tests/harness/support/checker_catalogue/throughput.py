@@ -230,6 +230,18 @@ def _() -> H:
     return _drain(until=4000).fault(1500, 3400, seen=3300)
 
 
+@known(
+    "what is drained after a fault counts",
+    Rule.THROUGHPUT,
+    PASS,
+    294.737,
+    "baseline 294.7/s >= 290.0/s",
+    expression="effects/s >= 290",
+)
+def _() -> H:
+    return _drain(target=290, until=2900).fault(1500, 2800, seen=2700)
+
+
 @known("drained slowly", Rule.THROUGHPUT, FAIL, 299.0, "baseline 299.0/s < 300.0/s", expression=_DRAINED)
 def _() -> H:
     return _drain(299, until=5000)
