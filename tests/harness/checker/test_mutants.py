@@ -231,6 +231,7 @@ SUBTLE = (
     (Rule.REVOKED, "revoked", "if op not in early and ", "if "),
     (Rule.REVOKED, "revoked", " and waited[op]]", "]"),
     (Rule.REVOKED, "revoked", "    elif not in_time:", "    elif False:"),
+    (Rule.REVOKED, "revoked", "    elif unnoted:", "    elif False:"),
     (Rule.REVOKED, "revoked", "if not history.revoking:", "if False:"),
     (Rule.LOST, "loss", " or op in evidence.revoked", ""),
     (Rule.FAULTS, "evidence", "letters.due.union(revokes.op)", "letters.due"),
