@@ -15,7 +15,7 @@ _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
 #: Bounds of a plan: how often an operation may fail, and how many there may be.
 MOST_FAILURES = 255
 MOST_OPERATIONS = 10_000_000
-#: How much later an operation may be run: a case waits for it.
+#: How much later an operation may be run, submitted again or revoked: a case waits for it.
 MOST_ETA_MS = 600_000
 #: Celery on Redis tells so many priorities apart by itself, this far from one another; the smallest is the most urgent.
 MOST_PRIORITIES, PRIORITY_STEP = 4, 3
@@ -180,6 +180,9 @@ class Workload:
             raise ValueError("a revoke needs workers that hear it: a load with phases")
         if bool(self.eta_every) != bool(self.eta_ms) or self.eta_ms > MOST_ETA_MS:
             raise ValueError(f"eta_every and eta_ms go together, and eta_ms is at most {MOST_ETA_MS}")
+        for name in ("again_after_ms", "revoke_after_ms"):
+            if getattr(self, name) > MOST_ETA_MS:
+                raise ValueError(f"{name} has to be at most {MOST_ETA_MS}, not {getattr(self, name)}")
         if self.chord_of and self.eta_every:
             raise ValueError("a chord is sent to be run at once: chord_of and eta_every exclude one another")
         if self.priorities > MOST_PRIORITIES:

@@ -3,12 +3,14 @@
 Only what one worker took is compared, in the order in which it wrote that down: nothing tells which of two workers had
 asked first. And only with what surely waited meanwhile: from some time after it was acknowledged until some time before
 that worker received it, as much as a busy machine may take to write down what Redis has given it. What a worker had
-taken before that, it may run first.
+taken before that, it may run first. And it is no pass unless each priority was seen to go ahead of the next, and
+something waited for long enough to be compared.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -45,14 +47,21 @@ def priority(evidence: CaseEvidence) -> RuleResult:
         return RuleResult(Rule.PRIORITY, Outcome.NOT_CLAIMED, _EXPRESSION, None, "the case has no priorities")
     ways, slack_ns = list(_ways(evidence)), noted_ns(evidence)
     behind, ahead = _left_behind(ways, slack_ns), _went_ahead(ways, slack_ns)
+    surely = _went_ahead(ways, slack_ns, slack_ns)
+    unseen = [mine for mine in range(max(1, history.priorities - 1)) if not ahead[mine]]
     outcome = Outcome.PASS
-    reason = f"{counted(ahead, 'operation')} went ahead of less urgent ones that had been sent before"
+    reason = f"{counted(ahead.total(), 'operation')} went ahead of less urgent ones that had been sent before"
     if behind:
         outcome, reason = Outcome.FAIL, f"{counted(len(behind), 'operation')} waited while less urgent ones were taken"
         if len(behind) <= history.torn_records:
             outcome, reason = Outcome.UNKNOWN, reason + unless_torn("their deliveries", history.torn_records)
-    elif not ahead:
-        outcome, reason = Outcome.UNKNOWN, "no operation had less urgent ones before it: offer more than workers can do"
+    elif unseen:
+        mine, less = PRIORITY_STEP * unseen[0], PRIORITY_STEP * (unseen[0] + 1)
+        reason = f"no operation of priority {mine} went ahead of one of {less}: offer more than workers can do"
+        outcome = Outcome.UNKNOWN
+    elif not surely.total():
+        reason = "no operation waited for long enough to be compared: offer more than workers can do, for longer"
+        outcome = Outcome.UNKNOWN
 
     def note(op: int) -> str:
         mine, other = behind[op]
@@ -98,14 +107,21 @@ def _taken_ns(way: Way) -> int:
     return way.taken_ns
 
 
-def _went_ahead(ways: list[Way], slack_ns: int) -> int:
-    """How many were taken surely before a less urgent one that had been queued before they were sent."""
-    ahead = 0
-    for mine in range(MOST_PRIORITIES):
-        others = sorted((way.queued_ns, way.taken_ns) for way in ways if way.rank > mine)
-        queued = [queued_ns for queued_ns, _ in others]
-        latest = list(accumulate((taken_ns for _, taken_ns in others), max))
-        for way in ways:
-            place = bisect_left(queued, way.sent_ns)
-            ahead += way.rank == mine and place > 0 and latest[place - 1] > way.taken_ns + slack_ns
+def _went_ahead(ways: list[Way], slack_ns: int, waited_ns: int = 0) -> Counter[int]:
+    """By rank, how many were surely taken before one of the next rank, for the same worker, that was sent before them.
+
+    waited_ns: for so long that one had been in the queue by then. If it surely was, the two would have been found the
+    other way round, had the other been the more urgent.
+    """
+    lines: dict[tuple[int, int], list[Way]] = {}
+    for way in sorted(ways, key=lambda way: way.queued_ns):
+        lines.setdefault((way.role, way.rank), []).append(way)
+    ahead = Counter[int]()
+    for (role, mine), line in lines.items():
+        others = lines.get((role, mine + 1), [])
+        queued = [other.queued_ns for other in others]
+        latest = list(accumulate((other.taken_ns for other in others), max))
+        for way in line:
+            place = min(bisect_left(queued, way.sent_ns), bisect_right(queued, way.taken_ns - waited_ns))
+            ahead[mine] += place > 0 and latest[place - 1] >= way.taken_ns + slack_ns
     return ahead

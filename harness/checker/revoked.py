@@ -2,6 +2,7 @@
 
 A revoke is a word to workers about what they do not have yet, so only that is judged: an attempt counts if its worker
 received the operation later than the revoke was acknowledged, and than a worker may take to write down what it has.
+Of one that began later, and whose worker never wrote down that it had it, nothing is known.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ def revoked(evidence: CaseEvidence) -> RuleResult:
     early = {op for (op, _), times in came.items() if times[0] <= heard[op] + late_ns}
     waited = evidence.tally.mask(lambda flags: flags & ACKED and not flags & TRIED)
     in_time = [op for op in heard if op not in early and waited[op]]
-    ran = _ran(history, {op: at_ns + late_ns for op, at_ns in heard.items()}, came)
+    ran, unnoted = _ran(history, {op: at_ns + late_ns for op, at_ns in heard.items()}, came)
     outcome = Outcome.PASS
     reason = f"each of {counted(len(in_time), 'operation')} that were revoked in time never began"
     if ran:
         outcome, reason = Outcome.FAIL, f"{counted(len(ran), 'operation')} began although revoked before"
+    elif unnoted:
+        reason = (
+            f"{counted(len(unnoted), 'operation')} began after its revoke, and nobody wrote down when a worker got it"
+        )
+        outcome = Outcome.UNKNOWN
     elif not in_time:
         why = f": {history.unheard}" if history.unheard else ""
         outcome, reason = Outcome.UNKNOWN, f"no revoke was heard before a worker had its operation{why}"
@@ -67,14 +73,19 @@ def _deliveries(history: History, heard: Collection[int]) -> dict[tuple[int, int
 
 def _ran(
     history: History, until_ns: dict[int, int], came: dict[tuple[int, int], list[int]]
-) -> dict[int, tuple[int, int]]:
-    """By operation, an attempt that should not have been, and when its worker had got it, the last time before."""
-    attempts, ran = history.attempts, dict[int, tuple[int, int]]()
+) -> tuple[dict[int, tuple[int, int]], set[int]]:
+    """By operation, an attempt that should not have been, and when its worker had got it, the last time before.
+
+    And the operations of those that began later than that at a worker of which nothing tells when it got them.
+    """
+    attempts, ran, unnoted = history.attempts, dict[int, tuple[int, int]](), set[int]()
     rows = list(rows_in(attempts.op, mask_of(until_ns, history.planned)))
     for row in sorted(rows, key=attempts.begun_ns.__getitem__):
-        op = attempts.op[row]
+        op, begun_ns = attempts.op[row], attempts.begun_ns[row]
         times = came.get((op, attempts.role[row]), [])
-        place = bisect_right(times, attempts.begun_ns[row])
+        place = bisect_right(times, begun_ns)
         if place and times[place - 1] > until_ns[op]:
             ran.setdefault(op, (row, times[place - 1]))
-    return ran
+        elif not place and begun_ns > until_ns[op]:
+            unnoted.add(op)
+    return ran, unnoted

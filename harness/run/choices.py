@@ -76,7 +76,7 @@ def make_options(
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
     chosen = specs or shipped_names() + shown(PROFILES[profile].depth, place)
-    if previous:
+    if previous is not None:
         previous = check_previous(previous, place, start, chosen)
     if not chosen:
         raise UsageError("this installation of taskchaos is not whole, it lists no subjects: install it again")

@@ -6,6 +6,7 @@ nothing else of this environment.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import taskchaos.harness
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.stack.procfs import kill_group
 
 #: What its interpreter does first. Arguments: the folder of taskchaos, the module to run, that module's own.
 BOOT = (
@@ -42,25 +44,52 @@ def command(python: str, module: str, *arguments: str) -> list[str]:
 def check(python: str, specs: Sequence[str]) -> str:
     """The interpreter with its whole path, if Celery and these subjects can be used there. Raises UsageError."""
     path = os.path.abspath(python)
+    if not python or not os.path.exists(path):
+        raise UsageError(f"--previous {python}: is not there; give the interpreter of another environment")
     if os.path.isdir(path):
         raise UsageError(f"--previous {python}: is a folder; give the interpreter in it, such as bin/python")
-    if not os.path.exists(path):
-        raise UsageError(f"--previous {python}: is not there; give the interpreter of another environment")
+    if os.path.realpath(os.path.dirname(os.path.dirname(path))) == os.path.realpath(sys.prefix):
+        raise UsageError(f"--previous {python}: is of this environment, and what is in it is the present release")
     try:
-        said = subprocess.run(
-            command(path, __name__, *specs), capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, errors="replace"
-        )
+        stdout, stderr = _said(command(path, __name__, *specs))
     except OSError as error:
         raise UsageError(f"--previous {python}: cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired:
         raise UsageError(f"--previous {python}: has said nothing for {ANSWERS_WITHIN_S:g} s") from None
-    answers = [line.removeprefix(MARK) for line in said.stdout.splitlines() if line.startswith(MARK)]
-    if not answers:
-        last = (said.stderr.strip().splitlines() or ["it says nothing"])[-1]
+    if (why := _answer(stdout)) is None:
+        last = (stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise UsageError(f"--previous {python}: is no Python that can be used: {last}")
-    if why := json.loads(answers[-1]):
+    if why:
         raise UsageError(f"--previous {python}: {why}")
     return path
+
+
+def _said(argv: Sequence[str]) -> tuple[str, str]:
+    """What a command prints until it ends. What it has started, and left, ends with it."""
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    with process:
+        try:
+            return process.communicate(timeout=ANSWERS_WITHIN_S)
+        finally:
+            kill_group(process.pid)
+
+
+def _answer(stdout: str) -> str | None:
+    """What `main` has said; None if it has not come to that."""
+    for line in stdout.splitlines():
+        if line.startswith(MARK):
+            with contextlib.suppress(ValueError):
+                if isinstance(answer := json.loads(line.removeprefix(MARK)), str):
+                    return answer
+    return None
 
 
 def unusable(specs: Sequence[str]) -> str:

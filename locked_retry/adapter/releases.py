@@ -205,3 +205,18 @@ def body_claim_s(backend: Any, request: Any) -> float | None:
     if client.get(claim) in (None, b"done", "done") or not client.exists(size):
         return None
     return max(0.0, float(client.pttl(claim)) / 1000)
+
+
+def bound_claim(backend: Any) -> None:
+    """Have the claim to send a body stand as long while it is sent as while the results are joined: some seconds.
+
+    Since Celery 5.7 it stands for as long as all tries to publish may take, three minutes with those of publishing.py:
+    who is killed meanwhile has the chord wait, and whoever runs the member again. If it is outlived, the body is sent
+    twice, under its one id, and the second is dropped.
+    """
+    if hasattr(backend, "_chord_publish_claim_expires"):
+        backend._chord_publish_claim_expires = _as_while_joining
+
+
+def _as_while_joining(initial_expires: int, callback: Any) -> int:
+    return initial_expires

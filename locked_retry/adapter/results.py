@@ -276,6 +276,7 @@ def marking(find: Callable[[], Any], method: str, task_id: str, *args: Any, **mo
         backend = find()
         if member is not None:
             make_patient(getattr(backend, "client", None))
+            releases.bound_claim(backend)
         if marked:  # callbacks are not called twice
             backend.on_chord_part_return(member, _TOLD[method], args[0] if args else None)
             stored = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,15 @@ def test_what_is_no_environment_is_one_line(tmp_path: Path) -> None:
     assert "is a folder; give the interpreter in it, such as bin/python" in refused(tmp_path, tmp_path)
     assert "cannot be run: Permission denied" in refused(tmp_path, tmp_path / "text")
     assert "is no Python that can be used: it says nothing" in refused(tmp_path, "/bin/true")
+    assert "is not there; give the interpreter of another environment" in refused(tmp_path, "")
+    (tmp_path / "other").write_text("#!/bin/sh\necho 'taskchaos: no answer'\n")
+    (tmp_path / "other").chmod(0o755)
+    assert "is no Python that can be used: it says nothing" in refused(tmp_path, tmp_path / "other")
+
+
+def test_the_present_release_is_no_previous_one(tmp_path: Path) -> None:
+    assert "is of this environment" in refused(tmp_path, sys.executable)
+    assert "is of this environment" in refused(tmp_path, Path(sys.executable).with_name("python3"))
 
 
 def test_what_an_environment_lacks_is_one_line(tmp_path: Path) -> None:

@@ -212,6 +212,8 @@ def test_an_attempt_is_recorded_with_its_fence(tmp_path: Path) -> None:
         ({"eta_ms": 5000}, "eta_every and eta_ms go together"),
         ({"eta_every": 2, "eta_ms": 600_001}, "eta_ms is at most 600000"),
         ({"eta_every": 2, "eta_ms": 10, "chord_of": 2}, "a chord is sent to be run at once"),
+        ({"revoke_every": 2, "revoke_after_ms": 10**15}, "revoke_after_ms has to be at most 600000"),
+        ({"again_every": 2, "again_after_ms": 600_001}, "again_after_ms has to be at most 600000"),
     ],
 )
 def test_a_time_that_cannot_be_is_refused(values: dict[str, Any], why: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from stack_support import effects, ran, tail_of
@@ -16,10 +17,13 @@ from taskchaos.faults.release import ChangeRelease
 from taskchaos.faults.schedule import PlannedFault
 from taskchaos.faults.state import FaultState
 from taskchaos.harness.case.stack_options import StackOptions
+from taskchaos.harness.errors import UsageError
 from taskchaos.harness.judge.reader import read_ledger
 from taskchaos.harness.record.history import History
 from taskchaos.harness.record.layout import LEDGER
+from taskchaos.harness.stack import environment
 from taskchaos.harness.stack.local.stack import LocalStack
+from taskchaos.harness.stack.procfs import alive
 from taskchaos.harness.workload import LoadModel, Workload
 
 pytestmark = pytest.mark.usefixtures("linux")
@@ -87,3 +91,17 @@ def test_what_there_is_no_environment_for_is_an_error(stack: LocalStack) -> None
             FaultError, match="worker-1: there is no previous release: needs --stack local and --previous"
         ):
             alone.workers["worker-1"].change_release(Release.PREVIOUS)
+
+
+def test_nothing_is_left_of_what_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor of what answers, and leaves something behind."""
+    monkeypatch.setattr(environment, "ANSWERS_WITHIN_S", 1.0)
+    started, said = tmp_path / "pid", ("exit 0", "wait")
+    for last in said:
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {started}\n{last}\n")
+        python.chmod(0o755)
+        with pytest.raises(UsageError, match="has said nothing for 1 s"):
+            environment.check(str(python), ["locked_retry"])
+        pid = int(started.read_text())
+        until(lambda: not alive(pid), "its end")  # noqa: B023

@@ -27,6 +27,7 @@ import locked_retry
 from locked_retry import LockedTask
 from locked_retry.adapter import releases, results
 from locked_retry.adapter.patience import make_patient
+from locked_retry.adapter.publishing import tries_in
 from locked_retry.adapter.results import BodyClaimed, Results, Writer, keep_trying, passes
 from locked_retry.lease import LeaseLost
 
@@ -349,6 +350,18 @@ def test_a_claim_is_waited_for_while_its_chord_has_a_body_to_send(chord: SimpleN
     assert 50 < met.value.left_s <= 60
     chord.redis.delete(size)
     chord.marking()()
+
+
+@claims
+def test_a_claim_ends_seconds_after_who_was_killed_while_it_sent_the_body(
+    chord: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when all its tries might have, which would be three minutes."""
+    chord.app.conf.task_publish_retry_policy = {"max_retries": tries_in(30.0)}
+    claim, left_ms = chord.app.backend.get_key_for_group("chord", ".c"), list[int]()
+    monkeypatch.setattr(chord.app.amqp, "_retry_publish", lambda *_: left_ms.append(chord.redis.pttl(claim)))
+    chord.marking()()
+    assert 0 < left_ms[0] <= 10_000
 
 
 def test_a_body_without_a_group_waits_for_nobody(chord: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:

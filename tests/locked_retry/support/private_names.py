@@ -68,6 +68,7 @@ NAMES: tuple[Name, ...] = (
     *_of(
         "celery.backends.redis:RedisBackend",
         ("_chord_claim_extend_script", "whether who sends the body of a chord claims it first"),
+        ("_chord_publish_claim_expires", "replaced: for how long it claims it"),
         since=(5, 7),
     ),
     *_of(

@@ -18,7 +18,8 @@ URGENT, LESS = 0, 1
 SLACK = 290
 _AHEAD = "1 operation went ahead of less urgent ones that had been sent before"
 _BEHIND = "1 operation waited while less urgent ones were taken"
-_NONE = "no operation had less urgent ones before it: offer more than workers can do"
+_NONE = "no operation of priority 0 went ahead of one of 3: offer more than workers can do"
+_SHORT = "no operation waited for long enough to be compared: offer more than workers can do, for longer"
 _NOTE = "worker-1 took 1, of priority 3, while it waited 0.9 s"
 
 
@@ -29,7 +30,7 @@ def _way(builder: H, op: int, sent: float, taken: float, begun: float | None = N
 
 def _ahead(builder: H) -> H:
     """At the other worker, much later, one went ahead of another."""
-    return _way(_way(builder, 2, 5000, 5010, role=WORKER_2), 3, 4990, 6000, role=WORKER_2)
+    return _way(_way(builder, 2, 5000, 6000, role=WORKER_2), 3, 4990, 7000, role=WORKER_2)
 
 
 def _two(taken: float, begun: float | None = None, role: int = WORKER_1, sent: float = 0, urgent_at: float = 1000) -> H:
@@ -76,7 +77,7 @@ _judged("taken because it is more urgent, or as urgent", _more_urgent, behind=Fa
 def _third() -> H:
     """Of three priorities the last, beside one of the second that is taken too late to count."""
     builder = _way(_way(_way(H().set(priorities=3), 0, 100, 1000), 1, 0, 990), 2, 0, 500)
-    return _way(_way(builder, 3, 5000, 5010), 4, 4990, 6000)
+    return _way(_way(builder, 3, 5000, 6000), 4, 4990, 7000)
 
 
 known(
@@ -203,27 +204,28 @@ def _() -> H:
 # ---------------------------------------------------------------- whether it was tried
 
 
-def _tried(sent: float = 0, taken: float = 101 + SLACK, urgent: int = URGENT) -> H:
-    """One of them is sent at 100 and taken at 100; the other is sent, and taken, at these times."""
-    builder = _way(H().set(priorities=2), urgent, 100, 100)
-    return _way(builder, 1 - urgent, sent, taken, role=WORKER_2)
+def _tried(sent: float = 0, taken: float = 400 + SLACK, at: float = 400, role: int = WORKER_1) -> H:
+    """The urgent one is sent at 100 and taken `at`; the other is sent, and taken, at these times."""
+    return _way(_way(H().set(priorities=2), URGENT, 100, at), LESS, sent, taken, role=role)
 
 
-for _name, _build, _seen in (
-    ("it went ahead", _tried, True),
-    ("hardly ahead", lambda: _tried(taken=100 + SLACK), False),
-    ("the other was hardly in the queue", lambda: _tried(sent=98), True),
-    ("the other was not in the queue", lambda: _tried(sent=99), False),
-    ("the less urgent one went ahead", lambda: _tried(urgent=LESS), False),
-    ("a fault met the other", lambda: _tried().fault(300, 310), False),
+for _name, _build, _why in (
+    ("it went ahead", _tried, ""),
+    ("hardly ahead", lambda: _tried(taken=399 + SLACK), _NONE),
+    ("the other had just come to wait", lambda: _tried(at=1 + SLACK), ""),
+    ("the other may not have waited yet", lambda: _tried(at=SLACK), _SHORT),
+    ("the other was hardly in the queue", lambda: _tried(sent=98), ""),
+    ("the other was not in the queue", lambda: _tried(sent=99), _NONE),
+    ("at another worker", lambda: _tried(role=WORKER_2), _NONE),
+    ("a fault met the other", lambda: _tried().fault(300, 310), _NONE),
 ):
 
     @known(
         f"evidence: {_name}",
         Rule.PRIORITY,
-        PASS if _seen else UNKNOWN,
+        UNKNOWN if _why else PASS,
         0,
-        _AHEAD if _seen else _NONE,
+        _why or _AHEAD,
     )
     def _(build: Callable[[], H] = _build) -> H:
         return build()
@@ -238,12 +240,42 @@ for _name, _build, _seen in (
     others=(Rule.EVIDENCE,),
 )
 def _() -> H:
-    return _way(_tried(sent=1, taken=101 + SLACK), 3, 2, 120)
+    return _way(_tried(sent=1), 3, 2, 420)
+
+
+def _of_three(*taken: float) -> H:
+    """One of each of three priorities, the last sent first, taken at these times."""
+    builder = H().set(priorities=3)
+    for op, at in enumerate(taken):
+        _way(builder, op, 20 - 10 * op, at)
+    return builder
+
+
+for _name, _taken, _why in (
+    ("each went ahead of the next", (400, 800, 1200), ""),
+    ("the first two are taken as they come", (420, 400, 1200), _NONE),
+    ("the last two are taken as they come", (400, 820, 800), _NONE.replace("3", "6").replace("0", "3")),
+):
+
+    @known(
+        f"evidence of three: {_name}",
+        Rule.PRIORITY,
+        UNKNOWN if _why else PASS,
+        0,
+        _why or "2 operations went ahead of less urgent ones that had been sent before",
+    )
+    def _(taken: tuple[float, ...] = _taken) -> H:
+        return _of_three(*taken)
 
 
 def _alike() -> H:
     """Two that are as urgent."""
-    return _way(_way(H().set(priorities=2), 1, 100, 100), 3, 0, 101 + SLACK)
+    return _way(_way(H().set(priorities=2), 1, 100, 400), 3, 0, 401 + SLACK)
+
+
+def _only() -> H:
+    """Two of the only priority that there is."""
+    return _way(_way(H().set(priorities=1), 0, 100, 400), 1, 0, 401 + SLACK)
 
 
 def _open() -> H:
@@ -253,6 +285,7 @@ def _open() -> H:
 
 
 known("evidence: ahead of one that is as urgent", Rule.PRIORITY, UNKNOWN, 0, _NONE, others=(Rule.EVIDENCE,))(_alike)
+known("evidence: all are as urgent", Rule.PRIORITY, UNKNOWN, 0, _NONE)(_only)
 known("evidence: no attempt ever ended", Rule.PRIORITY, UNKNOWN, 0, _NONE, others=(Rule.LOST,))(_open)
 
 

@@ -47,7 +47,6 @@ _judged("a worker may have had it when it heard", lambda: _comes(110 + NOTED))
 _judged("a worker got it later", lambda: _comes(110 + NOTED + 1), began=0.3)
 _judged("it came again much later", lambda: _comes(50, 2000), began=1.9)
 _judged("it had begun, and came again to no attempt", lambda: _comes(50, 2000, begun=60))
-_judged("it came later to a worker that did not begin it", lambda: _comes(2000, begun=2040, at=WORKER_2))
 
 
 def _elsewhere() -> H:
@@ -79,7 +78,24 @@ def _twice() -> H:
 
 
 _judged("the first attempt of two is told", _twice, began=0.7, others=(Rule.BACKOFF,))
-_judged("an attempt that nobody wrote down a delivery of", lambda: _case().attempt(0, 2000).effect(0, 2005))
+
+
+def _unnoted(begun: float) -> H:
+    return _case().attempt(0, begun).effect(0, begun + 5)
+
+
+_judged("it may have begun before, and nobody wrote down that it came", lambda: _unnoted(110 + NOTED))
+for _name, _build in (
+    ("an attempt that nobody wrote down a delivery of", lambda: _unnoted(110 + NOTED + 1)),
+    ("it came later to a worker that did not begin it", lambda: _comes(2000, begun=2040, at=WORKER_2)),
+):
+    known(
+        _name,
+        Rule.REVOKED,
+        UNKNOWN,
+        0,
+        "1 operation began after its revoke, and nobody wrote down when a worker got it",
+    )(_build)
 
 
 def _unheard(text: str = "") -> H:
