@@ -133,6 +133,12 @@ def all_bites(history: History, stretch: Callable[[FaultInterval], tuple[int, in
     return _joined(stretch(fault) for fault in history.faults if happened(fault))
 
 
+def stopped(history: History, role: str) -> Spans:
+    """The stretches in which processes of a role stood still, or were ended and not there again."""
+    own = (fault for fault in history.faults if happened(fault) and fault.role == role)
+    return _joined(in_force(fault) for fault in own if fault.stopped_pids or fault.killed_pids)
+
+
 def of_server(fault: FaultInterval) -> bool:
     """Whether it was done to a server, which all roles use. Producers and workers are numbered (worker-2).
 

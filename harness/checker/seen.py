@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
+from taskchaos.harness.checker.faults import stopped
 from taskchaos.harness.checker.waits import first_times
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
@@ -27,13 +28,35 @@ def _pairs(evidence: CaseEvidence) -> Iterator[tuple[int, int]]:
 def _taken_over(evidence: CaseEvidence) -> bool:
     """What a worker said of itself before it was taken over came too late, or never."""
     attempts = evidence.history.attempts
-    return any(
+    return _had_by_another(evidence) or any(
         attempts.pid[row] != attempts.pid[later]
         and (
             attempts.outcome[row] in (AttemptOutcome.OPEN, AttemptOutcome.CRASHED, AttemptOutcome.INTERRUPTED)
             or attempts.ended_ns[row] > attempts.begun_ns[later]
         )
         for row, later in _pairs(evidence)
+    )
+
+
+def _had_by_another(evidence: CaseEvidence) -> bool:
+    """An operation came to a second worker, and the first, which a fault had stopped or ended, had not done it.
+
+    Who acknowledges what begins is never given that again, but what a worker had not begun.
+    """
+    history, came = evidence.history, dict[int, list[tuple[int, int]]]()
+    for op, at_ns, role in zip(history.deliveries.op, history.deliveries.at_ns, history.deliveries.role, strict=True):
+        came.setdefault(op, []).append((at_ns, role))
+    attempts, done = history.attempts, dict[tuple[int, int], list[int]]()
+    for op, ended_ns, role in zip(attempts.op, attempts.ended_ns, attempts.role, strict=True):
+        if len(came.get(op, ())) > 1:
+            done.setdefault((op, role), []).append(ended_ns)
+    out = {role: stopped(history, role) for role in history.roles}
+    return any(
+        first != second
+        and out[history.roles[first]].meet(had_ns, came_ns)
+        and not any(had_ns <= ended_ns <= came_ns for ended_ns in done.get((op, first), ()))
+        for op, rows in came.items()
+        for (had_ns, first), (came_ns, second) in pairwise(sorted(rows))
     )
 
 

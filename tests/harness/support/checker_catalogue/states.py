@@ -52,6 +52,21 @@ def _over(outcome: AttemptOutcome, until: float, pid: int = 2) -> Callable[[], H
     return build
 
 
+def _had(
+    *,
+    stops: tuple[int, ...] = (),
+    kills: tuple[int, ...] = (),
+    first: float = 90,
+    second: float = 150,
+    other: int = 1,
+    target: str = "worker-1",
+) -> H:
+    """Operation 1 comes to worker-1, and then to another, with a fault between 100 and 200."""
+    builder = H().done(0).ack(1, at=80).deliver(1, first).deliver(1, second, role=other)
+    builder.attempt(1, 220, 230, role=1).effect(1, 225)
+    return builder.fault(100, 200, stops=stops, kills=kills, target=target)
+
+
 _states(
     Seen.TAKEN_OVER,
     {
@@ -63,6 +78,14 @@ _states(
         "it had failed": (False, _over(TRANSIENT, 60)),
         "by its own process": (False, _over(INTERRUPTED, 60, pid=1)),
         "nothing ran twice": (False, lambda: H().done(0, 1)),
+        "another got what it had": (True, lambda: _had(stops=(7,))),
+        "another got what it had when it was killed": (True, lambda: _had(kills=(7,))),
+        "another got what it had, and it was not stopped": (False, lambda: _had()),
+        "another got what it had before it was stopped": (False, lambda: _had(stops=(7,), second=99)),
+        "another got what it had after it was back": (False, lambda: _had(stops=(7,), first=201, second=210)),
+        "another got what it had done": (False, lambda: _had(stops=(7,)).attempt(1, 95, 99)),
+        "it got it itself": (False, lambda: _had(stops=(7,), other=0)),
+        "somebody else was stopped": (False, lambda: _had(stops=(7,), target="worker-2")),
     },
 )
 _states(
