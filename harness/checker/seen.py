@@ -48,8 +48,7 @@ def _had_by_another(evidence: CaseEvidence) -> bool:
         came.setdefault(op, []).append((at_ns, role))
     attempts, done = history.attempts, dict[tuple[int, int], list[int]]()
     for op, ended_ns, role in zip(attempts.op, attempts.ended_ns, attempts.role, strict=True):
-        if len(came.get(op, ())) > 1:
-            done.setdefault((op, role), []).append(ended_ns)
+        done.setdefault((op, role), []).append(ended_ns)
     out = {role: stopped(history, role) for role in history.roles}
     return any(
         first != second

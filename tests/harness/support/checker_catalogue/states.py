@@ -84,6 +84,8 @@ _states(
         "another got what it had before it was stopped": (False, lambda: _had(stops=(7,), second=99)),
         "another got what it had after it was back": (False, lambda: _had(stops=(7,), first=201, second=210)),
         "another got what it had done": (False, lambda: _had(stops=(7,)).attempt(1, 95, 99)),
+        "another got what it had just done": (False, lambda: _had(stops=(7,)).attempt(1, 95, 150)),
+        "another got what was done as it came": (False, lambda: _had(stops=(7,)).attempt(1, 85, 90)),
         "it got it itself": (False, lambda: _had(stops=(7,), other=0)),
         "somebody else was stopped": (False, lambda: _had(stops=(7,), target="worker-2")),
     },
