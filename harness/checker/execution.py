@@ -159,14 +159,16 @@ def resurrected(evidence: CaseEvidence) -> RuleResult:
 def retries(evidence: CaseEvidence) -> RuleResult:
     """Attempts per operation stay within the contract; those that ended their own process, within its crashes.
 
-    What a fault of its own worker or of a server met, or ended with its process, is not held against an operation.
+    What a fault of its own worker or of a server met, or ended with its process, is not held against an operation. Nor
+    is what comes after the first that did it: that is no retry but a redelivery, which `duplicate` tells.
     """
     limit, most_crashes, worst = evidence.contract.max_attempts, evidence.contract.max_crashes, 0
     outcome = evidence.history.attempts.outcome
     over: dict[int, str] = {}
     for op, rows in attempts_of_retried(evidence):
         crashes = sum(1 for row in rows if outcome[row] == AttemptOutcome.CRASHED)
-        number = sum(1 for row in rows if _counts(evidence, row))
+        done = next((n for n, row in enumerate(rows, start=1) if outcome[row] == AttemptOutcome.OK), None)
+        number = sum(1 for row in rows[:done] if _counts(evidence, row))
         worst = max(worst, number)
         if number > limit:
             over[op] = f"{number} attempts that no fault met"

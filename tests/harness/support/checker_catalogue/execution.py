@@ -224,6 +224,19 @@ def _() -> H:
     return H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT)
 
 
+@known(
+    "redelivered after it was done",
+    Rule.RETRIES,
+    PASS,
+    3,
+    "0 operations over the limit; the most attempts are 3",
+    others=(Rule.DUPLICATE,),
+)
+def _() -> H:
+    builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT)
+    return builder.attempt(0, 200, 201).effect(0, 200).attempt(0, 300, 301).effect(0, 300)
+
+
 @known("one attempt each", Rule.RETRIES, PASS, 1, "0 operations over the limit; the most attempts are 1")
 def _() -> H:
     return H().done(0, 1)
