@@ -142,9 +142,10 @@ class CommandClient(ToxiproxyClient):
         """Call the script of this SHA1 by a name, in rules and in the journal."""
         self._call(self._api.post, "/scripts", {"sha": sha, "name": name})
 
-    def keep_journal(self, proxy: str, enabled: bool = True) -> None:
-        """Begin, or end, to note every command of a proxy."""
-        self._call(self._api.post, _path("proxies", proxy, "journal"), {"enabled": enabled})
+    def keep_journal(self, proxy: str, enabled: bool = True, about: Sequence[str] = ()) -> None:
+        """Begin, or end, to note every command of a proxy. about: only those in which one of these is found."""
+        more = {"about": list(about)} if about else {}
+        self._call(self._api.post, _path("proxies", proxy, "journal"), {"enabled": enabled, **more})
 
     def journal(self, proxy: str = "", since: int = 0) -> list[dict[str, Any]]:
         """The kept entries from index `since` on, in the order of the requests; of one proxy if it is named."""

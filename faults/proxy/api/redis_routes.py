@@ -10,9 +10,12 @@ from taskchaos.faults.proxy.api.routes import Request, Response, Route
 from taskchaos.faults.proxy.api.rule_bodies import members, read_rule, rule_json
 from taskchaos.faults.proxy.collection import Collection
 from taskchaos.faults.proxy.errors import ApiError
+from taskchaos.faults.proxy.redis.capture import Captures, wrong_with
 
 _JSON = "application/json"
 _LINES = "application/x-ndjson"
+#: That a journal may be about: each is searched for in every command and every reply.
+MOST_PATTERNS = 4
 _LINES_PER_TURN = 200  # of the event loop: the traffic goes on while someone reads a long journal
 
 
@@ -65,15 +68,18 @@ class RedisRoutes:
     # What is seen.
 
     async def _get_journaling(self, request: Request, arguments: list[str]) -> Response:
-        return _json(200, {"enabled": self._collection.get(arguments[0]).inspector.journal})
+        inspector = self._collection.get(arguments[0]).inspector
+        about = {"about": list(inspector.about.patterns)} if inspector.about is not None else {}
+        return _json(200, {"enabled": inspector.journal, **about})
 
     async def _set_journaling(self, request: Request, arguments: list[str]) -> Response:
         inspector = self._collection.get(arguments[0]).inspector
-        enabled = members(request.body).get("enabled")
+        given = members(request.body)
+        enabled, about = given.get("enabled"), given.get("about", [])
         if not isinstance(enabled, bool):
             raise ApiError("enabled must be true or false", 400)
-        inspector.keep_journal(enabled)
-        return _json(200, {"enabled": inspector.journal})
+        inspector.keep_journal(enabled, _captures(about))
+        return await self._get_journaling(request, arguments)
 
     async def _traffic(self, request: Request, arguments: list[str]) -> Response:
         inspector = self._collection.get(arguments[0]).inspector
@@ -124,6 +130,18 @@ class RedisRoutes:
             raise ApiError("name must be a text", 400)
         self._server_state.scripts[sha.lower()] = name
         return _json(200, {"sha": sha.lower(), "name": name})
+
+
+def _captures(about: object) -> Captures | None:
+    """Raises ApiError 400."""
+    if not isinstance(about, list) or not all(isinstance(pattern, str) and pattern for pattern in about):
+        raise ApiError("about must be a list of regular expressions", 400)
+    if len(about) > MOST_PATTERNS:
+        raise ApiError(f"about may have {MOST_PATTERNS} regular expressions", 400)
+    for pattern in about:
+        if why := wrong_with(pattern):
+            raise ApiError(f"about cannot be looked for: {pattern}: {why}", 400)
+    return Captures(about) if about else None
 
 
 def _query(request: Request) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from taskchaos.faults.proxy.redis.commands import text
 
@@ -85,6 +85,17 @@ class Capture:
             if left <= 0:
                 break
         return [text(each) for each in found]
+
+
+class Captures:
+    """Several patterns made ready, for the journal: what all of them find."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.patterns = tuple(patterns)
+        self._captures = tuple(Capture(pattern) for pattern in self.patterns)
+
+    def __call__(self, pieces: Sequence[bytes]) -> tuple[str, ...]:
+        return tuple(found for capture in self._captures for found in capture(pieces))
 
 
 def distinct(captures: Iterable[str]) -> tuple[str, ...]:

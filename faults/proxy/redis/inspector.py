@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from taskchaos.faults.proxy.errors import ApiError
+from taskchaos.faults.proxy.redis.capture import Captures
 from taskchaos.faults.proxy.redis.journal import Exchange
 from taskchaos.faults.proxy.redis.rules import CommandRule, Firing, RuleSpec, Scope
 from taskchaos.faults.proxy.redis.server_state import Group, ServerState
@@ -63,6 +64,7 @@ class Inspector:
         self.watched: frozenset[bytes] = frozenset()  # commands that some rule may match
         self.watches_all = False
         self.journal = server_state.journal_everything
+        self.about: Captures | None = None  # the journal is kept of those commands only in which this finds something
         self._peers: dict[int, Peer] = {}
         self._opened = 0
         self._ended: deque[dict[str, Any]] = deque(maxlen=KEPT_ENDED)
@@ -151,12 +153,12 @@ class Inspector:
             elif peer.session is not None:
                 peer.session.leave()
 
-    def keep_journal(self, enabled: bool) -> None:
-        """Begin, or end, to write down the commands of all connections."""
+    def keep_journal(self, enabled: bool, about: Captures | None = None) -> None:
+        """Begin, or end, to write down the commands of all connections; or only those in which this finds something."""
         for peer in list(self._peers.values()):
             if peer.session is not None:
                 peer.session.catch_up()
-        self.journal = enabled
+        self.journal, self.about = enabled, about
         self._refresh()
 
     def toxic_changed(self, kind: str, toxic: str) -> None:

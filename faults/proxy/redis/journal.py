@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from taskchaos.faults.proxy.redis.commands import Parts, text
 
 if TYPE_CHECKING:
+    from taskchaos.faults.proxy.redis.capture import Captures
     from taskchaos.faults.proxy.redis.rules import CommandRule
 
 KEPT_ENTRIES = 65_536
@@ -82,6 +83,9 @@ class Exchange:
     discarded = False  # the server gets DISCARD in place of this EXEC
     journaled = False
     captured: tuple[str, ...] = ()  # what the rule that takes it was to look for
+    about: "Captures | None" = None  # kept only if it finds something
+    sent: tuple[str, ...] = ()  # what it found in the command, and in the reply
+    given: tuple[str, ...] = ()
 
     def __init__(self, index: int, who: Who, command: bytes, request_ns: int) -> None:
         self.index = index
@@ -104,7 +108,15 @@ class Exchange:
             f'"reply_ns":{self.reply_ns or "null"},"command":{command},"keys":[{keys}],'
             f'"skeleton":"{command[1:-1]}{words}","script":{quote(self.script) if self.script else "null"},'
             f'"outcome":{_OK if self.outcome is OK else quote(self.outcome)},'
-            f'"rule":{quote(self.rule) if self.rule else "null"}}}\n'
+            f'"rule":{quote(self.rule) if self.rule else "null"}{self._found()}}}\n'
+        )
+
+    def _found(self) -> str:
+        """The members of an entry of a journal that is about something."""
+        if self.about is None:
+            return ""
+        return "".join(
+            f',"{name}":[{",".join(map(quote, found))}]' for name, found in (("sent", self.sent), ("given", self.given))
         )
 
     def keys(self) -> list[bytes]:
@@ -126,6 +138,7 @@ def lines_of(exchanges: Iterable[Exchange]) -> str:
             and exchange.size <= len(exchange.parts) + 1
             and not exchange.rule
             and not exchange.script
+            and exchange.about is None
         ):
             match exchange.parts:
                 case (bytes(key), int(value)):
@@ -220,8 +233,11 @@ class Journal:
             done.clear()
 
     def entries(self, since: int = 0, proxy: str = "") -> Iterator[Exchange]:
-        """Those in memory from index `since` on, in order; of one proxy if it is named."""
-        kept = list(self._entries)
+        """Those in memory from index `since` on, in order; of one proxy if it is named.
+
+        What is kept for its reply was not known to be wanted when its request came.
+        """
+        kept = sorted(self._entries, key=lambda entry: entry.index)
         first = bisect_left(kept, since, key=lambda entry: entry.index)
         for entry in kept[first:]:
             if not proxy or entry.who.proxy == proxy:

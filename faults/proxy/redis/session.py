@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from taskchaos.faults.proxy.redis.actions import RuleActions
+from taskchaos.faults.proxy.redis.capture import distinct
 from taskchaos.faults.proxy.redis.client_state import ClientState
 from taskchaos.faults.proxy.redis.commands import ENDS, HANDSHAKE, STATEFUL, SUBSCRIBES, UNSUBSCRIBES, parts_of, text
 from taskchaos.faults.proxy.redis.framing import ReplyFramer, RequestFramer
@@ -187,7 +188,10 @@ class RedisSession:
         if inspector.journal:
             exchange.parts = parts_of(name, arguments)
             exchange.size = len(arguments)
-            server_state.journal.begin(exchange)
+            if inspector.about is not None:
+                exchange.about, exchange.sent = inspector.about, inspector.about(arguments)
+            if exchange.about is None or exchange.sent:
+                server_state.journal.begin(exchange)
         watched = name in inspector.watched or inspector.watches_all or (self.actions.block and name in ENDS)
         if watched and (self._ahead or not self.up.ahead):  # else its begin went out before there was a rule
             facts = Facts(name, arguments, scripts, client_state.names(self.number), self.number)
@@ -238,6 +242,8 @@ class RedisSession:
                 else:
                     exchange = queue[0]
                 if exchange is not None:
+                    if exchange.about is not None and first:
+                        self._look_at(exchange, buffer[start:end])
                     drop, action = self._answer(exchange, buffer, start, kind, now_ns)
                     if action is not None:
                         if run < start:
@@ -273,11 +279,20 @@ class RedisSession:
         """The way of most replies: one value, for a command that no rule has taken. Whether this was one."""
         if exchange.action is not None or exchange.replies != 1 or (kind == _STRING and second in _TELLING):
             return False
+        if exchange.about is not None:
+            return False  # the reply is looked at
         exchange.reply_ns = now_ns
         exchange.outcome = NIL if (kind == _DOLLAR and second == _MINUS) or kind == _NULL else OK
         if exchange.journaled and self.server_state.journal.writes:
             self.server_state.journal.end(exchange)
         return True
+
+    def _look_at(self, exchange: Exchange, frame: bytes) -> None:
+        """Keep it in the journal if its reply says that it is wanted there."""
+        assert exchange.about is not None
+        exchange.given = distinct((*exchange.given, *exchange.about((frame,))))
+        if exchange.given and not exchange.journaled:
+            self.server_state.journal.begin(exchange)
 
     def _out_of_turn(self, buffer: bytes, start: int, kind: int) -> Exchange | None:
         """The command that a frame belongs to after all: confirmations of subscriptions come as pushes."""
@@ -339,6 +354,8 @@ class RedisSession:
     def finished(self, exchange: Exchange, outcome: str) -> None:
         """Its outcome is known."""
         exchange.outcome = outcome
+        if exchange.about is not None and not exchange.journaled and outcome in (CUT, NO_REPLY):
+            self.server_state.journal.begin(exchange)  # nobody knows what the reply would have been about
         if exchange.journaled:
             self.server_state.journal.end(exchange)
 

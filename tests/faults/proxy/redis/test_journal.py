@@ -13,6 +13,7 @@ from resp_support import Wire, request
 from waiting import until
 
 from taskchaos.faults.command_api import CommandClient
+from taskchaos.faults.toxiproxy import ToxiproxyError
 
 
 def entries(wire: Wire) -> list[dict[str, Any]]:
@@ -173,3 +174,54 @@ def test_a_rule_that_comes_in_the_middle_of_a_request_acts_on_the_next(wire: Wir
     assert received == expected
     outcomes = [entry["outcome"] for entry in entries(wire) if entry["command"] in ("INCR", "PING")][-4:]
     assert outcomes == ["ok", "ok", "OOM", "ok"]
+
+
+ABOUT = [r"op-(\d{1,18})", "[0-9a-f-]{36}"]
+
+
+def test_a_journal_can_be_about_something(wire: Wire) -> None:
+    wire.api.keep_journal(wire.name, about=ABOUT)
+    client = wire.client()
+    client.lpush("q", '{"id": "op-7"}', '{"id": "op-8"}')
+    client.incrby("other", 1)
+    assert client.rpop("q") and client.rpop("q") and client.rpop("q") is None
+    with client.pipeline() as pipe:
+        pipe.hset("unacked", "0" * 36, "op-7")
+        pipe.get("other")
+        pipe.execute()
+    client.hdel("unacked", "0" * 36)
+    found = [(e["command"], e["sent"], e["given"]) for e in entries(wire)]
+    assert found == [
+        ("LPUSH", ["7", "8"], []),
+        ("RPOP", [], ["7"]),
+        ("RPOP", [], ["8"]),
+        ("HSET", ["7", "0" * 36], []),
+        ("HDEL", ["0" * 36], []),
+    ]
+    assert [e["index"] for e in entries(wire)] == sorted(e["index"] for e in entries(wire))
+
+
+def test_it_keeps_what_was_asked_and_never_answered(wire: Wire) -> None:
+    wire.api.keep_journal(wire.name, about=ABOUT)
+    wire.rule("after", "reset", command="RPOP")
+    with wire.raw() as sock:
+        sock.sendall(request("BLPOP", "empty", "0"))
+        until(lambda: [each["outstanding"] for each in wire.api.connections()] == [1], "the request")
+    wire.client().lpush("q", "op-7")
+    with pytest.raises(redis.ConnectionError):
+        wire.client().rpop("q")
+    until(lambda: len(entries(wire)) == 3, "all of them")
+    found = {e["command"]: (e["outcome"], e["given"]) for e in entries(wire)}
+    assert found == {"BLPOP": ("no reply", []), "LPUSH": ("ok", []), "RPOP": ("cut", ["7"])}
+
+
+def test_what_it_is_about_is_said_and_bounded(wire: Wire) -> None:
+    wire.api.keep_journal(wire.name, about=ABOUT)
+    path = f"/proxies/{wire.name}/journal"
+    assert wire.api._call(wire.api._api.get, path) == {"enabled": True, "about": ABOUT}
+    for wrong in (["op-.*"], "op", [1], [""], ["a"] * 5):
+        with pytest.raises(ToxiproxyError, match="about"):
+            wire.api._call(wire.api._api.post, path, {"enabled": True, "about": wrong})
+    assert wire.api._call(wire.api._api.get, path) == {"enabled": True, "about": ABOUT}
+    wire.api.keep_journal(wire.name)
+    assert wire.api._call(wire.api._api.get, path) == {"enabled": True}
