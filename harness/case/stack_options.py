@@ -72,7 +72,7 @@ class StackOptions:
     so that faults can set their clocks, and fail the syncs of its disk. volatile_disk: of processes only: Redis's disk
     can forget what was not synced. failover: of processes only: Redis has a replica, and Sentinels that promote it.
     previous: of processes only: the interpreter of an environment with another release. behind: so many workers, the
-    last ones, begin with that release.
+    last ones, begin with that release. wire: the embedded proxy keeps a record of the commands that carry tasks.
     """
 
     place: StackKind = StackKind.LOCAL
@@ -92,6 +92,7 @@ class StackOptions:
     failover: bool = False
     previous: str | None = None
     behind: int = 0
+    wire: bool = False
 
     @property
     def abilities(self) -> frozenset[Ability]:
@@ -132,6 +133,7 @@ class StackChanges(TypedDict, total=False):
     volatile_disk: bool
     failover: bool
     behind: int
+    wire: bool
     visibility_timeout_s: int
     concurrency: int
     keep_results: bool

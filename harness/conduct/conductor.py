@@ -24,7 +24,7 @@ from taskchaos.harness.conduct.standstill import Standstill, StandstillError
 from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError, UsageError
 from taskchaos.harness.judge import judge
-from taskchaos.harness.record import alarm, events
+from taskchaos.harness.record import alarm, events, wire
 from taskchaos.harness.record.history import FinalState, OperationHit, Redrive, Usage
 from taskchaos.harness.record.layout import EVENTS, LEDGER, MARKS, STOP, UNDO
 from taskchaos.harness.record.ledger_tail import LedgerTail, ledger_tail
@@ -208,7 +208,10 @@ def _on_a_stack(case: Case, folder: Path, log: events.Log, stop: Path, place: Tu
             raise
         finally:
             healed = nemesis.heal_all()
-        return _finish(stage, healed)
+        state = _finish(stage, healed)
+        if (commands := stack.wire_commands()) is not None:
+            wire.write(folder, commands)
+        return state
 
 
 def _nemesis(case: Case, folder: Path, log: events.Log, stack: Stack, troubles: list[str]) -> Nemesis:

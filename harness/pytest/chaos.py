@@ -37,6 +37,8 @@ BASELINE = "stock_best"
 FAILURES_ALONE = ("transient_error", "once")
 #: Visibility timeout for suites that take no message away from a worker.
 UNDISTURBED_S = 30
+#: The highest rate at which the proxy notes the commands that carry tasks.
+WIRE_TPS = 200
 #: How long a case takes at least besides its load: its stack starts, and everything comes to rest.
 BESIDE_LOAD_S = 2.0
 
@@ -168,7 +170,7 @@ class Chaos:
             slo=slo or Slo(target_tps=self.target_tps, recovery_limit_s=scale.recovery_limit_s),
             expectation=self._expected(failing=failures > 0),
             baseline=baseline_of(subject, self.suite, self.scenario),
-            stack=changed(stack, preload=preload, business_keys=workload.keys > 0),
+            stack=changed(stack, preload=preload, business_keys=workload.keys > 0, wire=wire_is_kept(workload)),
             drain_deadline_s=scale.drain_deadline_s,
             must_see=frozenset(must_see),
             nodeid=nodeid_of(self._item),
@@ -197,6 +199,11 @@ def load_was_late(result: CaseResult) -> bool:
     allowed = SLO_RULES | {Rule.BACKOFF} | ({Rule.EVIDENCE} if dropped else set())
     disturbed = bool(late or dropped) or Rule.BACKOFF in unknown
     return result.outcome is Outcome.UNKNOWN and not result.trouble and disturbed and unknown <= allowed
+
+
+def wire_is_kept(workload: Workload) -> bool:
+    """Whether the commands of a load are noted: of one that is to show how fast a subject is, they are not."""
+    return workload.model is LoadModel.OPEN and workload.rate_tps <= WIRE_TPS
 
 
 def baseline_of(subject: Subject, suite: str, scenario: str) -> Expectation:

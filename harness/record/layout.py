@@ -11,6 +11,7 @@ MANIFEST = "manifest.json"
 CASES = "cases"
 PLAN = "plan.json"
 UNDO = "undo.jsonl"
+WIRE = "wire.jsonl"
 MARKS = "marks"
 HOME = Path(".taskchaos")
 RUNS = "runs"

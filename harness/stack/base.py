@@ -19,15 +19,16 @@ from taskchaos.faults.clock import Clocked
 from taskchaos.faults.command_api import CommandClient
 from taskchaos.faults.message import Queue
 from taskchaos.faults.preload.page import ProcessPage, library
-from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient
+from taskchaos.faults.toxiproxy import Stream, ToxiproxyClient, ToxiproxyError
 from taskchaos.harness import codec
 from taskchaos.harness.case.stack_options import ProxyKind, StackOptions, WorkerStart, roles
 from taskchaos.harness.clock import now_ns
 from taskchaos.harness.errors import StackError
-from taskchaos.harness.record import alarm
+from taskchaos.harness.record import alarm, wire
 from taskchaos.harness.record.history import Usage
 from taskchaos.harness.record.layout import LEDGER, MARKS
 from taskchaos.harness.record.result import ServerInfo
+from taskchaos.harness.record.wire import WireCommand
 from taskchaos.harness.stack.forked_producer import ForkedProducer
 from taskchaos.harness.stack.forked_worker import ForkedWorker
 from taskchaos.harness.stack.inspection import BrokerInspector
@@ -82,6 +83,7 @@ class Stack(ABC):
             if self._options.preload:
                 self._make_pages()
             self._start()
+            self._watch_wire()
             self._start_producers()
         except BaseException:
             self.stop()
@@ -164,6 +166,25 @@ class Stack(ABC):
     @abstractmethod
     def _stop_servers(self) -> None:
         """End what `_start` started; called after a failed start too. Idempotent."""
+
+    def _watch_wire(self) -> None:
+        """Have the proxy note the commands that carry tasks, before anybody has a connection."""
+        if self._keeps_wire:
+            for link in self.links.values():
+                CommandClient.beside(link.api).keep_journal(link.name, about=wire.PATTERNS)
+
+    @property
+    def _keeps_wire(self) -> bool:
+        return self._options.wire and self._options.proxy is ProxyKind.EMBEDDED
+
+    def wire_commands(self) -> list[WireCommand] | None:
+        """The commands that carried tasks up to now; None where they were not noted, or cannot be had any more."""
+        if not self._keeps_wire:
+            return None
+        try:
+            return list(wire.commands_of(CommandClient.beside(next(iter(self.links.values())).api).journal()))
+        except (ToxiproxyError, KeyError, TypeError, ValueError):
+            return None
 
     def _prepare_folder(self) -> None:
         for sub in (LEDGER, MARKS, "logs", "roles", TEMPORARY):

@@ -1,0 +1,129 @@
+"""The wire record of a case: the Redis commands that carried its tasks, as the embedded proxy saw them.
+
+It explains; no verdict rests on it. A line is one command with its reply: when, on whose link, which operations it
+named and which its reply named. An operation is known by its task id, and by the delivery tag that its message has
+(kombu acknowledges by that alone). What was asked and never answered is kept too: whatever Redis gave for an answer
+went nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taskchaos.harness.files import read_file
+from taskchaos.harness.record.layout import WIRE
+
+#: What the proxy looks for in commands and replies: task ids, and tags of deliveries.
+PATTERNS = (r"op-(\d{1,18})", r"[0-9a-f-]{36}")
+#: Outcomes of which the client learned nothing.
+UNHEARD = frozenset({"cut", "swallowed", "no reply", "pending"})
+_TAG_LENGTH = 36
+
+
+@dataclass(frozen=True, slots=True)
+class WireCommand:
+    """One command on one link. at_ns, reply_ns: CLOCK_MONOTONIC, when the proxy read it and its reply (None: none).
+
+    command: as people call it, a script by its name. sent, given: the operations that it, and its reply, named.
+    outcome, connection (its number on its link), rule (that acted on it): as in the proxy's journal.
+    """
+
+    at_ns: int
+    reply_ns: int | None
+    link: str
+    connection: int
+    command: str
+    key: str
+    outcome: str
+    rule: str
+    sent: tuple[int, ...]
+    given: tuple[int, ...]
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the client learned nothing of what Redis answered, as far as the proxy knows."""
+        return self.outcome in UNHEARD
+
+    @property
+    def text(self) -> str:
+        """The command and its key."""
+        return f"{self.command} {self.key}".strip()
+
+
+def commands_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[WireCommand]:
+    """The commands that carried operations, from the entries of a proxy's journal; and those without an answer."""
+    kept = list(entries)
+    known = _tags(kept)
+    for entry in kept:
+        sent, given = (_operations(entry[side], known) for side in ("sent", "given"))
+        if not sent and not given and entry["outcome"] not in UNHEARD:
+            continue
+        keys = entry["keys"]
+        yield WireCommand(
+            at_ns=entry["request_ns"],
+            reply_ns=entry["reply_ns"],
+            link=entry["proxy"],
+            connection=entry["connection"],
+            command=entry["script"] or entry["command"],
+            key=keys[0] if keys else "",
+            outcome=entry["outcome"],
+            rule=entry["rule"] or "",
+            sent=sent,
+            given=given,
+        )
+
+
+def _is_tag(found: str) -> bool:
+    return len(found) == _TAG_LENGTH
+
+
+def _tags(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Which operation a tag stands for: the only one that it was ever seen with, where one was seen alone."""
+    seen: dict[str, set[int]] = {}
+    for entry in entries:
+        for side in ("sent", "given"):
+            ops = [int(found) for found in entry[side] if not _is_tag(found)]
+            if len(ops) == 1:
+                for tag in filter(_is_tag, entry[side]):
+                    seen.setdefault(tag, set()).add(ops[0])
+    return {tag: next(iter(ops)) for tag, ops in seen.items() if len(ops) == 1}
+
+
+def _operations(found: Iterable[str], tags: Mapping[str, int]) -> tuple[int, ...]:
+    ops = (tags.get(each) if _is_tag(each) else int(each) for each in found)
+    return tuple(sorted({op for op in ops if op is not None}))
+
+
+def write(folder: Path, commands: Iterable[WireCommand]) -> None:
+    """Into the folder of the case, a line each. Raises OSError."""
+    lines = (
+        json.dumps(
+            [c.at_ns, c.reply_ns, c.link, c.connection, c.command, c.key, c.outcome, c.rule, c.sent, c.given],
+            separators=(",", ":"),
+        )
+        for c in commands
+    )
+    (folder / WIRE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[WireCommand, ...] | None:
+    """What is in the folder of a case, in order; None where there is none, or none that can be read to its end."""
+    try:
+        lines = read_file(folder / WIRE).splitlines()
+        return tuple(sorted((_command(json.loads(line)) for line in lines), key=lambda command: command.at_ns))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _command(row: Any) -> WireCommand:
+    at_ns, reply_ns, link, connection, command, key, outcome, rule, sent, given = row
+    times, numbers = (at_ns, reply_ns or 0, connection), (*sent, *given)
+    if not all(isinstance(value, str) for value in (link, command, key, outcome, rule)):
+        raise TypeError("a text is none")
+    if not all(type(value) is int for value in (*times, *numbers)):
+        raise TypeError("a number is none")
+    return WireCommand(at_ns, reply_ns, link, connection, command, key, outcome, rule, tuple(sent), tuple(given))

@@ -1,0 +1,79 @@
+"""The wire record: operations by task id and by delivery tag, and what cannot be read is no record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskchaos.harness.record import wire
+from taskchaos.harness.record.layout import WIRE
+
+TAG, OTHER, SHARED = "a" * 8 + "-" + "b" * 27, "c" * 36, "d" * 36
+
+
+def _entry(index: int, command: str, *, sent: list[str] = [], given: list[str] = [], **more: Any) -> dict[str, Any]:  # noqa: B006
+    entry = {
+        "index": index,
+        "proxy": "worker-1",
+        "connection": 3,
+        "request_ns": 1000 * index,
+        "reply_ns": 1000 * index + 500,
+        "command": command,
+        "keys": ["unacked"],
+        "script": None,
+        "outcome": "ok",
+        "rule": None,
+        "sent": sent,
+        "given": given,
+    }
+    return {**entry, **more}
+
+
+def test_an_operation_is_known_by_its_id_and_by_the_tag_of_its_delivery() -> None:
+    entries = [
+        _entry(1, "BRPOP", given=["7", TAG, SHARED], keys=["celery"]),
+        _entry(2, "BRPOP", given=["8", OTHER, SHARED], keys=["celery"]),
+        _entry(3, "HDEL", sent=[TAG]),
+        _entry(4, "HDEL", sent=[SHARED]),  # of two operations: a tag of neither
+        _entry(5, "HDEL", sent=["e" * 36]),
+        _entry(6, "EVALSHA", sent=["8", OTHER], script="turn", keys=[]),
+        _entry(7, "BRPOP", outcome="no reply", reply_ns=None, keys=["celery"]),
+    ]
+    found = [(c.text, c.sent, c.given, c.unheard) for c in wire.commands_of(entries)]
+    assert found == [
+        ("BRPOP celery", (), (7,), False),
+        ("BRPOP celery", (), (8,), False),
+        ("HDEL unacked", (7,), (), False),
+        ("turn", (8,), (), False),
+        ("BRPOP celery", (), (), True),
+    ]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    entries = [_entry(2, "BRPOP", given=["7"], rule="fault-0", outcome="cut"), _entry(1, "LPUSH", sent=["7"])]
+    commands = list(wire.commands_of(entries))
+    wire.write(tmp_path, commands)
+    assert wire.read(tmp_path) == (commands[1], commands[0])
+    assert wire.read(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1,2",
+        "[]",
+        "{}",
+        "7",
+        '[1,2,"worker-1",1,"BRPOP","celery","ok","",[],["7"]]',
+        '["1",2,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,2,7,1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,2,"worker-1",1,"BRPOP","celery","ok","",7,[7]]',
+        '[1,2,"worker-1",true,"BRPOP","celery","ok","",[],[7]]',
+        "[" * 100_000,
+    ],
+)
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / WIRE).write_text(text)
+    assert wire.read(tmp_path) is None
