@@ -9,8 +9,9 @@ from pathlib import Path
 from taskchaos.harness import checker, codec
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.judge import story
+from taskchaos.harness.judge.causes import causes
 from taskchaos.harness.judge.reader import load
-from taskchaos.harness.record import events
+from taskchaos.harness.record import events, wire
 from taskchaos.harness.record.history import FaultInterval, History
 from taskchaos.harness.record.layout import EVENTS, replay_command
 from taskchaos.harness.record.manifest import DamagedError, unseal_case
@@ -34,6 +35,7 @@ def judge(case: Case, folder: Path, wall_s: float, *, tries: int = 1) -> CaseRes
             raise DamagedError("; ".join(damage[:3]) + (f"; and {len(damage) - 3} more" if len(damage) > 3 else ""))
         history = load(folder, case, state)
         verdict = checker.check(history, case.contract)
+        commands = wire.read(folder)
     except (DamagedError, OSError) as error:
         return _undecided(case, folder, wall_s, str(error), tries)
     failed = verdict.failed
@@ -50,9 +52,10 @@ def judge(case: Case, folder: Path, wall_s: float, *, tries: int = 1) -> CaseRes
         repairs=history.repairs,
         releases=history.releases,
         baseline=baseline_note(case, failed),
+        causes=causes(history, verdict, commands),
     )
     windows = checker.series(history, WINDOW_S)
-    _write(folder / DETAIL, story.detail(history, verdict, windows))
+    _write(folder / DETAIL, story.detail(history, verdict, windows, commands or ()))
     _write(folder / VERDICT, result)
     return result
 

@@ -23,6 +23,7 @@ from taskchaos.harness.record.history import (
 )
 from taskchaos.harness.record.result import Band, CaseDetail, Story, StoryLine, Window
 from taskchaos.harness.record.verdict import MAX_SAMPLES, Outcome, Rule, Verdict
+from taskchaos.harness.record.wire import WireCommand
 
 MAX_STORIES = 200
 MAX_LINES = 200  # per story; a retry storm has thousands
@@ -50,8 +51,10 @@ _ENDS: Mapping[int, str] = {
 _Line = tuple[int, int, str, str]
 
 
-def detail(history: History, verdict: Verdict, windows: tuple[Window, ...]) -> CaseDetail:
-    """What the report draws of one case."""
+def detail(
+    history: History, verdict: Verdict, windows: tuple[Window, ...], wire: tuple[WireCommand, ...] = ()
+) -> CaseDetail:
+    """What the report draws of one case. wire: the commands that carried tasks, as far as they were noted."""
     start = _start(history)
     end = _end(history, start)
 
@@ -65,7 +68,7 @@ def detail(history: History, verdict: Verdict, windows: tuple[Window, ...]) -> C
             for f in history.faults
         ),
         windows=windows,
-        stories=_stories(history, _sampled(verdict), end, at_s),
+        stories=_stories(history, _sampled(verdict), end, at_s, wire),
     )
 
 
@@ -85,12 +88,19 @@ def _sampled(verdict: Verdict) -> dict[int, tuple[Rule, ...]]:
 
 
 def _stories(
-    history: History, sampled: dict[int, tuple[Rule, ...]], end: int, at_s: Callable[[int], float]
+    history: History,
+    sampled: dict[int, tuple[Rule, ...]],
+    end: int,
+    at_s: Callable[[int], float],
+    wire: tuple[WireCommand, ...],
 ) -> tuple[Story, ...]:
     if not sampled:
         return ()
     lines: dict[int, list[_Line]] = {op: [] for op in sampled}
     for op, line in _own_lines(history, frozenset(sampled)):
+        if not _redriven(history.final, op, line[0]):
+            lines[op].append(line)
+    for op, line in _wire_lines(wire, frozenset(sampled)):
         if not _redriven(history.final, op, line[0]):
             lines[op].append(line)
     stories = []
@@ -129,6 +139,18 @@ def _own_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, 
         for hit in fault.hits:
             if hit.op in wanted:
                 yield hit.op, (hit.at_ns, 8, FAULT, f"{fault.kind} on {fault.target} hits it: {hit.what}")
+
+
+def _wire_lines(wire: tuple[WireCommand, ...], wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
+    """The commands that carried an operation, at the time of their reply where it was the reply that did."""
+    for command in wire:
+        for op in {*command.sent, *command.given} & wanted:
+            given = op in command.given and op not in command.sent
+            at_ns = command.reply_ns if given and command.reply_ns is not None else command.at_ns
+            came = f", {command.outcome}" if command.outcome not in ("ok", "queued") else ""
+            rule = f" by {command.rule}" if command.rule and came else ""
+            text = f"{command.text} {'gives it away' if given else 'carries it'}{came}{rule}"
+            yield op, (at_ns, 2, f"{command.link} > redis", text)
 
 
 def _effect_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:

@@ -89,6 +89,50 @@ class Trouble(StrEnum):
     MISSING = "missing"  # the case was to run, and nothing says why it has no verdict
 
 
+class CauseKind(StrEnum):
+    """The way in which something went wrong; also the place in docs/explanation/causes.md that explains it."""
+
+    REPLY_UNSEEN = "reply-unseen"  # Redis gave it away, and the reply got lost
+    GIVEN_TO_THE_DEAD = "given-to-the-dead"  # who got it was killed before it began
+    TAKEN_OFF = "taken-off"  # acknowledged, and never begun
+    NEVER_SENT = "never-sent"  # acknowledged to the caller, and never sent to Redis
+    PUBLISH_UNHEARD = "publish-unheard"  # acknowledged to the caller, although its publish was cut
+    NEVER_GIVEN = "never-given"  # Redis had it, and gave it to nobody
+    KILLED = "killed"  # its process was killed, and nobody took it over
+    KILLED_WHEN_ACKNOWLEDGED = "killed-when-acknowledged"  # it had been taken off before it was done
+    TAKEN_OFF_FOR_THE_DEAD = "taken-off-for-the-dead"  # another process took it off although it was not done
+    RETRY_CUT = "retry-cut"  # the command that hands the retry to Redis did not get through
+    RETRY_IN_MEMORY = "retry-in-memory"  # it waited in a process that was killed
+    RETRY_GONE = "retry-gone"
+    ENDED = "ended"  # it ended without an effect, and was taken off
+    SENT_TWICE = "sent-twice"
+    TAKEN_OVER = "taken-over"  # after the death of its process
+    LEASE_ENDED = "lease-ended"  # while its process still worked, or slept
+    TOLD_TOO_LATE = "told-too-late"  # it was done, and Redis did not know
+    WENT_ON = "went-on"  # after the last word
+    NEVER_FREED = "never-freed"
+    WAITED_OTHERWISE = "waited-otherwise"
+    GIVEN_UP = "given-up"
+    SAID_OTHERWISE = "said-otherwise"
+    TOO_SLOW = "too-slow"
+    NOT_KNOWN = "not-known"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why these operations broke a rule, likely: the text of the first, which is that of all but for its figures.
+
+    command, fault: the two that it is about, where they are known.
+    """
+
+    rule: Rule
+    kind: CauseKind
+    ops: tuple[int, ...]
+    text: str
+    command: str = ""
+    fault: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """One case as judged. `error` and `trouble` are set when no verdict could be reached.
@@ -123,6 +167,7 @@ class CaseResult:
     assertion: str = ""
     baseline: str = ""
     releases: tuple[ReleaseSeen, ...] = ()  # that worked side by side
+    causes: tuple[Cause, ...] = ()  # the likely ones, of the rules that failed
 
 
 @dataclass(frozen=True, slots=True)

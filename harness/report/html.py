@@ -15,13 +15,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from taskchaos.harness.judge.story import EFFECT, FAULT, FINAL, HARNESS, PRODUCER, SUBJECT
-from taskchaos.harness.record.result import CaseDetail, CaseResult, FaultSummary, RunResult, Story, StoryLine
+from taskchaos.harness.record.result import (
+    CaseDetail,
+    CaseResult,
+    Cause,
+    CauseKind,
+    FaultSummary,
+    RunResult,
+    Story,
+    StoryLine,
+)
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 from taskchaos.harness.report import charts, overall
 from taskchaos.harness.report.phrases import (
     MARKS,
     Assessment,
     alike,
+    cause_phrase,
     cell,
     demand,
     explain,
@@ -35,6 +45,7 @@ from taskchaos.harness.report.phrases import (
     standing,
     surprises,
 )
+from taskchaos.harness.report.why import WHY
 
 MAX_OPEN = 3  # cases that are open from the start
 MAX_COLUMNS = 5  # suites side by side
@@ -81,6 +92,7 @@ class CaseView:
     caption: str
     stories: Sequence[StoryView]
     stories_total: int
+    causes: Sequence[CauseView]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,19 @@ class RuleView:
     rule: RuleResult
     found: str
     remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class CauseView:
+    """A likely cause: text with what it is about set apart; kind, title: where it is explained."""
+
+    rule: str
+    about: str
+    text: str
+    command: str
+    fault: str
+    kind: CauseKind
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +165,7 @@ def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
         surprises=[v for case in surprises(result.cases) for v in views if v.case is case],
         matrix=_matrix(views),
         groups=[g for g in groups if g[2]],
+        whys=[(kind, WHY[kind]) for kind in CauseKind if any(c.kind is kind for v in views for c in v.causes)],
         rule_marks=RULE_MARKS,
         marks=MARKS,
         plural=plural,
@@ -200,8 +226,15 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
             caption=charts.caption(detail),
             stories=stories,
             stories_total=len(detail.stories),
+            causes=[_cause_view(cause) for cause in case.causes],
         )
     return [views[case.id] for case in result.cases]
+
+
+def _cause_view(cause: Cause) -> CauseView:
+    about = cause_phrase(cause).removesuffix(cause.text)
+    title = WHY[cause.kind].title
+    return CauseView(cause.rule.value, about, cause.text, cause.command, cause.fault, cause.kind, title)
 
 
 def _phrase(case: CaseResult, kind: Assessment) -> str:

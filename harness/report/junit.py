@@ -124,6 +124,7 @@ def _finding(tag: str, case: CaseResult) -> ET.Element:
         observed = "" if one.observed is None else f", observed {one.observed}"
         lines.append(f"{one.outcome} {one.what}{observed}: {one.reason}")
         lines += [f"  {text}" for text in (one.findings, one.remark) if text]
+        lines += [f"  likely cause, {cause}" for cause in one.causes]
     lines += [f"again: {case.replay}"] if case.replay else []
     return _red(tag, finding_type(case), explain(case), lines)
 

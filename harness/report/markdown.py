@@ -133,6 +133,7 @@ def _finding(case: CaseResult) -> str:
         text = f"- {one.outcome} `{_code(one.what)}`{escape(observed)}: {escape(one.reason)}"
         text += f" ({escape(one.findings)})" if one.findings else ""
         lines.append(text + (f"; {escape(one.remark)}" if one.remark else ""))
+        lines += [f"  - likely cause, {escape(cause)}" for cause in one.causes]
     if len(lines) > before:
         lines.append("")
     lines += ["```sh", _code(case.replay), "```", ""] if case.replay else []

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from taskchaos.harness.record.history import ReleaseSeen
-from taskchaos.harness.record.result import CaseResult, Trouble
+from taskchaos.harness.record.result import CaseResult, Cause, Trouble
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 #: Most samples that one line names.
 SAMPLES_NAMED = 3
+#: Operations that a cause names.
+OPS_NAMED = 3
 #: From so many rules on that are unknown for one and the same reason, they are told as one.
 _ALIKE = 4
 
@@ -321,6 +323,7 @@ class Complaint:
     reason: str
     findings: str
     remark: str
+    causes: tuple[str, ...] = ()
 
 
 def complaints(case: CaseResult, limit: int = SAMPLES_NAMED) -> list[Complaint]:
@@ -333,10 +336,28 @@ def complaints(case: CaseResult, limit: int = SAMPLES_NAMED) -> list[Complaint]:
             rule.reason,
             samples_phrase(rule, limit),
             remark(case, rule),
+            tuple(cause_phrase(cause) for cause in causes_of(case, rule.rule)),
         )
         for name, rule in alike(case.rules)
         if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN)
     ]
+
+
+def causes_of(case: CaseResult, rule: Rule) -> list[Cause]:
+    """The likely causes of what one rule complains about."""
+    return [cause for cause in case.causes if cause.rule is rule]
+
+
+def cause_phrase(cause: Cause) -> str:
+    """`3 tasks (42, 76 and 80): ` and what happened to them."""
+    named = [str(op) for op in cause.ops[:OPS_NAMED]]
+    if not named:
+        return cause.text
+    if more := len(cause.ops) - len(named):
+        named.append(f"{more} more")
+    listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+    about = f"task {listed}" if len(cause.ops) == 1 else f"{plural(len(cause.ops), 'task')} ({listed})"
+    return f"{about}: {cause.text}"
 
 
 def remark(case: CaseResult, rule: RuleResult) -> str:

@@ -14,6 +14,8 @@ from taskchaos.harness.report.phrases import (
     Assessment,
     alike,
     below,
+    cause_phrase,
+    causes_of,
     cell,
     cut,
     demand,
@@ -140,6 +142,9 @@ def _rule_table(title: str, case: CaseResult, rules: Sequence[RuleResult], paint
         beside = reason.pop(0) if indent == start else ""
         lines.append(f"    {paint.mark(rule.outcome)} {columns}  {beside}".rstrip())
         lines += [" " * indent + line for line in reason if line]
+        for cause in causes_of(case, rule.rule):
+            text = paint.safe(cut(f"likely cause, {cause_phrase(cause)}", MAX_TEXT))
+            lines += [" " * indent + paint.bold(line) for line in wrap(text, width, indent)]
     return lines
 
 

@@ -34,6 +34,13 @@ DESERVED: dict[str, dict[str, tuple[str, str | None]]] = {
 }
 
 
+#: What their losses come from: the kind, and the first words of command and fault. The verdict names it.
+CAUSES = {
+    ("partition", "stock_best"): ("reply-unseen", "BRPOP celery", "black_hole_replies on worker-"),
+    ("worker_kill", "stock_defaults"): ("killed-when-acknowledged", "HDEL unacked", "kill_tree on worker-"),
+}
+
+
 @pytest.mark.parametrize("suite", DESERVED)
 def test_every_subject_gets_the_verdict_it_deserves(tmp_path: Path, suite: str) -> None:
     wanted = [word for subject in DESERVED[suite] for word in ("--subject", subject)]
@@ -43,6 +50,12 @@ def test_every_subject_gets_the_verdict_it_deserves(tmp_path: Path, suite: str) 
     assert cases.keys() == DESERVED[suite].keys()
     for subject, (outcome, failed) in DESERVED[suite].items():
         _deserves(cases[subject], outcome, failed)
+        if (suite, subject) in CAUSES:
+            kind, command, fault = CAUSES[suite, subject]
+            causes = [
+                c for c in cases[subject]["causes"] if (c["rule"], c["kind"], c["command"]) == ("lost", kind, command)
+            ]
+            assert [c["fault"].startswith(fault) for c in causes] == [True], cases[subject]["causes"]
 
 
 def _deserves(case: dict[str, Any], outcome: str, failed: str | None) -> None:
