@@ -53,10 +53,17 @@ class _Main(click.Group):
         sys.exit(int(code or 0))
 
 
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Main,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="taskchaos")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Prove, or refute, that a Celery retry implementation loses no task and keeps its throughput."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:

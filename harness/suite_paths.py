@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from taskchaos.harness.errors import UsageError
@@ -40,5 +41,7 @@ def suite_paths(names: Sequence[str]) -> list[str]:
         elif own.exists():
             paths.append(name)
         else:
-            raise UsageError(f"no suite {name!r}; there are {', '.join(suite_names())}, or give a path")
+            close = get_close_matches(name, suite_names(), 1)
+            there = f"did you mean {close[0]}?" if close else f"there are {', '.join(suite_names())}, or give a path"
+            raise UsageError(f"no suite {name!r}; {there}")
     return paths

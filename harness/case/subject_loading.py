@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taskchaos.harness.case.subject_names import registered, spec_of
+from taskchaos.harness.case.subject_names import controls, registered, spec_of
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.files import read_file
 from taskchaos.harness.subject import Commands, Settings, Subject
 from taskchaos.harness.subject_calls import SubjectFault, call, describe
 
@@ -31,8 +34,7 @@ def resolve(spec: str) -> Subject:
     target = spec_of(spec)
     place, _, attribute = target.rpartition(":")
     if not place:
-        names = ", ".join(i.name for i in registered())
-        raise UsageError(f"no subject {spec!r}: use package.module:Name, file.py:Name, or one of {names}")
+        raise UsageError(f"no subject {spec!r}: {_meant(spec)}")
     if place.endswith(".py"):
         module = _import_file(Path(place))
     else:
@@ -48,6 +50,26 @@ def resolve(spec: str) -> Subject:
     if problems:
         raise UsageError(f"subject {spec!r}: " + "; ".join(problems))
     return subject  # type: ignore[no-any-return]
+
+
+def _meant(spec: str) -> str:
+    """What was to be written in place of a spec that is none."""
+    if spec.endswith(".py"):
+        return f"name its class as well, {spec}:{_class_in(Path(spec))}"
+    names = [info.name for info in registered()]
+    known = [*names, *(info.name for pair in controls() for info in (pair.control, pair.twin))]
+    if close := get_close_matches(spec, known, 1):
+        return f"did you mean {close[0]}?"
+    return f"use package.module:Name, file.py:Name, or one of {', '.join(names)}"
+
+
+def _class_in(file: Path) -> str:
+    """The last class of a file, which is not run for that; what a template calls it where there is none."""
+    try:
+        tree = ast.parse(read_file(file))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return "Subject"
+    return next((node.name for node in reversed(tree.body) if isinstance(node, ast.ClassDef)), "Subject")
 
 
 @cache

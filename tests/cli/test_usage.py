@@ -26,6 +26,11 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
             ["run", "-s", "nosuch"],
             "no subject 'nosuch': use package.module:Name, file.py:Name, or one of locked_retry",
         ),
+        (["run", "partitoin"], "no suite 'partitoin'; did you mean partition?"),
+        (["run", "-s", "stock_bset"], "no subject 'stock_bset': did you mean stock_best?"),
+        (["run", "-s", "setnx_forver"], "no subject 'setnx_forver': did you mean setnx_forever?"),
+        (["run", "-s", "twin.py"], "no subject 'twin.py': name its class as well, twin.py:B"),
+        (["run", "-s", "missing.py"], "no subject 'missing.py': name its class as well, missing.py:Subject"),
         (["run", "-s", "no.such.module:X"], "importing no.such.module raised ModuleNotFoundError"),
         (["run", "-s", "missing.py:X"], "missing.py does not exist"),
         (["run", "--redis-server", "/no/such/file"], "--redis-server /no/such/file: no such file; give the path"),
@@ -193,3 +198,8 @@ def test_check_subject_refuses_a_module_that_ends_the_process(tmp_path: Path) ->
     done = taskchaos("check-subject", "odd.py:Odd", cwd=tmp_path)
     assert "its code ended the process that loaded it, which ended with status 0" in done.error_line
     assert done.code == 4
+
+
+def test_without_a_command_it_shows_its_help() -> None:
+    alone, asked = taskchaos(), taskchaos("--help")
+    assert (alone.code, alone.out, alone.err) == (0, asked.out, "")
