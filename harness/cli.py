@@ -120,7 +120,8 @@ def _usual_parallel(stack: str) -> int:
 def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
     """Run suites against subjects and judge them.
 
-    Without arguments: all suites in their quick scenarios, against stock Celery and the known-bad controls.
+    Without arguments: all suites in their quick scenarios, against locked_retry, stock Celery and the known-bad
+    controls. With --profile default alone: against locked_retry and the controls.
     """
 
     def ask() -> Asked:

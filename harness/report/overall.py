@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from taskchaos.harness.case.subject_names import shipped_names
+from taskchaos.harness.case.default_subjects import subjects_of_none
 from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.profile import PROFILES
 from taskchaos.harness.record.result import CaseResult, FailedTest, RunResult, Trouble
 from taskchaos.harness.report.phrases import Assessment, must_fail, plural, seconds, standing, surprises
 
@@ -216,8 +217,16 @@ def run_again(result: RunResult) -> str:
     # What lasts for so many minutes has a command of its own, which knows what it runs.
     soak = "--minutes" in result.chosen
     words = ["taskchaos", "soak"] if soak else ["taskchaos", "run", *result.suites]
-    for subject in result.subjects if soak or result.subjects != shipped_names() else ():  # a run has those anyway
+    for subject in result.subjects if soak or result.subjects != _unnamed(result) else ():  # a run has those anyway
         words += ["--subject", subject]
     words += ["--stack", result.stack] if result.stack else []
     words += ["--profile", result.profile] if result.profile else []
     return shlex.join([*words, "--seed", str(result.seed), *result.chosen])
+
+
+def _unnamed(result: RunResult) -> tuple[str, ...]:
+    """The subjects that the run would have had if none had been named; none where that is not known."""
+    if result.profile not in PROFILES:
+        return ()
+    depth, local = PROFILES[result.profile].depth, result.stack == "local"
+    return subjects_of_none(depth, local=local, named_suites=bool(result.suites))

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from taskchaos.harness.case.default_subjects import subjects_of_none
 from taskchaos.harness.case.stack_options import Pool, ProxyKind, StackKind, StackOptions, WorkerStart
 from taskchaos.harness.case.subject_loading import absolute_spec, name_for, place_of
-from taskchaos.harness.case.subject_names import controls, shipped_names, spec_of
+from taskchaos.harness.case.subject_names import spec_of
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.profile import PROFILES, Depth
+from taskchaos.harness.profile import PROFILES
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
@@ -75,7 +76,8 @@ def make_options(
     start = choice(WorkerStart, worker_start, "--worker-start")
     specs = tuple(absolute_spec(s) for s in dict.fromkeys(subjects))
     check_names(specs)
-    chosen = specs or shipped_names() + shown(PROFILES[profile].depth, place)
+    depth = PROFILES[profile].depth
+    chosen = specs or subjects_of_none(depth, local=place is StackKind.LOCAL, named_suites=bool(suites))
     if previous is not None:
         previous = check_previous(previous, place, start, chosen)
     if not chosen:
@@ -99,16 +101,6 @@ def make_options(
         shard=part,
         suites=tuple(suites),
     )
-
-
-def shown(depth: Depth, place: StackKind) -> tuple[str, ...]:
-    """The controls of a run that names no subject: those that fit its profile.
-
-    They say of suites that these see what they are for, which is the same on every stack: the quickest has to do.
-    """
-    if place is not StackKind.LOCAL:
-        return ()
-    return tuple(pair.name for pair in controls() if pair.quick or depth > Depth.QUICK)
 
 
 def soaking(options: RunOptions, minutes: float) -> RunOptions:

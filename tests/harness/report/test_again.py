@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
+import pytest
 import report_samples as samples
 from click.testing import CliRunner
 
+from taskchaos.harness.case.default_subjects import subjects_of_none
 from taskchaos.harness.case.stack_options import Pool, WorkerStart
 from taskchaos.harness.cli import main
+from taskchaos.harness.profile import PROFILES
 from taskchaos.harness.record.result import FailedTest
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.report.overall import again, run_again
@@ -67,11 +70,18 @@ def test_all_suites_are_asked_for_by_naming_none() -> None:
     assert shlex.split(run_again(asked))[:4] == ["taskchaos", "run", "--subject", "locked_retry"]
 
 
-def test_all_shipped_subjects_are_asked_for_by_naming_none() -> None:
+@pytest.mark.parametrize("suites", [(), ("contention",)])
+@pytest.mark.parametrize("profile", list(PROFILES))
+@pytest.mark.parametrize("stack", ["local", "compose"])
+def test_who_is_run_anyway_is_not_named(profile: str, stack: str, suites: tuple[str, ...]) -> None:
     """Fifty names hid what was chosen. One more or fewer, and they are named."""
-    asked = replace(collect(samples.stream()), subjects=RunOptions(out="x").subjects)
-    assert "--subject" not in run_again(asked)
-    assert run_again(replace(asked, subjects=asked.subjects[1:])).count("--subject") == len(asked.subjects) - 1
+    depth = PROFILES[profile].depth
+    usual = subjects_of_none(depth, local=stack == "local", named_suites=bool(suites))
+    assert ("stock_best" in usual) is (profile != "default" or bool(suites)) and usual[0] == "locked_retry"
+    ran = replace(collect(samples.stream()), subjects=usual, profile=profile, stack=stack, suites=suites)
+    assert "--subject" not in run_again(ran)
+    fewer = replace(ran, subjects=(*usual[1:], "mine.py:Subject"))
+    assert run_again(fewer).count("--subject") == len(usual)
 
 
 def test_a_failed_test_without_a_case_is_run_again_with_the_whole_run() -> None:
