@@ -51,6 +51,20 @@ def test_an_operation_is_known_by_its_id_and_by_the_tag_of_its_delivery() -> Non
     ]
 
 
+def test_a_block_is_what_its_exec_is() -> None:
+    """Its commands are queued at once; without an answer to the EXEC nobody knows that they were executed."""
+    block = [_entry(n, "HDEL", sent=["7"], request_ns=5, outcome="queued") for n in (1, 2)]
+    other = _entry(3, "HDEL", sent=["7"], request_ns=6, outcome="queued")
+    end = _entry(4, "EXEC", request_ns=5, reply_ns=None, outcome="cut", keys=[])
+    found = [(c.command, c.outcome, c.failed) for c in wire.commands_of([*block, other, end])]
+    assert found == [("HDEL", "cut", True), ("HDEL", "cut", True), ("HDEL", "queued", False), ("EXEC", "cut", True)]
+
+
+def test_a_text_is_cut_short() -> None:
+    (command,) = wire.commands_of([_entry(1, "X" * 1_000_000, sent=["7"], keys=["k" * 1_000_000])])
+    assert len(command.text) < 300
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     entries = [_entry(2, "BRPOP", given=["7"], rule="fault-0", outcome="cut"), _entry(1, "LPUSH", sent=["7"])]
     commands = list(wire.commands_of(entries))
@@ -71,6 +85,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         '[1,2,7,1,"BRPOP","celery","ok","",[],[7]]',
         '[1,2,"worker-1",1,"BRPOP","celery","ok","",7,[7]]',
         '[1,2,"worker-1",true,"BRPOP","celery","ok","",[],[7]]',
+        '[1,"","worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,0.0,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,2,"worker-1",1,"BRPOP","half \\ud800","ok","",[],[7]]',
+        f'[1{"0" * 400},2,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[-1,2,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,2,"worker-1",1,"BRPOP","celery","ok","",[],[-7]]',
         "[" * 100_000,
     ],
 )
