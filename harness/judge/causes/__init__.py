@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from taskchaos.harness.judge.causes.again import again, late
+from taskchaos.harness.judge.causes.again import again, late, too_often
 from taskchaos.harness.judge.causes.course import Course, courses
 from taskchaos.harness.judge.causes.lost import lost
-from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, slow, stuck
+from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, slow, stuck, too_soon
 from taskchaos.harness.judge.causes.words import OneCause
 from taskchaos.harness.record.history import AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind
@@ -39,8 +39,8 @@ _LOOKS: Mapping[Rule, Callable[[History, Course], OneCause]] = {
     Rule.ZOMBIE: late,
     Rule.BACKOFF: back_off,
     Rule.RETRY_STORM: back_off,
-    Rule.EARLY: back_off,
-    Rule.RETRIES: again,
+    Rule.EARLY: too_soon,
+    Rule.RETRIES: too_often,
     Rule.DEAD_LETTER: dead,
     Rule.FALSE_FAILURE: said_otherwise,
     Rule.FALSE_SUCCESS: said_otherwise,
@@ -58,7 +58,7 @@ def causes(history: History, verdict: Verdict, wire: tuple[WireCommand, ...] | N
 
 def _examples(history: History, rule: RuleResult) -> Sequence[int]:
     """The operations that a rule names; where it is about all that failed, the first of those."""
-    named = [sample.op for sample in rule.samples[:MAX_OPS] if sample.op is not None]
+    named = list(dict.fromkeys(sample.op for sample in rule.samples[:MAX_OPS] if sample.op is not None))
     if named or rule.rule not in _OF_ALL:
         return named
     attempts = history.attempts
