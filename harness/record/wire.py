@@ -9,7 +9,7 @@ went nowhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from taskchaos.harness.record.layout import WIRE
 
 #: What the proxy looks for in commands and replies: task ids, and tags of deliveries.
 PATTERNS = (r"op-(\d{1,18})", r"[0-9a-f-]{36}")
+#: A journal keeps so many entries; of one that is full the oldest are gone.
+MOST_ENTRIES = 65_536
 #: Outcomes of which the client learned nothing.
 UNHEARD = frozenset({"cut", "swallowed", "no reply", "pending"})
 #: Of a command in a MULTI block: it is executed when its EXEC is.
@@ -86,6 +88,11 @@ class WireCommand:
     def text(self) -> str:
         """The command and its key."""
         return f"{self.command[:_SHOWN]} {self.key[:_SHOWN]}".strip()
+
+
+def record_of(entries: Sequence[Mapping[str, Any]]) -> list[WireCommand] | None:
+    """The commands that carried operations; None where some are missing, since what is missing would seem not sent."""
+    return list(commands_of(entries)) if len(entries) < MOST_ENTRIES else None
 
 
 def commands_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[WireCommand]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from taskchaos.faults.proxy.redis.journal import KEPT_ENTRIES
 from taskchaos.harness.record import wire
 from taskchaos.harness.record.layout import WIRE
 
@@ -58,6 +59,14 @@ def test_a_block_is_what_its_exec_is() -> None:
     end = _entry(4, "EXEC", request_ns=5, reply_ns=None, outcome="cut", keys=[])
     found = [(c.command, c.outcome, c.failed) for c in wire.commands_of([*block, other, end])]
     assert found == [("HDEL", "cut", True), ("HDEL", "cut", True), ("HDEL", "queued", False), ("EXEC", "cut", True)]
+
+
+def test_a_journal_that_is_full_is_no_record() -> None:
+    """Its first entries are gone: what they sent would seem never to have been sent."""
+    assert wire.MOST_ENTRIES == KEPT_ENTRIES
+    entries = [_entry(1, "LPUSH", sent=["7"])] * (KEPT_ENTRIES - 1)
+    assert len(wire.record_of(entries) or ()) == KEPT_ENTRIES - 1
+    assert wire.record_of([*entries, _entry(2, "BRPOP", given=["7"])]) is None
 
 
 def test_a_text_is_cut_short() -> None:
