@@ -52,6 +52,14 @@ def test_operations_of_one_signature_have_one_cause() -> None:
     assert (lost.kind, lost.ops, other.kind, other.ops) == (K.REPLY_UNSEEN, (1, 2, 3), K.TAKEN_OFF, (4,))
 
 
+def test_operations_of_several_workers_are_not_told_of_one() -> None:
+    history = H().done(0).ack(1, 2).fault(95, 400, kind="reply_lost").fault(96, 400, kind="reply_lost", target=W2)
+    commands = (publish(op=1), pop(100, 1), publish(op=2), pop(110, 2, W2))
+    (cause,) = causes(history.build(), check(history.build(), ALL), commands)
+    assert (cause.ops, cause.fault) == ((1, 2), "reply_lost on a worker")
+    assert cause.text.endswith("a worker never saw the reply: reply_lost on a worker was in force")
+
+
 def test_without_a_record_of_commands_it_says_what_attempts_and_faults_tell() -> None:
     history = begun().attempt(1, 130, outcome=OPEN, pid=7).fault(150, 200, **KILL).build()  # type: ignore[arg-type]
     (cause,) = causes(history, check(history, ALL), None)
