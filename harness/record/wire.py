@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def _operations(found: Iterable[str], tags: Mapping[str, int]) -> tuple[int, ...
 
 
 def write(folder: Path, commands: Iterable[WireCommand]) -> None:
-    """Into the folder of the case, a line each. Raises OSError."""
+    """Into the folder of the case, a line each. What cannot be written whole is not there: it only explains."""
     lines = (
         json.dumps(
             [c.at_ns, c.reply_ns, c.link, c.connection, c.command, c.key, c.outcome, c.rule, c.sent, c.given],
@@ -156,7 +157,12 @@ def write(folder: Path, commands: Iterable[WireCommand]) -> None:
         )
         for c in commands
     )
-    (folder / WIRE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    path = folder / WIRE
+    try:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> tuple[WireCommand, ...] | None:

@@ -82,6 +82,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert wire.read(tmp_path / "nowhere") is None
 
 
+def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full does not end the case, and half a record would seem a whole one."""
+
+    def half(path: Path, text: str, **_: Any) -> None:
+        path.write_bytes(text.encode()[: text.index("\n") + 1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    wire.write(tmp_path, wire.commands_of([_entry(1, "LPUSH", sent=["7"]), _entry(2, "BRPOP", given=["7"])]))
+    assert wire.read(tmp_path) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
