@@ -17,6 +17,8 @@ from taskchaos.harness.record.history import (
 )
 from taskchaos.harness.record.wire import WireCommand
 
+#: Where kombu notes what it has been given.
+NOTED = frozenset({("ZADD", "unacked_index"), ("HSET", "unacked")})
 #: What a fault has cut or swallowed may show so much later.
 AFTERMATH_NS = 500_000_000
 

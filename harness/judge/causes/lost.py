@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskchaos.harness.checker.faults import ended_ns, label
-from taskchaos.harness.judge.causes.course import AFTERMATH_NS, Attempt, Course, fault_name, fault_on
+from taskchaos.harness.judge.causes.course import AFTERMATH_NS, NOTED, Attempt, Course, fault_name, fault_on
 from taskchaos.harness.judge.causes.words import COMING_NS, JUST_NS, SOON_NS, OneCause, ended, relation, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, FaultInterval, History, SubmitOutcome
 from taskchaos.harness.record.result import CauseKind
@@ -16,7 +16,6 @@ _REMOVALS = frozenset({"HDEL", "ZREM", "LREM", "XACK", "XDEL"})
 _OWN_KEY = frozenset({"DEL", "UNLINK"})
 #: What puts one into a queue, unless it is where kombu notes what it has been given.
 _PUTS = frozenset({"LPUSH", "RPUSH", "ZADD", "XADD"})
-_NOTED = frozenset({("ZADD", "unacked_index"), ("HSET", "unacked")})
 
 
 def lost(history: History, course: Course) -> OneCause:
@@ -37,7 +36,7 @@ def _removal(commands: Sequence[WireCommand]) -> WireCommand | None:
 
 
 def _hands_on(command: WireCommand) -> bool:
-    return command.command in _PUTS and (command.command, command.key) not in _NOTED
+    return command.command in _PUTS and (command.command, command.key) not in NOTED
 
 
 def _put(commands: Sequence[WireCommand]) -> WireCommand | None:

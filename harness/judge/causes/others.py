@@ -6,15 +6,15 @@ from collections import Counter
 from itertools import pairwise
 
 from taskchaos.harness.checker.faults import ended_ns, happened, label
-from taskchaos.harness.judge.causes.course import Course, fault_name, fault_on, of_worker
+from taskchaos.harness.judge.causes.course import NOTED, Course, fault_name, fault_on, of_worker
 from taskchaos.harness.judge.causes.words import OneCause, ended, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind
 from taskchaos.harness.record.verdict import RuleResult
 from taskchaos.harness.record.wire import WireCommand
 
-#: What puts nothing anywhere.
-_TAKES_OFF = frozenset({"HDEL", "ZREM", "LREM", "XACK", "XDEL", "DEL", "UNLINK"})
+#: What may put a task among the dead letters.
+_KEEPS = frozenset({"HSET", "LPUSH", "RPUSH", "SADD", "XADD", "ZADD"})
 
 
 def stuck(history: History, course: Course) -> OneCause:
@@ -85,7 +85,9 @@ def dead(history: History, course: Course) -> OneCause:
     """It is among the dead letters, and neither failures nor crashes explain that."""
     last = course.attempts[-1] if course.attempts else None
     since_ns = 0 if last is None else (last.over_ns if last.over_ns != NEVER else last.begun_ns)
-    told = [c for c in course.told(since_ns - 1_000_000) or course.told(0) if c.command not in _TAKES_OFF]
+    queues = {command.key for command in (*course.published, *course.given)}
+    told = [c for c in course.told(since_ns - 1_000_000) if c.scripted or (c.command in _KEEPS and c.key not in queues)]
+    told = [command for command in told if not command.failed and (command.command, command.key) not in NOTED]
     command = told[-1].text if told else ""
     role = last.role if last is not None else told[-1].link if told else ""
     fault = (last.kill if last is not None else None) or fault_on(history, role, since_ns, since_ns)

@@ -255,6 +255,16 @@ DOUBTS = (
         "attempt 1 ran for 7.9 s, longer than the lease",
     ),
     Way(
+        "a dead letter that nobody saw written",
+        lambda: begun().attempt(1, 130, 140, TRANSIENT).final(dead=frozenset({1})),
+        (publish(), pop(100), *noted(110), wire(141, W1, "LPUSH", "celery", sent=(1,)), ack(142)),
+        Rule.DEAD_LETTER,
+        K.GIVEN_UP,
+        "",
+        "",
+        "attempt 1 ended (transient), and it became a dead letter",
+    ),
+    Way(
         "tried four times",
         lambda: (
             begun()
