@@ -149,7 +149,8 @@ def _wire_lines(wire: tuple[WireCommand, ...], wanted: frozenset[int]) -> Iterat
             at_ns = command.reply_ns if given and command.reply_ns is not None else command.at_ns
             came = f", {command.outcome}" if command.outcome not in ("ok", "queued") else ""
             rule = f" by {command.rule}" if command.rule and came else ""
-            text = f"{command.text} {'gives it away' if given else 'carries it'}{came}{rule}"
+            verb = "shows it" if given and command.reads else "gives it away" if given else "carries it"
+            text = f"{command.text} {verb}{came}{rule}"
             yield op, (at_ns, 2, f"{command.link} > redis", text)
 
 

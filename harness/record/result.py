@@ -112,6 +112,7 @@ class CauseKind(StrEnum):
     WENT_ON = "went-on"  # after the last word
     NEVER_FREED = "never-freed"
     WAITED_OTHERWISE = "waited-otherwise"
+    TRIED_TOO_OFTEN = "tried-too-often"
     GIVEN_UP = "given-up"
     SAID_OTHERWISE = "said-otherwise"
     TOO_SLOW = "too-slow"

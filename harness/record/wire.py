@@ -9,7 +9,8 @@ went nowhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,25 @@ from taskchaos.harness.record.layout import WIRE
 
 #: What the proxy looks for in commands and replies: task ids, and tags of deliveries.
 PATTERNS = (r"op-(\d{1,18})", r"[0-9a-f-]{36}")
+#: A journal keeps so many entries; of one that is full the oldest are gone.
+MOST_ENTRIES = 65_536
 #: Outcomes of which the client learned nothing.
 UNHEARD = frozenset({"cut", "swallowed", "no reply", "pending"})
+#: Of a command in a MULTI block: it is executed when its EXEC is.
+QUEUED = "queued"
+#: Commands that only ask: their replies show an operation, and give it to nobody.
+_LISTS = ("LINDEX", "LLEN", "LPOS", "LRANGE", "XLEN", "XPENDING", "XRANGE", "XREVRANGE", "XINFO")
+_SETS = ("SISMEMBER", "SMEMBERS", "SMISMEMBER", "SSCAN", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE")
+_SORTED = ("ZRANK", "ZREVRANGE", "ZREVRANGEBYSCORE", "ZREVRANK", "ZSCAN", "ZSCORE", "ZMSCORE")
+_HASHES = ("HEXISTS", "HGET", "HGETALL", "HKEYS", "HLEN", "HMGET", "HSCAN", "HVALS")
+_OTHERS = ("EXISTS", "GET", "GETRANGE", "KEYS", "MGET", "PTTL", "SCAN", "STRLEN", "TTL", "TYPE")
+_LISTENS = ("PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE", "MONITOR")
+READS = frozenset({*_LISTS, *_SETS, *_SORTED, *_HASHES, *_OTHERS, *_LISTENS})
 _TAG_LENGTH = 36
+#: Of a command or a key so much is told.
+_SHOWN = 128
+#: CLOCK_MONOTONIC, connections and operations are all below it.
+_MOST = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +66,47 @@ class WireCommand:
         return self.outcome in UNHEARD
 
     @property
+    def failed(self) -> bool:
+        """Whether it was answered with an error, or the client learned nothing."""
+        return self.unheard or self.outcome.isupper() or self.outcome == "error"
+
+    @property
+    def reads(self) -> bool:
+        """Whether it only asks."""
+        return self.command in READS
+
+    @property
+    def scripted(self) -> bool:
+        """Whether it is called by the name of a script, so that what it does is not known."""
+        return not self.command.isupper()
+
+    @property
+    def came_ns(self) -> int:
+        """When its reply came; where none did, when it was sent. One that waits for a message may wait for long."""
+        return self.at_ns if self.reply_ns is None else self.reply_ns
+
+    @property
     def text(self) -> str:
         """The command and its key."""
-        return f"{self.command} {self.key}".strip()
+        return f"{self.command[:_SHOWN]} {self.key[:_SHOWN]}".strip()
+
+
+def record_of(entries: Sequence[Mapping[str, Any]]) -> list[WireCommand] | None:
+    """The commands that carried operations; None where some are missing, since what is missing would seem not sent."""
+    return list(commands_of(entries)) if len(entries) < MOST_ENTRIES else None
 
 
 def commands_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[WireCommand]:
     """The commands that carried operations, from the entries of a proxy's journal; and those without an answer."""
     kept = list(entries)
-    known = _tags(kept)
+    known, blocks = _tags(kept), _blocks(kept)
     for entry in kept:
         sent, given = (_operations(entry[side], known) for side in ("sent", "given"))
         if not sent and not given and entry["outcome"] not in UNHEARD:
             continue
-        keys = entry["keys"]
+        keys, outcome = entry["keys"], entry["outcome"]
+        if outcome == QUEUED:
+            outcome = blocks.get((entry["proxy"], entry["connection"], entry["request_ns"]), QUEUED)
         yield WireCommand(
             at_ns=entry["request_ns"],
             reply_ns=entry["reply_ns"],
@@ -70,11 +114,17 @@ def commands_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[WireCommand]:
             connection=entry["connection"],
             command=entry["script"] or entry["command"],
             key=keys[0] if keys else "",
-            outcome=entry["outcome"],
+            outcome=outcome,
             rule=entry["rule"] or "",
             sent=sent,
             given=given,
         )
+
+
+def _blocks(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, int], str]:
+    """What became of the blocks that were sent with their EXEC, and not answered."""
+    ends = (entry for entry in entries if entry["command"] == "EXEC" and entry["outcome"] in UNHEARD)
+    return {(entry["proxy"], entry["connection"], entry["request_ns"]): entry["outcome"] for entry in ends}
 
 
 def _is_tag(found: str) -> bool:
@@ -99,7 +149,7 @@ def _operations(found: Iterable[str], tags: Mapping[str, int]) -> tuple[int, ...
 
 
 def write(folder: Path, commands: Iterable[WireCommand]) -> None:
-    """Into the folder of the case, a line each. Raises OSError."""
+    """Into the folder of the case, a line each. What cannot be written whole is not there: it only explains."""
     lines = (
         json.dumps(
             [c.at_ns, c.reply_ns, c.link, c.connection, c.command, c.key, c.outcome, c.rule, c.sent, c.given],
@@ -107,7 +157,12 @@ def write(folder: Path, commands: Iterable[WireCommand]) -> None:
         )
         for c in commands
     )
-    (folder / WIRE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    path = folder / WIRE
+    try:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> tuple[WireCommand, ...] | None:
@@ -121,9 +176,11 @@ def read(folder: Path) -> tuple[WireCommand, ...] | None:
 
 def _command(row: Any) -> WireCommand:
     at_ns, reply_ns, link, connection, command, key, outcome, rule, sent, given = row
-    times, numbers = (at_ns, reply_ns or 0, connection), (*sent, *given)
-    if not all(isinstance(value, str) for value in (link, command, key, outcome, rule)):
-        raise TypeError("a text is none")
-    if not all(type(value) is int for value in (*times, *numbers)):
+    times = (at_ns, connection) if reply_ns is None else (at_ns, reply_ns, connection)
+    for value in (link, command, key, outcome, rule):
+        if not isinstance(value, str):
+            raise TypeError("a text is none")
+        value.encode()  # half a surrogate cannot be written again
+    if not all(type(value) is int and 0 <= value < _MOST for value in (*times, *sent, *given)):
         raise TypeError("a number is none")
     return WireCommand(at_ns, reply_ns, link, connection, command, key, outcome, rule, tuple(sent), tuple(given))

@@ -111,13 +111,18 @@ WHY: Mapping[CauseKind, Why] = {
     ),
     K.NEVER_FREED: Why(
         "What it waits for is never freed",
-        "A lock or a state was left by a process that is dead, and everybody after it gives the task back.",
+        "A lock or a state was left by a process that is dead, and nobody after it can go on with the task.",
         "Let locks expire, renew them while they are used, and free only what is still one's own.",
     ),
     K.WAITED_OTHERWISE: Why(
         "Its retry waited otherwise than claimed",
         "The time between two attempts does not follow the back-off that the subject claims.",
         "Reckon the wait where it is kept, cap it, draw its jitter anew each time, and do not poll sooner.",
+    ),
+    K.TRIED_TOO_OFTEN: Why(
+        "It was tried more often than allowed",
+        "Nobody counted the attempts, or the count was lost on the way to the next one.",
+        "Keep the count in Redis with the task, and raise it in the step that hands the task out.",
     ),
     K.GIVEN_UP: Why(
         "It was given up although it could have succeeded",

@@ -182,7 +182,7 @@ class Stack(ABC):
         if not self._keeps_wire:
             return None
         try:
-            return list(wire.commands_of(CommandClient.beside(next(iter(self.links.values())).api).journal()))
+            return wire.record_of(CommandClient.beside(next(iter(self.links.values())).api).journal())
         except (ToxiproxyError, KeyError, TypeError, ValueError):
             return None
 

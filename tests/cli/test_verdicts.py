@@ -36,8 +36,8 @@ DESERVED: dict[str, dict[str, tuple[str, str | None]]] = {
 
 #: What their losses come from: the kind, and the first words of command and fault. The verdict names it.
 CAUSES = {
-    ("partition", "stock_best"): ("reply-unseen", "BRPOP celery", "black_hole_replies on worker-"),
-    ("worker_kill", "stock_defaults"): ("killed-when-acknowledged", "HDEL unacked", "kill_tree on worker-"),
+    ("partition", "stock_best"): ("reply-unseen", "BRPOP celery", "black_hole_replies on "),
+    ("worker_kill", "stock_defaults"): ("killed-when-acknowledged", "HDEL unacked", "kill_tree on "),
 }
 
 

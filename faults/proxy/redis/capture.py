@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Sequence
+from sys import intern
 
 from taskchaos.faults.proxy.redis.commands import text
 
@@ -17,6 +18,8 @@ from taskchaos.faults.proxy.redis.commands import text
 SEARCHED_BYTES = 64 * 1024
 #: Distinct captures of one command, and how long each may be.
 KEPT = 32
+#: The same, of each pattern of a journal: a worker may take many tasks with one command.
+KEPT_OF_EACH = 128
 LONGEST_BYTES = 64
 MOST_STEPS = 64
 _LONGEST_PATTERN = 200
@@ -66,8 +69,9 @@ def _most(count: re.Match[str]) -> int | None:
 class Capture:
     """A pattern made ready; an empty one captures nothing."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, kept: int = KEPT) -> None:
         self._pattern = re.compile(pattern.encode()) if pattern else None
+        self._kept = kept
 
     def __call__(self, pieces: Iterable[bytes]) -> list[str]:
         """The distinct captures in these bytes: of each match its first group, or all of it if it has none."""
@@ -79,7 +83,7 @@ class Capture:
             for match in self._pattern.finditer(piece[:left]):
                 if match[group]:
                     found[match[group][:LONGEST_BYTES]] = None
-                if len(found) == KEPT:
+                if len(found) == self._kept:
                     return [text(each) for each in found]
             left -= len(piece)
             if left <= 0:
@@ -92,10 +96,11 @@ class Captures:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
-        self._captures = tuple(Capture(pattern) for pattern in self.patterns)
+        self._captures = tuple(Capture(pattern, KEPT_OF_EACH) for pattern in self.patterns)
 
     def __call__(self, pieces: Sequence[bytes]) -> tuple[str, ...]:
-        return tuple(found for capture in self._captures for found in capture(pieces))
+        """What each finds, without repetitions. The same is found again and again, and kept in memory once."""
+        return tuple(dict.fromkeys(intern(found) for capture in self._captures for found in capture(pieces)))
 
 
 def distinct(captures: Iterable[str]) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from taskchaos.faults.proxy.redis.actions import RuleActions
-from taskchaos.faults.proxy.redis.capture import distinct
 from taskchaos.faults.proxy.redis.client_state import ClientState
 from taskchaos.faults.proxy.redis.commands import ENDS, HANDSHAKE, STATEFUL, SUBSCRIBES, UNSUBSCRIBES, parts_of, text
 from taskchaos.faults.proxy.redis.framing import ReplyFramer, RequestFramer
@@ -199,6 +198,7 @@ class RedisSession:
         if answered:
             self.queue.append(exchange)
         elif exchange.action is None:
+            exchange.about = exchange.about if exchange.journaled else None  # it asked for no reply
             self.finished(exchange, NO_REPLY)
         return exchange, answered
 
@@ -290,7 +290,8 @@ class RedisSession:
     def _look_at(self, exchange: Exchange, frame: bytes) -> None:
         """Keep it in the journal if its reply says that it is wanted there."""
         assert exchange.about is not None
-        exchange.given = distinct((*exchange.given, *exchange.about((frame,))))
+        found = exchange.about((frame,))
+        exchange.given = tuple(dict.fromkeys((*exchange.given, *found))) if exchange.given else found
         if exchange.given and not exchange.journaled:
             self.server_state.journal.begin(exchange)
 

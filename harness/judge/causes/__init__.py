@@ -2,7 +2,7 @@
 
 A rule says that a task is lost; this says how, as far as the records tell: where the task was last, what was sent to
 Redis for it and what was not, and which fault stood in between. It explains, and decides nothing. Operations of one
-signature (the same rule, way, command and fault) have one cause.
+signature (the same rule, way, command and fault) have one cause, which names no role if theirs are not the same.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from taskchaos.harness.judge.causes.again import again, late
+from taskchaos.harness.judge.causes.again import again, late, too_often
 from taskchaos.harness.judge.causes.course import Course, courses
 from taskchaos.harness.judge.causes.lost import lost
-from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, slow, stuck
+from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, slow, stuck, too_soon
 from taskchaos.harness.judge.causes.words import OneCause
 from taskchaos.harness.record.history import AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind
@@ -27,6 +27,8 @@ MAX_OPS = 32
 _OF_ALL = frozenset({Rule.BACKOFF, Rule.RETRY_STORM})
 #: The part of a key that is an operation's own.
 _NUMBER = re.compile(r"op-\d+")
+#: Who it was; of several operations perhaps not the same one.
+_ROLE = re.compile(r"\b(worker|producer)-\d+(?:-results)?\b")
 
 #: Who is asked, by the rule that failed.
 _LOOKS: Mapping[Rule, Callable[[History, Course], OneCause]] = {
@@ -39,8 +41,8 @@ _LOOKS: Mapping[Rule, Callable[[History, Course], OneCause]] = {
     Rule.ZOMBIE: late,
     Rule.BACKOFF: back_off,
     Rule.RETRY_STORM: back_off,
-    Rule.EARLY: back_off,
-    Rule.RETRIES: again,
+    Rule.EARLY: too_soon,
+    Rule.RETRIES: too_often,
     Rule.DEAD_LETTER: dead,
     Rule.FALSE_FAILURE: said_otherwise,
     Rule.FALSE_SUCCESS: said_otherwise,
@@ -58,7 +60,7 @@ def causes(history: History, verdict: Verdict, wire: tuple[WireCommand, ...] | N
 
 def _examples(history: History, rule: RuleResult) -> Sequence[int]:
     """The operations that a rule names; where it is about all that failed, the first of those."""
-    named = [sample.op for sample in rule.samples[:MAX_OPS] if sample.op is not None]
+    named = list(dict.fromkeys(sample.op for sample in rule.samples[:MAX_OPS] if sample.op is not None))
     if named or rule.rule not in _OF_ALL:
         return named
     attempts = history.attempts
@@ -67,12 +69,19 @@ def _examples(history: History, rule: RuleResult) -> Sequence[int]:
 
 
 def _of_rule(history: History, rule: Rule, ops: Sequence[int], known: Mapping[int, Course]) -> Iterator[Cause]:
-    groups: dict[tuple[CauseKind, str, str], tuple[OneCause, list[int]]] = {}
+    groups: dict[tuple[CauseKind, str, str], list[tuple[int, OneCause]]] = {}
     for op in ops:
         found = _LOOKS[rule](history, known[op])
         kind_of_fault = found.fault.partition(" on ")[0]
         command = _NUMBER.sub("op-N", found.command)
-        groups.setdefault((found.kind, command, kind_of_fault), (found, []))[1].append(op)
-    most = sorted(groups.values(), key=lambda group: -len(group[1]))[:MAX_CAUSES]
-    for found, ops in most:
-        yield Cause(rule, found.kind, tuple(ops), found.text, found.command, found.fault)
+        groups.setdefault((found.kind, command, kind_of_fault), []).append((op, found))
+    for group in sorted(groups.values(), key=lambda group: -len(group))[:MAX_CAUSES]:
+        first = group[0][1]
+        text, fault = first.text, first.fault
+        if any(_roles(other.text) != _roles(text) for _, other in group):
+            text, fault = _ROLE.sub(r"a \1", text), _ROLE.sub(r"a \1", fault)
+        yield Cause(rule, first.kind, tuple(op for op, _ in group), text, first.command, fault)
+
+
+def _roles(text: str) -> list[str]:
+    return [found[0] for found in _ROLE.finditer(text)]

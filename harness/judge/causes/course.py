@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskchaos.faults.base import RESULTS
-from taskchaos.harness.checker.faults import ended_ns, label, of_server
+from taskchaos.harness.checker.faults import ended_ns, happened, label, of_server
 from taskchaos.harness.record.history import (
     NEVER,
     AttemptOutcome,
@@ -17,17 +17,18 @@ from taskchaos.harness.record.history import (
 )
 from taskchaos.harness.record.wire import WireCommand
 
-#: Commands that only ask.
-READS = frozenset(
-    {"GET", "MGET", "HGET", "HMGET", "HGETALL", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "TTL"}
-)
+#: Where kombu notes what it has been given.
+NOTED = frozenset({("ZADD", "unacked_index"), ("HSET", "unacked")})
 #: What a fault has cut or swallowed may show so much later.
 AFTERMATH_NS = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of the body. ended_ns: NEVER where no end is known; kill: the fault that ended its process."""
+    """One execution of the body. ended_ns: NEVER where no end is known; kill: the fault that ended its process.
+
+    killed_ns: NEVER where nobody knows when, since the fault kills again and again.
+    """
 
     begun_ns: int
     ended_ns: int
@@ -52,6 +53,7 @@ class Course:
     effects: list[int] = field(default_factory=list)
     submits: list[tuple[int, int, SubmitOutcome, str]] = field(default_factory=list)  # begun, done, outcome, role
     claims: list[tuple[int, int]] = field(default_factory=list)  # at, ClaimKind
+    received: list[tuple[int, str]] = field(default_factory=list)  # at, role
     wire: Sequence[WireCommand] | None = None
     #: Commands of workers that were never answered, of any task or of none: what Redis gave them went nowhere.
     unanswered: Sequence[WireCommand] = ()
@@ -62,26 +64,28 @@ class Course:
 
     @property
     def given(self) -> list[WireCommand]:
-        """Those by which Redis gave it to a worker."""
-        return self.commands(lambda c: self.op in c.given and of_worker(c))
+        """Those by which Redis gave it to a worker, in the order in which it did.
+
+        Who names a task already is told of it, rather than given it.
+        """
+        gave = self.commands(lambda c: self.op in c.given and of_worker(c) and not c.reads)
+        unasked = [command for command in gave if self.op not in command.sent]
+        return sorted(unasked or gave, key=lambda command: command.came_ns)
 
     @property
     def published(self) -> list[WireCommand]:
         """Those by which producers sent it."""
-        return self.commands(lambda c: self.op in c.sent and c.link.startswith("producer") and c.command not in READS)
+        return self.commands(lambda c: self.op in c.sent and c.link.startswith("producer") and not c.reads)
 
     @property
     def reported(self) -> list[WireCommand]:
         """Those by which workers said what came of it."""
-        return self.commands(lambda c: self.op in c.sent and c.link.endswith(RESULTS) and c.command not in READS)
+        return self.commands(lambda c: self.op in c.sent and c.link.endswith(RESULTS) and not c.reads)
 
     def told(self, since_ns: int, until_ns: int | None = None) -> list[WireCommand]:
         """Those by which workers told Redis of it, in this time."""
-        return self.commands(
-            lambda c: (
-                self.op in c.sent and of_worker(c) and since_ns <= c.at_ns and (until_ns is None or c.at_ns < until_ns)
-            )
-        )
+        told = self.commands(lambda c: self.op in c.sent and of_worker(c) and not c.reads)
+        return [c for c in told if since_ns <= c.at_ns and (until_ns is None or c.at_ns < until_ns)]
 
 
 def of_worker(command: WireCommand) -> bool:
@@ -90,9 +94,9 @@ def of_worker(command: WireCommand) -> bool:
 
 
 def courses(history: History, wanted: Iterable[int], wire: Sequence[WireCommand] | None) -> dict[int, Course]:
-    """The courses of these operations."""
+    """The courses of these operations. The messages of a chord name its body too: there, commands tell nothing."""
     found = {op: Course(op) for op in wanted}
-    if wire is not None:
+    if wire is not None and not history.chord_of:
         _add_wire(found, wire)
     kills = Kills.of(history)
     attempts = history.attempts
@@ -103,6 +107,9 @@ def courses(history: History, wanted: Iterable[int], wire: Sequence[WireCommand]
             outcome = AttemptOutcome(attempts.outcome[row])
             role = _role(history, attempts.role[row])
             found[op].attempts.append(Attempt(begun_ns, ended_ns_, outcome, role, pid, killed_ns, fault))
+    for row, op in enumerate(history.deliveries.op):
+        if op in found:
+            found[op].received.append((history.deliveries.at_ns[row], _role(history, history.deliveries.role[row])))
     for row, op in enumerate(history.effects.op):
         if op in found:
             found[op].effects.append(history.effects.at_ns[row])
@@ -120,6 +127,7 @@ def courses(history: History, wanted: Iterable[int], wire: Sequence[WireCommand]
         course.effects.sort()
         course.submits.sort()
         course.claims.sort()
+        course.received.sort()
     return found
 
 
@@ -149,14 +157,21 @@ class Kills:
         """Those of a history."""
         by_pid: dict[int, list[tuple[int, FaultInterval]]] = {}
         for fault in history.faults:
-            for pid in fault.killed_pids:
+            for pid in fault.killed_pids if fault.injected_ns != NEVER else ():
                 by_pid.setdefault(pid, []).append((fault.injected_ns, fault))
         return cls(by_pid)
 
     def after(self, pid: int, at_ns: int) -> tuple[int, FaultInterval | None]:
-        """The first that ended this process from then on; NEVER and None if none did."""
-        later = [kill for kill in self.by_pid.get(pid, ()) if kill[0] >= at_ns]
-        return min(later, key=lambda kill: kill[0], default=(NEVER, None))
+        """The first that ended this process from then on; NEVER and None if none did.
+
+        One that kills again and again is known by the first time: it killed what began before its heal, at some time.
+        """
+        kills = self.by_pid.get(pid, ())
+        later = [kill for kill in kills if kill[0] >= at_ns]
+        if later:
+            return min(later, key=lambda kill: kill[0])
+        again = [fault for _, fault in kills if at_ns <= ended_ns(fault)]
+        return NEVER, max(again, key=lambda fault: fault.since_ns, default=None)
 
 
 def fault_on(history: History, role: str, at_ns: int, until_ns: int) -> FaultInterval | None:
@@ -165,7 +180,7 @@ def fault_on(history: History, role: str, at_ns: int, until_ns: int) -> FaultInt
     One that was in force then, or had just been; else the first that came until the second moment. Those of the role
     come before those of a server.
     """
-    known = [fault for fault in history.faults if fault.proven and fault.since_ns <= until_ns]
+    known = [fault for fault in history.faults if happened(fault) and fault.since_ns <= until_ns]
     own = [fault for fault in known if fault.role == role_of(role)]
     servers = [fault for fault in known if of_server(fault)]
     for faults in (own, servers):

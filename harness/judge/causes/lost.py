@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from taskchaos.harness.checker.faults import label
-from taskchaos.harness.judge.causes.course import Attempt, Course, fault_name, fault_on
-from taskchaos.harness.judge.causes.words import SOON_NS, OneCause, relation, told_ms
+from collections.abc import Sequence
+
+from taskchaos.harness.checker.faults import ended_ns, label
+from taskchaos.harness.judge.causes.course import AFTERMATH_NS, NOTED, Attempt, Course, fault_name, fault_on
+from taskchaos.harness.judge.causes.words import COMING_NS, JUST_NS, SOON_NS, OneCause, ended, relation, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, FaultInterval, History, SubmitOutcome
 from taskchaos.harness.record.result import CauseKind
 from taskchaos.harness.record.wire import WireCommand
 
-#: What takes a message off, and hands nothing on; and what puts one into a queue.
-_REMOVALS = frozenset({"HDEL", "ZREM", "LREM", "XACK", "XDEL", "DEL", "MULTI", "EXEC"})
+#: What takes a message off, and hands nothing on; a key of one's own that goes may be a lock as well.
+_REMOVALS = frozenset({"HDEL", "ZREM", "LREM", "XACK", "XDEL"})
+_OWN_KEY = frozenset({"DEL", "UNLINK"})
+#: What puts one into a queue, unless it is where kombu notes what it has been given.
 _PUTS = frozenset({"LPUSH", "RPUSH", "ZADD", "XADD"})
 
 
@@ -24,56 +28,142 @@ def lost(history: History, course: Course) -> OneCause:
     return _published(history, course)
 
 
+def _removal(commands: Sequence[WireCommand]) -> WireCommand | None:
+    """The last of these that took it off."""
+    heard = [command for command in commands if not command.failed]
+    taken = [c for c in heard if c.command in _REMOVALS] or [c for c in heard if c.command in _OWN_KEY]
+    return taken[-1] if taken else None
+
+
+def _hands_on(command: WireCommand) -> bool:
+    return command.command in _PUTS and (command.command, command.key) not in NOTED
+
+
+def _put(commands: Sequence[WireCommand]) -> WireCommand | None:
+    """The last of these that put it somewhere from where it is to be given away."""
+    put = [command for command in commands if _hands_on(command) and not command.failed]
+    return put[-1] if put else None
+
+
 def _given(history: History, course: Course, last: WireCommand) -> OneCause:
     """Redis gave it away, and nobody began it."""
-    role, how = last.link, f"Redis gave it away with {last.text}"
-    reply_ns = last.reply_ns or last.at_ns
-    fault = fault_on(history, role, reply_ns, reply_ns + SOON_NS)
-    told = course.told(last.at_ns)
-    if fault is not None and fault.killed_pids and (fault.injected_ns >= reply_ns or not told):
-        when = f"{told_ms(fault.injected_ns - reply_ns)} later" if fault.injected_ns >= reply_ns else "just before"
-        after = f"{role} was killed by {label(fault)} {when}, and never began it"
-        return OneCause(CauseKind.GIVEN_TO_THE_DEAD, f"{how}, and {after}", last.text, label(fault))
-    if told and told[-1].command in _PUTS:
-        return _put_back(history, course, told[-1])
-    if last.unheard or not told:
-        why = f": {relation(fault, reply_ns)}" if fault else ""
-        why = why or (f": its connection was {last.outcome}" if last.unheard else "")
-        return OneCause(
-            CauseKind.REPLY_UNSEEN, f"{how}, and {role} never saw the reply{why}", last.text, fault_name(fault)
-        )
-    removed = told[-1]
-    text = (
-        f"{how}; {role} took it off with {removed.text} {told_ms(removed.at_ns - reply_ns)} later, and never began it"
+    role, how, came_ns = last.link, f"Redis gave it away with {last.text}", last.came_ns
+    told = [] if last.unheard else course.told(came_ns)
+    if put := _put(told):
+        return _put_back(history, course, put)
+    told = [command for command in told if command.link == role]  # others may be done with what they had before
+    removed = _removal(told)
+    killed_ns, kill = _kill_of(history, role, came_ns)
+    dead = None if told else _near(history, role, came_ns)
+    if dead is not None and dead.killed_pids and 0 <= came_ns - dead.since_ns <= JUST_NS:
+        return _unseen(history, course, last)
+    if removed is not None and (kill is None or removed.at_ns <= killed_ns):
+        return _taken_off(history, last, removed)
+    if kill is not None:
+        text = f"{how}, and {role} was killed by {label(kill)} {told_ms(killed_ns - came_ns)} later"
+        if removed is None:
+            text += ", and never began it"
+            return OneCause(CauseKind.GIVEN_TO_THE_DEAD, text, last.text, label(kill))
+        text += f"; {removed.link} took it off with {removed.text}, as if it had been done"
+        return OneCause(CauseKind.TAKEN_OFF_FOR_THE_DEAD, text, removed.text, label(kill))
+    if told:
+        return _kept(history, last, told[-1])
+    return _unseen(history, course, last)
+
+
+def _taken_off(history: History, last: WireCommand, removed: WireCommand) -> OneCause:
+    after = told_ms(removed.at_ns - last.came_ns)
+    text = f"Redis gave it away with {last.text}; {removed.link} took it off with {removed.text} {after} later"
+    killed_ns, kill = _kill_of(history, removed.link, removed.at_ns)
+    if kill is not None:
+        text += f", and was killed by {label(kill)} {told_ms(killed_ns - removed.at_ns)} after that, before it began it"
+        return OneCause(CauseKind.KILLED_WHEN_ACKNOWLEDGED, text, removed.text, label(kill))
+    fault = fault_on(history, last.link, last.came_ns, removed.at_ns)
+    return OneCause(CauseKind.TAKEN_OFF, f"{text}, and never began it", removed.text, fault_name(fault))
+
+
+def _kept(history: History, last: WireCommand, told: WireCommand) -> OneCause:
+    """Who got it said so, and nothing that is known to take it off."""
+    text = f"Redis gave it away with {last.text}; {told.link} sent {told.text} for it "
+    text += f"{told_ms(told.at_ns - last.came_ns)} later, and never began it"
+    if told.scripted:
+        return OneCause(CauseKind.TAKEN_OFF, text, told.text, fault_name(_near(history, told.link, told.at_ns)))
+    fault = fault_on(history, "", told.at_ns, history.final.read_at_ns)
+    text += f": {relation(fault, told.at_ns)}" if fault is not None else ""
+    return OneCause(CauseKind.NEVER_GIVEN, text, told.text, fault_name(fault))
+
+
+def _unseen(history: History, course: Course, last: WireCommand) -> OneCause:
+    """Nothing was sent for it by who had it."""
+    role, how, came_ns = last.link, f"Redis gave it away with {last.text}", last.came_ns
+    fault = _near(history, role, came_ns)
+    if any(at_ns >= last.at_ns and who == role for at_ns, who in course.received):
+        text = f"{how}, {role} received it, and never began it"
+        text += f": {relation(fault, came_ns)}" if fault else ""
+        return OneCause(CauseKind.TAKEN_OFF, text, last.text, fault_name(fault))
+    if fault is not None and fault.killed_pids:
+        when = f"{role} was killed by {label(fault)} just before, and never began it"
+        if came_ns - fault.since_ns > JUST_NS:
+            when = f"{role} never began it: {relation(fault, came_ns)}"
+        return OneCause(CauseKind.GIVEN_TO_THE_DEAD, f"{how}, and {when}", last.text, label(fault))
+    if fault is None and not last.unheard:
+        text = f"{how}, and {role} sent nothing for it afterwards, and never began it"
+        return OneCause(CauseKind.REPLY_UNSEEN, text, last.text)
+    why = relation(fault, came_ns) if fault else f"its connection was {last.outcome}"
+    why = "its connection ended" if fault is None and last.outcome in ("no reply", "pending") else why
+    return OneCause(
+        CauseKind.REPLY_UNSEEN, f"{how}, and {role} never saw the reply: {why}", last.text, fault_name(fault)
     )
-    return OneCause(CauseKind.TAKEN_OFF, text, removed.text, fault_name(fault))
 
 
-def _put_back(history: History, course: Course, last: WireCommand) -> OneCause:
-    """It was put back into the queue, and is not there."""
-    at_ns = last.reply_ns or last.at_ns
-    taken = next((c for c in course.unanswered if c.at_ns <= at_ns), None)
-    role = taken.link if taken is not None else last.link
-    fault = fault_on(history, role, at_ns, at_ns + SOON_NS)
-    text = f"{last.link} put it back with {last.text}"
+def _put_back(history: History, course: Course, put: WireCommand, doing: str = "put it back") -> OneCause:
+    """It was put into a queue, and is not there."""
+    at_ns = put.came_ns
+    text = f"{put.link} {doing} with {put.text}"
+    taken = _waiting(history, course, put)
     if taken is None:
+        fault = _near(history, put.link, at_ns) or fault_on(history, "", at_ns, history.final.read_at_ns)
         text += f", and it was never seen again: {relation(fault, at_ns)}"
-        return OneCause(CauseKind.NEVER_GIVEN, text, last.text, fault_name(fault))
-    text += f", and Redis gave it to {taken.text} of {role}, whose connection was gone: {relation(fault, at_ns)}"
+        return OneCause(CauseKind.NEVER_GIVEN, text, put.text, fault_name(fault))
+    fault = _near(history, taken.link, at_ns)
+    text += f", and Redis gave it to {taken.text} of {taken.link}, whose connection was gone"
+    text += f": {relation(fault, at_ns)}"
     return OneCause(CauseKind.REPLY_UNSEEN, text, taken.text, fault_name(fault))
+
+
+def _waiting(history: History, course: Course, put: WireCommand) -> WireCommand | None:
+    """The newest command that waited for such a message then, and was never answered because of a fault."""
+    at_ns = put.came_ns
+    asked = [c for c in course.unanswered if c.at_ns <= at_ns and not c.reads and (c.scripted or c.key == put.key)]
+    met = [command for command in asked if _near(history, command.link, at_ns) is not None]
+    return max(met, key=lambda command: command.at_ns, default=None)
+
+
+def _near(history: History, role: str, at_ns: int) -> FaultInterval | None:
+    """The fault that was in force then, or had just been, or was just coming."""
+    fault = fault_on(history, role, at_ns, at_ns + COMING_NS)
+    return fault if fault is not None and at_ns <= ended_ns(fault) + AFTERMATH_NS else None
+
+
+def _kill_of(history: History, role: str, at_ns: int) -> tuple[int, FaultInterval | None]:
+    """The fault that killed a role soon after."""
+    kills = [f for f in history.faults if f.killed_pids and f.role == role and 0 <= f.injected_ns - at_ns <= SOON_NS]
+    first = min(kills, key=lambda fault: fault.injected_ns, default=None)
+    return (NEVER, None) if first is None else (first.injected_ns, first)
 
 
 def _published(history: History, course: Course) -> OneCause:
     """It never came as far as a worker."""
     if not course.published:
         return OneCause(CauseKind.NEVER_SENT, "it was acknowledged, and no command carried it to Redis")
-    last = course.published[-1]
-    fault = fault_on(history, last.link, last.at_ns, last.reply_ns or last.at_ns)
-    if last.unheard or last.rule:
+    heard = [command for command in course.published if not command.failed]
+    last = heard[-1] if heard else course.published[-1]
+    if not heard:
+        fault = fault_on(history, last.link, last.at_ns, last.came_ns)
         text = f"it was acknowledged, although {last.text} was {last.outcome}: {relation(fault, last.at_ns)}"
         return OneCause(CauseKind.PUBLISH_UNHEARD, text, last.text, fault_name(fault))
-    if course.unanswered:
-        return _put_back(history, course, last)
+    if _waiting(history, course, last) is not None:
+        return _put_back(history, course, last, "sent it")
     server = fault_on(history, "", last.at_ns, history.final.read_at_ns)
     text = f"{last.link} sent it with {last.text}, and Redis never gave it to a worker"
     if server is not None:
@@ -83,65 +173,79 @@ def _published(history: History, course: Course) -> OneCause:
 
 def _after_attempt(history: History, course: Course, last: Attempt) -> OneCause:
     """It was begun, at least once, and then nobody had it any more."""
-    number = f"attempt {len(course.attempts)}"
+    number = len(course.attempts)
+    since_ns = last.over_ns if last.over_ns != NEVER else last.begun_ns
+    if again := [command for command in course.given if command.came_ns >= since_ns]:
+        found = _given(history, course, again[-1])
+        retried = last.outcome is AttemptOutcome.TRANSIENT
+        before = f"attempt {number} failed, and its retry was lost" if retried else ended(last, number)
+        return OneCause(found.kind, f"{before}: {found.text}", found.command, found.fault)
     if last.outcome is AttemptOutcome.TRANSIENT:
-        return _after_failure(history, course, last, number)
-    removed = course.told(_taken_ns(course, last), None if last.over_ns == NEVER else last.over_ns)
+        return _after_failure(history, course, last, f"attempt {number}")
     if last.kill is not None:
-        text = f"{number} was cut short when {label(last.kill)} killed pid {last.pid}"
-        if removed:
-            removed = [command for command in removed if command.command in _REMOVALS] or removed
-            ago = told_ms(last.killed_ns - removed[-1].at_ns)
-            text += f"; the message had been taken off Redis {ago} before, with {removed[-1].text}"
-            return OneCause(CauseKind.KILLED_WHEN_ACKNOWLEDGED, text, removed[-1].text, label(last.kill))
-        later = course.told(last.killed_ns)
-        if later:
-            text += f"; {later[-1].link} then took the message off Redis with {later[-1].text}, as if it had been done"
-            return OneCause(CauseKind.TAKEN_OFF_FOR_THE_DEAD, text, later[-1].text, label(last.kill))
-        given = course.given
-        command = given[-1].text if given else ""
-        text += f", and nothing gave it to a worker again{f' after {command}' if command else ''}"
-        return OneCause(CauseKind.KILLED, text, command, label(last.kill))
+        return _after_kill(history, course, last, last.kill)
     told = course.told(last.begun_ns)
-    command = told[-1].text if told else ""
-    text = f"{number} ended without an effect ({last.outcome.name.lower()})"
-    text += f", and {command} took it off Redis" if command else ", and nothing was sent to Redis for it"
-    return OneCause(
-        CauseKind.ENDED, text, command, fault_name(fault_on(history, last.role, last.begun_ns, last.begun_ns))
-    )
+    removed = _removal(told)
+    text = ended(last, number)
+    if last.ended_ns != NEVER:
+        text = f"attempt {number} ended without an effect ({last.outcome.name.lower()})"
+    if removed is not None:
+        text += f", and {removed.text} took it off Redis"
+    else:
+        text += f", and {told[-1].text} is the last that Redis heard of it" if told else ", and nothing was sent for it"
+    command = (removed or told[-1]).text if told else ""
+    fault = fault_on(history, last.role, last.begun_ns, last.begun_ns)
+    return OneCause(CauseKind.ENDED, text, command, fault_name(fault))
+
+
+def _after_kill(history: History, course: Course, last: Attempt, kill: FaultInterval) -> OneCause:
+    text = ended(last, len(course.attempts))
+    until_ns = None if last.killed_ns == NEVER else last.killed_ns
+    if removed := _removal(course.told(_taken_ns(course, last), until_ns)):
+        when = "" if until_ns is None else f" {told_ms(until_ns - removed.at_ns)} before"
+        text += f"; the message had been taken off Redis{when}, with {removed.text}"
+        return OneCause(CauseKind.KILLED_WHEN_ACKNOWLEDGED, text, removed.text, label(kill))
+    later = course.told(last.killed_ns) if until_ns is not None else []
+    if put := _put(later):
+        found = _put_back(history, course, put)
+        return OneCause(found.kind, f"{text}; {found.text}", found.command, found.fault)
+    if removed := _removal(later):
+        text += f"; {removed.link} then took the message off Redis with {removed.text}, as if it had been done"
+        return OneCause(CauseKind.TAKEN_OFF_FOR_THE_DEAD, text, removed.text, label(kill))
+    command = course.given[-1].text if course.given else ""
+    text += f", and nothing gave it to a worker again{f' after {command}' if command else ''}"
+    return OneCause(CauseKind.KILLED, text, command, label(kill))
 
 
 def _after_failure(history: History, course: Course, last: Attempt, number: str) -> OneCause:
-    """It failed as planned, and its retry is nowhere."""
+    """It failed as planned, its retry is nowhere, and nothing was given to a worker afterwards."""
     told = course.told(last.ended_ns)
-    cut = [command for command in told if command.unheard or command.rule or command.outcome.isupper()]
-    if cut:
-        command = cut[0]
+    removed = _removal(told)
+    hands = [command for command in told if _hands_on(command) or command.scripted]
+    heard = [command for command in hands if not command.failed]
+    if hands and not heard:
+        command = hands[0]
         fault = fault_on(history, last.role, command.at_ns, command.at_ns)
         text = f"{number} failed, and {command.text}, which hands its retry to Redis, was {command.outcome}"
         text += f": {relation(fault, command.at_ns)}" if fault else ""
-        if others := [other for other in told if other not in cut]:
-            text += f"; the message was taken off Redis with {others[-1].text} all the same"
+        text += f"; the message was taken off Redis with {removed.text} all the same" if removed else ""
         return OneCause(CauseKind.RETRY_CUT, text, command.text, fault_name(fault))
-    killed_ns, kill = _death_of(history, last)
-    if not told or (kill is not None and all(command.command in _REMOVALS for command in told)):
-        text = f"{number} failed, and its retry waited in the memory of {last.role}"
-        text += f", whose process {label(kill)} killed {told_ms(killed_ns - last.ended_ns)} later" if kill else ""
-        text += f"; the message had been taken off Redis with {told[-1].text}" if told else ""
-        return OneCause(CauseKind.RETRY_IN_MEMORY, text, told[-1].text if told else "", fault_name(kill))
-    given = [
-        command
-        for command in course.given
-        if command.at_ns >= last.ended_ns or (command.reply_ns or 0) >= last.ended_ns
-    ]
-    if given:
-        found = _given(history, course, given[-1])
-        return OneCause(
-            found.kind, f"{number} failed, and its retry was lost: {found.text}", found.command, found.fault
-        )
-    text = f"{number} failed; {told[-1].text} is the last that Redis heard of it"
-    fault = fault_on(history, last.role, told[-1].at_ns, told[-1].at_ns)
-    return OneCause(CauseKind.RETRY_GONE, text, told[-1].text, fault_name(fault))
+    if not heard:
+        killed_ns, kill = _death_of(history, last)
+        text = f"{number} failed, and "
+        if kill is None:
+            text += "nothing that hands its retry on was sent to Redis"
+        else:
+            text += f"its retry waited in the memory of {last.role}, whose process {label(kill)} killed"
+            text += f" {told_ms(killed_ns - last.ended_ns)} later"
+        text += f"; the message had been taken off Redis with {removed.text}" if removed else ""
+        return OneCause(CauseKind.RETRY_IN_MEMORY, text, removed.text if removed else "", fault_name(kill))
+    if _waiting(history, course, heard[-1]) is not None:
+        found = _put_back(history, course, heard[-1])
+        return OneCause(found.kind, f"{number} failed, and {found.text}", found.command, found.fault)
+    text = f"{number} failed; {heard[-1].text} is the last that handed it on, and nothing gave it to a worker"
+    fault = fault_on(history, last.role, heard[-1].at_ns, heard[-1].at_ns)
+    return OneCause(CauseKind.RETRY_GONE, text, heard[-1].text, fault_name(fault))
 
 
 def _death_of(history: History, attempt: Attempt) -> tuple[int, FaultInterval | None]:
@@ -155,8 +259,7 @@ def _death_of(history: History, attempt: Attempt) -> tuple[int, FaultInterval | 
 
 def _taken_ns(course: Course, attempt: Attempt) -> int:
     """When Redis gave it to who made this attempt; from the beginning, where that is not known."""
-    given = [c.reply_ns or c.at_ns for c in course.given if (c.reply_ns or c.at_ns) <= attempt.begun_ns]
-    return max(given, default=0)
+    return max((c.came_ns for c in course.given if c.came_ns <= attempt.begun_ns), default=0)
 
 
 def _without_wire(history: History, course: Course) -> OneCause:
@@ -165,11 +268,10 @@ def _without_wire(history: History, course: Course) -> OneCause:
     if last is None:
         done = [submit for submit in course.submits if submit[2] is SubmitOutcome.ACKNOWLEDGED]
         at_ns = done[-1][1] if done else 0
-        fault = next((f for f in history.faults if f.proven and f.injected_ns <= at_ns + SOON_NS), None)
+        fault = _near(history, done[-1][3], at_ns) if done else None
         text = "it was acknowledged, and nobody began it"
         return OneCause(CauseKind.NOT_KNOWN, text, "", fault_name(fault))
-    number = f"attempt {len(course.attempts)}"
+    text = ended(last, len(course.attempts))
     if last.kill is not None:
-        text = f"{number} was cut short when {label(last.kill)} killed pid {last.pid}, and nobody began it again"
-        return OneCause(CauseKind.KILLED, text, "", label(last.kill))
-    return OneCause(CauseKind.NOT_KNOWN, f"{number} ended ({last.outcome.name.lower()}), and nobody began it again")
+        return OneCause(CauseKind.KILLED, f"{text}, and nobody began it again", "", label(last.kill))
+    return OneCause(CauseKind.NOT_KNOWN, f"{text}, and nobody began it again")

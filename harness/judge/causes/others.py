@@ -5,46 +5,53 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from taskchaos.harness.checker.faults import ended_ns, label
-from taskchaos.harness.judge.causes.course import Course, fault_name, fault_on, of_worker
-from taskchaos.harness.judge.causes.words import OneCause, told_ms
+from taskchaos.harness.checker.faults import ended_ns, happened, label
+from taskchaos.harness.judge.causes.course import NOTED, Course, fault_name, fault_on, of_worker
+from taskchaos.harness.judge.causes.words import OneCause, ended, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind
 from taskchaos.harness.record.verdict import RuleResult
 from taskchaos.harness.record.wire import WireCommand
 
+#: What may put a task among the dead letters.
+_KEEPS = frozenset({"HSET", "LPUSH", "RPUSH", "SADD", "XADD", "ZADD"})
+
 
 def stuck(history: History, course: Course) -> OneCause:
     """It is still somewhere, and gets no further."""
     given, told = course.given, course.told(0)
-    last = max([*given, *told], key=lambda c: c.at_ns, default=None)
+    last = max([*given, *told], key=lambda c: c.came_ns, default=None)
     command = last.text if last is not None else ""
-    dead = [a for a in course.attempts if a.kill is not None]
-    kill = dead[-1].kill if dead else None
+    dead = [(number, a) for number, a in enumerate(course.attempts, start=1) if a.kill is not None]
+    kill = dead[-1][1].kill if dead else None
     fault = kill or fault_on(history, last.link if last else "", last.at_ns if last else 0, last.at_ns if last else 0)
     if kill is not None:
-        text = f"attempt {len(course.attempts)} was cut short by {label(kill)}"
+        text = f"attempt {dead[-1][0]} was cut short by {label(kill)}"
     elif course.attempts:
-        text = f"attempt {len(course.attempts)} ended ({course.attempts[-1].outcome.name.lower()})"
+        text = ended(course.attempts[-1], len(course.attempts))
     else:
         text = "it was never begun"
     times = f"{len(given)} times" if len(given) > 1 else "once"
     text += f"; Redis gave it to workers {times}" if given else ""
-    text += f", last with {given[-1].text}, and each gave it back" if len(given) > 1 else ""
+    text += f", last with {given[-1].text}" if len(given) > 1 else ""
     text += f"; {command} is the last that carried it" if command and len(given) <= 1 else ""
-    text += "; what it waits for is never freed" if kill is not None and len(given) > 1 else ""
+    since = [c for c in given if dead and c.came_ns >= dead[-1][1].killed_ns]
+    text += ", and nobody has begun it since" if since and dead[-1][0] == len(course.attempts) else ""
     return OneCause(CauseKind.NEVER_FREED, text, command, fault_name(fault))
 
 
 def back_off(history: History, course: Course) -> OneCause:
     """A wait was not as the law has it."""
-    for one, other in pairwise(course.attempts):
+    for number, (one, other) in enumerate(pairwise(course.attempts), start=1):
         if one.outcome is not AttemptOutcome.TRANSIENT or one.ended_ns == NEVER:
             continue
         told = course.told(one.ended_ns - 1_000_000, other.begun_ns)
         command = told[0].text if told else ""
-        text = f"attempt 1 failed, and attempt 2 began {told_ms(other.begun_ns - one.ended_ns)} later"
-        if told:
+        wait = told_ms(max(0, other.begun_ns - one.ended_ns))
+        text = f"attempt {number} failed, and attempt {number + 1} began {wait} later"
+        if course.wire is None:
+            pass
+        elif told:
             text += f": {command} handed it on {told_ms(max(0, told[0].at_ns - one.ended_ns))} after the failure"
         else:
             text += ": nothing was sent to Redis in between, so it waited in the worker's memory"
@@ -57,16 +64,35 @@ def back_off(history: History, course: Course) -> OneCause:
     return OneCause(CauseKind.NOT_KNOWN, "no two attempts show it")
 
 
+def too_soon(history: History, course: Course) -> OneCause:
+    """It was sent to be run later, and began before that."""
+    if not course.attempts:
+        return OneCause(CauseKind.NOT_KNOWN, "no attempt shows it")
+    first = course.attempts[0]
+    gave = [command for command in course.given if command.came_ns <= first.begun_ns]
+    command = gave[-1].text if gave else ""
+    text = f"{first.role} began it"
+    if course.submits:
+        after = told_ms(max(0, first.begun_ns - course.submits[0][0]))
+        later = told_ms(history.delays_ns.get(course.op, 0))
+        text += f" {after} after its submit began, which said that it was to be run {later} later"
+    text += f", with {command}" if command else ""
+    fault = fault_on(history, first.role, first.begun_ns, first.begun_ns)
+    return OneCause(CauseKind.WAITED_OTHERWISE, text, command, fault_name(fault))
+
+
 def dead(history: History, course: Course) -> OneCause:
     """It is among the dead letters, and neither failures nor crashes explain that."""
     last = course.attempts[-1] if course.attempts else None
     since_ns = 0 if last is None else (last.over_ns if last.over_ns != NEVER else last.begun_ns)
-    told = course.told(since_ns - 1_000_000) or course.told(0)
+    queues = {command.key for command in (*course.published, *course.given)}
+    told = [c for c in course.told(since_ns - 1_000_000) if c.scripted or (c.command in _KEEPS and c.key not in queues)]
+    told = [command for command in told if not command.failed and (command.command, command.key) not in NOTED]
     command = told[-1].text if told else ""
     role = last.role if last is not None else told[-1].link if told else ""
     fault = (last.kill if last is not None else None) or fault_on(history, role, since_ns, since_ns)
     number = len(course.attempts)
-    text = "nobody had begun it" if last is None else f"attempt {number} ended ({last.outcome.name.lower()})"
+    text = "nobody had begun it" if last is None else ended(last, number)
     text = f"attempt {number} was cut short by {label(last.kill)}" if last is not None and last.kill else text
     text += (
         f", and {told[-1].link} put it among the dead letters with {command}"
@@ -81,9 +107,9 @@ def said_otherwise(history: History, course: Course) -> OneCause:
     last = course.attempts[-1] if course.attempts else None
     said = course.reported
     command = said[-1].text if said else ""
-    text = "nobody began it" if last is None else f"attempt {len(course.attempts)} ended ({last.outcome.name.lower()})"
+    text = "nobody began it" if last is None else ended(last, len(course.attempts))
     text += f", and {said[-1].link} said otherwise with {command}" if said else ", and the subject said otherwise"
-    role, at_ns = (last.role, last.begun_ns) if last is not None else ("", 0)
+    role, at_ns = (last.role, last.over_ns if last.over_ns != NEVER else last.begun_ns) if last else ("", 0)
     return OneCause(CauseKind.SAID_OTHERWISE, text, command, fault_name(fault_on(history, role, at_ns, at_ns)))
 
 
@@ -93,15 +119,17 @@ def slow(history: History, rule: RuleResult, wire: tuple[WireCommand, ...] | Non
     blocking = [command for command in commands if not command.sent]
     tasks = {op for command in commands for op in command.sent}
     busy = [command for command in commands if command.sent]
+    trips = {(command.link, command.connection, command.at_ns) for command in busy}  # of a pipeline there is one
     if not tasks or not busy:
         why = "the commands of this case were not noted" if wire is None else "no task got as far as a worker"
         return Cause(rule.rule, CauseKind.NOT_KNOWN, (), f"{why}: {rule.reason}")
     took = sorted((command.reply_ns or 0) - command.at_ns for command in busy)
-    each, median_ns = len(busy) / len(tasks), took[len(took) // 2]
+    each, median_ns, round_trips = len(busy) / len(tasks), took[len(took) // 2], len(trips) / len(tasks)
     most = Counter(command.text for command in busy + blocking).most_common(1)[0][0]
-    longest = max(history.faults, key=lambda f: min(ended_ns(f), history.final.read_at_ns) - f.since_ns, default=None)
+    met = [fault for fault in history.faults if happened(fault)]
+    longest = max(met, key=lambda f: min(ended_ns(f), history.final.read_at_ns) - f.since_ns, default=None)
     text = (
         f"a task takes {each:.1f} commands of its worker's, most often {most}, {told_ms(median_ns)} each at the median"
     )
-    text += f": {told_ms(round(each * median_ns))} of each task are spent on waiting for Redis"
+    text += f": {told_ms(round(round_trips * median_ns))} of each task are spent on waiting for Redis"
     return Cause(rule.rule, CauseKind.TOO_SLOW, (), text, most, fault_name(longest))

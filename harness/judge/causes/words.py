@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taskchaos.harness.checker.faults import label
-from taskchaos.harness.record.history import NEVER, FaultInterval
+from taskchaos.harness.judge.causes.course import Attempt
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, FaultInterval
 from taskchaos.harness.record.result import CauseKind
 
 #: A fault is said to be injected when that is over; it may bite a little before.
 COMING_NS = 50_000_000
 #: A process that was killed so soon after Redis had given it something had not begun it.
 SOON_NS = 2_000_000_000
+#: What happened so soon after a kill happened just after it.
+JUST_NS = 100_000_000
 _NS_PER_MS = 1e6
 
 
@@ -36,6 +39,15 @@ def relation(fault: FaultInterval | None, at_ns: int) -> str:
     if fault.healed_ns != NEVER and at_ns > fault.healed_ns:
         return f"{label(fault)} had been healed {told_ms(at_ns - fault.healed_ns)} before"
     return f"{label(fault)} was in force"
+
+
+def ended(attempt: Attempt, number: int) -> str:
+    """How it ended, as far as that is known."""
+    if attempt.kill is not None:
+        return f"attempt {number} was cut short when {label(attempt.kill)} killed pid {attempt.pid}"
+    if attempt.outcome is AttemptOutcome.OPEN:
+        return f"attempt {number} began, and no end of it was recorded"
+    return f"attempt {number} ended ({attempt.outcome.name.lower()})"
 
 
 def told_ms(ns: int) -> str:

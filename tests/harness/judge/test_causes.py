@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from cause_doubts import DOUBTS, twice
 from cause_ways import KILL, OPEN, P1, W1, W2, WAYS, H, K, Way, ack, begun, pop, publish, wire
 from checker_catalogue import KNOWN
-from checker_histories import ALL
+from checker_histories import ALL, ns
 from checker_loads import open_load
 from repository import ROOT
 
 from taskchaos.harness.checker import check
 from taskchaos.harness.judge.causes import causes
+from taskchaos.harness.judge.causes.course import courses
+from taskchaos.harness.judge.causes.lost import lost
+from taskchaos.harness.judge.causes.others import back_off, too_soon
+from taskchaos.harness.judge.story import detail
+from taskchaos.harness.record.history import AttemptOutcome
 from taskchaos.harness.record.result import Cause, CauseKind
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.report.why import WHY
@@ -24,7 +32,7 @@ def _found(way: Way) -> Cause:
     return found[0]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("way", [*WAYS, *DOUBTS], ids=lambda way: way.name)
 def test_a_cause_names_way_command_and_fault(way: Way) -> None:
     cause = _found(way)
     assert (cause.kind, cause.ops, cause.command, cause.fault) == (
@@ -44,6 +52,14 @@ def test_operations_of_one_signature_have_one_cause() -> None:
     assert (lost.kind, lost.ops, other.kind, other.ops) == (K.REPLY_UNSEEN, (1, 2, 3), K.TAKEN_OFF, (4,))
 
 
+def test_operations_of_several_workers_are_not_told_of_one() -> None:
+    history = H().done(0).ack(1, 2).fault(95, 400, kind="reply_lost").fault(96, 400, kind="reply_lost", target=W2)
+    commands = (publish(op=1), pop(100, 1), publish(op=2), pop(110, 2, W2))
+    (cause,) = causes(history.build(), check(history.build(), ALL), commands)
+    assert (cause.ops, cause.fault) == ((1, 2), "reply_lost on a worker")
+    assert cause.text.endswith("a worker never saw the reply: reply_lost on a worker was in force")
+
+
 def test_without_a_record_of_commands_it_says_what_attempts_and_faults_tell() -> None:
     history = begun().attempt(1, 130, outcome=OPEN, pid=7).fault(150, 200, **KILL).build()  # type: ignore[arg-type]
     (cause,) = causes(history, check(history, ALL), None)
@@ -51,6 +67,62 @@ def test_without_a_record_of_commands_it_says_what_attempts_and_faults_tell() ->
     nothing = begun().build()
     (cause,) = causes(nothing, check(nothing, ALL), None)
     assert cause.kind is K.NOT_KNOWN
+
+
+def test_without_a_record_it_does_not_say_that_nothing_was_sent() -> None:
+    """Of what Redis was told, only a record of commands can say that it was not."""
+    history = twice((130, 140), (330, 340)).fault(600, 700).build()
+    (cause,) = [c for c in causes(history, check(history, ALL), None) if c.rule is Rule.DUPLICATE]
+    assert cause.text == "worker-1 was done with attempt 1; worker-2 began it again"
+    late = begun().attempt(1, 130, 140, AttemptOutcome.TRANSIENT).attempt(1, 142, 150).effect(1, 145).build()
+    assert "memory" not in back_off(late, courses(late, [1], None)[1]).text
+    assert "attempt 2 began 2.0 ms later" in back_off(late, courses(late, [1], None)[1]).text
+
+
+def test_the_commands_of_a_chord_tell_nothing() -> None:
+    """A message of its header names its body as well, which has not been sent yet."""
+    history = H().done(0).ack(1, 2, at=90).set(chord_of=2).build()
+    commands = (wire(90, P1, "LPUSH", "celery", sent=(1, 2)), wire(100, W1, "BRPOP", "celery", given=(1, 2)))
+    course = courses(history, [2], commands)[2]
+    assert course.wire is None
+    assert lost(history, course).kind is K.NOT_KNOWN
+
+
+def test_a_fault_that_did_not_hold_was_not_in_force() -> None:
+    history = begun().fault(95, 400, kind="black_hole", held=False).build()
+    found = lost(history, courses(history, [1], (publish(), pop(100)))[1])
+    assert (found.kind, found.fault) == (K.REPLY_UNSEEN, "")
+
+
+def test_an_operation_is_counted_once() -> None:
+    history = begun().build()
+    verdict = check(history, ALL)
+    (rule,) = [rule for rule in verdict.rules if rule.rule is Rule.LOST]
+    doubled = replace(verdict, rules=(replace(rule, samples=rule.samples * 3),))
+    (cause,) = causes(history, doubled, (publish(), pop(100)))
+    assert cause.ops == (1,)
+
+
+def test_what_is_begun_too_early_is_told_by_its_first_attempt() -> None:
+    history = H().ack(1, at=90).attempt(1, 130, 140).effect(1, 135).set(delays_ns={1: ns(5000)}).build()
+    found = too_soon(history, courses(history, [1], (publish(), pop(100)))[1])
+    asked = "which said that it was to be run 5.0 s later"
+    assert found.text == f"worker-1 began it 40 ms after its submit began, {asked}, with BRPOP celery"
+
+
+def test_a_wait_is_told_of_the_attempts_that_it_is_between() -> None:
+    history = begun().attempt(1, 100, 105, AttemptOutcome.INTERRUPTED).attempt(1, 130, 140, AttemptOutcome.TRANSIENT)
+    history = history.attempt(1, 142, 150).effect(1, 145).build()
+    found = back_off(history, courses(history, [1], ())[1])
+    assert "attempt 2 failed, and attempt 3 began 2.0 ms later" in found.text
+
+
+def test_a_pipeline_is_one_round_trip() -> None:
+    history = open_load(((3000, 80),)).build()
+    commands = [wire(10 * op, W1, "ZREM", "index", sent=(op,)) for op in range(50) for _ in range(8)]
+    (cause,) = [c for c in causes(history, check(history, ALL), tuple(commands)) if c.rule is Rule.THROUGHPUT]
+    assert "a task takes 8.0 commands" in cause.text
+    assert "0.5 ms of each task are spent on waiting" in cause.text
 
 
 def test_a_rate_that_is_too_low_is_told_by_what_a_task_costs() -> None:
@@ -100,3 +172,13 @@ def test_the_documentation_tells_the_same() -> None:
     text = (ROOT / "docs" / "explanation" / "causes.md").read_text(encoding="utf-8")
     for kind, why in WHY.items():
         assert f"## {why.title}\n\n`{kind.value}`. {why.why}\n\n**What helps:** {why.mend}\n" in text
+
+
+def test_a_story_does_not_say_that_what_only_asks_gives_it_away() -> None:
+    history = begun().build()
+    commands = (publish(), wire(95, W1, "ZRANGE", "unacked_index", given=(1,)), pop(100))
+    (story,) = detail(history, check(history, ALL), (), commands).stories
+    assert [line.what for line in story.lines if line.who == "worker-1 > redis"] == [
+        "ZRANGE unacked_index shows it",
+        "BRPOP celery gives it away",
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from taskchaos.faults.proxy.redis.journal import KEPT_ENTRIES
 from taskchaos.harness.record import wire
 from taskchaos.harness.record.layout import WIRE
 
@@ -51,12 +52,46 @@ def test_an_operation_is_known_by_its_id_and_by_the_tag_of_its_delivery() -> Non
     ]
 
 
+def test_a_block_is_what_its_exec_is() -> None:
+    """Its commands are queued at once; without an answer to the EXEC nobody knows that they were executed."""
+    block = [_entry(n, "HDEL", sent=["7"], request_ns=5, outcome="queued") for n in (1, 2)]
+    other = _entry(3, "HDEL", sent=["7"], request_ns=6, outcome="queued")
+    end = _entry(4, "EXEC", request_ns=5, reply_ns=None, outcome="cut", keys=[])
+    found = [(c.command, c.outcome, c.failed) for c in wire.commands_of([*block, other, end])]
+    assert found == [("HDEL", "cut", True), ("HDEL", "cut", True), ("HDEL", "queued", False), ("EXEC", "cut", True)]
+
+
+def test_a_journal_that_is_full_is_no_record() -> None:
+    """Its first entries are gone: what they sent would seem never to have been sent."""
+    assert wire.MOST_ENTRIES == KEPT_ENTRIES
+    entries = [_entry(1, "LPUSH", sent=["7"])] * (KEPT_ENTRIES - 1)
+    assert len(wire.record_of(entries) or ()) == KEPT_ENTRIES - 1
+    assert wire.record_of([*entries, _entry(2, "BRPOP", given=["7"])]) is None
+
+
+def test_a_text_is_cut_short() -> None:
+    (command,) = wire.commands_of([_entry(1, "X" * 1_000_000, sent=["7"], keys=["k" * 1_000_000])])
+    assert len(command.text) < 300
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     entries = [_entry(2, "BRPOP", given=["7"], rule="fault-0", outcome="cut"), _entry(1, "LPUSH", sent=["7"])]
     commands = list(wire.commands_of(entries))
     wire.write(tmp_path, commands)
     assert wire.read(tmp_path) == (commands[1], commands[0])
     assert wire.read(tmp_path / "nowhere") is None
+
+
+def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full does not end the case, and half a record would seem a whole one."""
+
+    def half(path: Path, text: str, **_: Any) -> None:
+        path.write_bytes(text.encode()[: text.index("\n") + 1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    wire.write(tmp_path, wire.commands_of([_entry(1, "LPUSH", sent=["7"]), _entry(2, "BRPOP", given=["7"])]))
+    assert wire.read(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -71,6 +106,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         '[1,2,7,1,"BRPOP","celery","ok","",[],[7]]',
         '[1,2,"worker-1",1,"BRPOP","celery","ok","",7,[7]]',
         '[1,2,"worker-1",true,"BRPOP","celery","ok","",[],[7]]',
+        '[1,"","worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,0.0,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,2,"worker-1",1,"BRPOP","half \\ud800","ok","",[],[7]]',
+        f'[1{"0" * 400},2,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[-1,2,"worker-1",1,"BRPOP","celery","ok","",[],[7]]',
+        '[1,2,"worker-1",1,"BRPOP","celery","ok","",[],[-7]]',
         "[" * 100_000,
     ],
 )

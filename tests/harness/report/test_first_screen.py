@@ -109,5 +109,13 @@ def test_many_failures_fit_a_phone(browser: Any, tmp_path: Path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_a_long_demand_fits_a_phone(browser: Any, tmp_path: Path) -> None:
+    case = _failed(WAYS[0])
+    demand = "effects/s >= 32, or 95 % of the offered rate"
+    rules = tuple(replace(rule, expression=demand, observed=40.1) for rule in case.rules)
+    page = _page(browser, tmp_path, _run(replace(case, rules=rules)), width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_rules_of_tasks_come_before_figures() -> None:
     assert list(Rule).index(Rule.LOST) < list(Rule).index(Rule.THROUGHPUT)

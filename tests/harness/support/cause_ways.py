@@ -298,10 +298,10 @@ WAYS = (
             .attempt(1, 400, 410, role=1, pid=8)
             .effect(1, 405)
         ),
-        (publish(), pop(100), wire(390, W2, "HGET", "unacked", given=(1,))),
+        (publish(), pop(100), wire(380, W2, "HGET", "unacked", sent=(1,), given=(1,)), pop(390, link=W2)),
         Rule.OVERLAP,
         K.LEASE_ENDED,
-        "HGET unacked",
+        "BRPOP celery",
         "",
         "attempt 1 ran for 470 ms, longer than the lease",
     ),
@@ -356,7 +356,7 @@ WAYS = (
         K.NEVER_FREED,
         "BRPOP celery",
         "kill_child on worker-1",
-        "Redis gave it to workers 3 times, last with BRPOP celery, and each gave it back; what it waits for is never",
+        "Redis gave it to workers 3 times, last with BRPOP celery, and nobody has begun it since",
     ),
     Way(
         "retried at once",

@@ -215,6 +215,25 @@ def test_it_keeps_what_was_asked_and_never_answered(wire: Wire) -> None:
     assert found == {"BLPOP": ("no reply", []), "LPUSH": ("ok", []), "RPOP": ("cut", ["7"])}
 
 
+def test_it_knows_all_that_one_command_takes(wire: Wire) -> None:
+    wire.api.keep_journal(wire.name, about=ABOUT)
+    client = wire.client()
+    client.lpush("q", *[f"op-{n} {n:036d}" for n in range(100)])
+    client.rpop("q", 100)
+    pushed, popped = entries(wire)
+    wanted = {*map(str, range(100)), *(f"{n:036d}" for n in range(100))}
+    assert set(pushed["sent"]) == set(popped["given"]) == wanted
+
+
+def test_it_keeps_nothing_of_what_asked_for_no_reply_and_is_about_nothing(wire: Wire) -> None:
+    wire.api.keep_journal(wire.name, about=ABOUT)
+    with wire.raw() as sock:
+        quiet = request("CLIENT", "REPLY", "OFF") + request("SET", "k", "v") + request("LPUSH", "q", "op-3")
+        sock.sendall(quiet + request("CLIENT", "REPLY", "ON") + request("RPOP", "q"))
+        until(lambda: len(entries(wire)) == 2, "both")
+    assert [(e["command"], e["outcome"]) for e in entries(wire)] == [("LPUSH", "no reply"), ("RPOP", "ok")]
+
+
 def test_what_it_is_about_is_said_and_bounded(wire: Wire) -> None:
     wire.api.keep_journal(wire.name, about=ABOUT)
     path = f"/proxies/{wire.name}/journal"
