@@ -98,7 +98,8 @@ from taskchaos.harness.run.guard import guarded
 def work(say):
     try:
         say(ready=True)
-        signal.pause()
+        while True:
+            time.sleep(0.01)  # pause() would miss a signal that came just before it
     except KeyboardInterrupt:
         if sys.argv[2] == "stubborn":
             Path(sys.argv[1] + ".asked").touch()
