@@ -128,8 +128,8 @@ def slow(history: History, rule: RuleResult, wire: tuple[WireCommand, ...] | Non
     most = Counter(command.text for command in busy + blocking).most_common(1)[0][0]
     met = [fault for fault in history.faults if happened(fault)]
     longest = max(met, key=lambda f: min(ended_ns(f), history.final.read_at_ns) - f.since_ns, default=None)
-    text = (
-        f"a task takes {each:.1f} commands of its worker's, most often {most}, {told_ms(median_ns)} each at the median"
-    )
-    text += f": {told_ms(round(round_trips * median_ns))} of each task are spent on waiting for Redis"
+    # What the way to Redis adds is not in these times: the proxy takes them at its own end.
+    text = f"a task takes {round_trips:.1f} round trips of its worker's with {each:.1f} commands, most often {most}"
+    text += f"; without the way, Redis takes {told_ms(median_ns)} for each at the median"
+    text += f", and {label(longest)} was in force" if longest is not None else ""
     return Cause(rule.rule, CauseKind.TOO_SLOW, (), text, most, fault_name(longest))
