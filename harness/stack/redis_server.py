@@ -147,6 +147,7 @@ class RedisServer(RedisAccess):
             "save": "",
             "daemonize": "no",
             "maxmemory-policy": "noeviction",
+            "auto-aof-rewrite-percentage": "0",  # a new, small file would end a fault of a full disk
             **self._fsync.settings,
             **self._debugging(),
         }

@@ -49,6 +49,11 @@ def stack(loaded: LocalStack | None, require: Callable[[str, bool, str], None]) 
     return loaded
 
 
+def test_a_busy_redis_begins_no_new_file_by_itself(plain: LocalStack) -> None:
+    """From 64 MB on it would, and what may not grow would have room again: a full disk that empties by itself."""
+    assert plain.redis.client.config_get("auto-aof-rewrite-percentage") == {"auto-aof-rewrite-percentage": "0"}
+
+
 def _made(stack: LocalStack, kind: str, target: str = "redis", **parameters: int | str) -> Fault:
     planned = PlannedFault(kind, target, parameters=parameters)
     return planned.make(stack.links, stack.workers, stack.servers, clocks=stack.clocks)
