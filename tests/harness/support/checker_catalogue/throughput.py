@@ -58,6 +58,7 @@ def _() -> H:
 _IN_FORCE = ", but a fault was in force for {:.1f} s of it"
 for _name, _fault, _outcome, _more in (
     ("whose fault is not healed for most of it", lambda builder: builder.fault(2500, 5500), UNKNOWN, 2.5),
+    ("whose fault is healed soon", lambda builder: builder.fault(2500, 3500), UNKNOWN, 0.5),
     ("whose fault is never healed", lambda builder: builder.fault(2500, -1, healed=False), UNKNOWN, 3.0),
     ("and had two in it", lambda builder: builder.fault(2500, 5500).fault(3000, 3500), UNKNOWN, 2.5),
     ("whose fault proves nothing", lambda builder: builder.fault(2500, 5500, proven=False), FAIL, 0.0),
@@ -245,6 +246,11 @@ def _() -> H:
 @known("drained slowly", Rule.THROUGHPUT, FAIL, 299.0, "baseline 299.0/s < 300.0/s", expression=_DRAINED)
 def _() -> H:
     return _drain(299, until=5000)
+
+
+@known("drained slowly under a fault", Rule.THROUGHPUT, FAIL, 299.0, "baseline 299.0/s < 300.0/s", expression=_DRAINED)
+def _() -> H:
+    return _drain(299, until=5000).fault(1500, 3400)
 
 
 @known(
