@@ -133,8 +133,7 @@ class CaseEvidence:
 
     def role(self, number: int) -> str:
         """The name of a role."""
-        roles = self.history.roles
-        return roles[number] if 0 <= number < len(roles) else f"role {number}"
+        return self.history.role_name(number)
 
     def was_killed(self, row: int) -> bool:
         """Whether a fault ended the process of this open attempt."""

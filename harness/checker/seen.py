@@ -28,7 +28,7 @@ def _pairs(evidence: CaseEvidence) -> Iterator[tuple[int, int]]:
 def _taken_over(evidence: CaseEvidence) -> bool:
     """What a worker said of itself before it was taken over came too late, or never."""
     attempts = evidence.history.attempts
-    return _had_by_another(evidence) or any(
+    late = any(
         attempts.pid[row] != attempts.pid[later]
         and (
             attempts.outcome[row] in (AttemptOutcome.OPEN, AttemptOutcome.CRASHED, AttemptOutcome.INTERRUPTED)
@@ -36,6 +36,7 @@ def _taken_over(evidence: CaseEvidence) -> bool:
         )
         for row, later in _pairs(evidence)
     )
+    return late or _had_by_another(evidence)
 
 
 def _had_by_another(evidence: CaseEvidence) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from taskchaos.harness.checker.columns import DROPPED, SUBMITTED
 from taskchaos.harness.checker.evidence import CaseEvidence
-from taskchaos.harness.checker.faults import ended_ns, happened
+from taskchaos.harness.checker.faults import happened, in_force
 from taskchaos.harness.checker.rates import FEWEST_OPERATIONS, RECOVERED_SHARE, SHORTEST_NS, Pace, Paces, Recovery
 from taskchaos.harness.checker.results import counted, if_claimed, unless_torn
 from taskchaos.harness.clock import seconds
@@ -100,8 +100,8 @@ def _judge(pace: Pace, target_tps: float, drained: bool, history: History) -> _J
 
 def _in_force_s(history: History, phase: Phase) -> float:
     """For how long a fault was in force in a phase that is to have none: its heal failed, or took too long."""
-    taken = (fault for fault in history.faults if happened(fault))
-    met = (min(ended_ns(fault), phase.ended_ns) - max(fault.since_ns, phase.begun_ns) for fault in taken)
+    taken = map(in_force, filter(happened, history.faults))
+    met = (min(end_ns, phase.ended_ns) - max(begin_ns, phase.begun_ns) for begin_ns, end_ns in taken)
     return seconds(max(met, default=0))
 
 

@@ -8,9 +8,9 @@ nobody should have to grep for a task id in five logs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 
+from taskchaos.harness.checker.faults import kills
 from taskchaos.harness.record.history import (
     NEVER,
     UNFENCED,
@@ -128,7 +128,7 @@ def _own_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, 
     deliveries = history.deliveries
     for i, op in enumerate(deliveries.op):
         if op in wanted:
-            yield op, (deliveries.at_ns[i], 3, _role(history, deliveries.role[i]), "receives it")
+            yield op, (deliveries.at_ns[i], 3, history.role_name(deliveries.role[i]), "receives it")
     yield from _attempt_lines(history, wanted)
     yield from _effect_lines(history, wanted)
     claims = history.claims
@@ -198,39 +198,21 @@ def _revoke_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[in
                 yield op, (heard, 2, PRODUCER, f"revoke heard after {_ms((heard - begun) / 1e6)}")
 
 
-@dataclass(slots=True)
-class _Kills:
-    """When a fault ended a process."""
-
-    by_pid: dict[int, list[int]]
-
-    def after(self, pid: int, at_ns: int) -> int | None:
-        return min((t for t in self.by_pid.get(pid, ()) if t >= at_ns), default=None)
-
-
-def _kills(history: History) -> _Kills:
-    by_pid: dict[int, list[int]] = {}
-    for fault in history.faults:
-        for pid in fault.killed_pids:
-            by_pid.setdefault(pid, []).append(fault.injected_ns)
-    return _Kills(by_pid)
-
-
 def _attempt_lines(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, _Line]]:
-    table, kills = history.attempts, _kills(history)
+    table, killed_at = history.attempts, kills(history.faults)
     numbers: dict[int, int] = {}
     for i in _in_time(table.op, table.begun_ns, wanted):
         op = table.op[i]
         numbers[op] = number = numbers.get(op, 0) + 1
         begun, ended, pid = table.begun_ns[i], table.ended_ns[i], table.pid[i]
-        role, how = _role(history, table.role[i]), _ENDS.get(table.outcome[i])
+        role, how = history.role_name(table.role[i]), _ENDS.get(table.outcome[i])
         fence = "" if table.fence[i] == UNFENCED else f", fence {table.fence[i]}"
         text = f"attempt {number} begins (pid {pid}{fence})"
         if how is not None and ended != NEVER:
             yield op, (begun, 4, role, text)
             yield op, (ended, 6, role, f"attempt {number} {how} after {_ms((ended - begun) / 1e6)}")
             continue
-        killed = kills.after(pid, begun)
+        killed = next((at for at in killed_at.get(pid, ()) if at >= begun), None)
         if killed is None:
             yield op, (begun, 4, role, f"{text}; no end was recorded")
         else:
@@ -324,10 +306,6 @@ def _claim(kind: int) -> str:
 
 def _label(fault: FaultInterval) -> str:
     return f"{fault.kind} {fault.target}".strip()
-
-
-def _role(history: History, index: int) -> str:
-    return history.roles[index] if 0 <= index < len(history.roles) else f"role {index}"
 
 
 def _ms(value: float) -> str:

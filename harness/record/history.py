@@ -318,3 +318,7 @@ class History:
     repairs: tuple[str, ...] = ()  # what of the stack had to be restarted
     releases: tuple[ReleaseSeen, ...] = ()  # in a case with two of them
     torn_records: int = 0  # ledger lines that could not be read
+
+    def role_name(self, index: int) -> str:
+        """What the role of this index in a table is called."""
+        return self.roles[index] if 0 <= index < len(self.roles) else f"role {index}"

@@ -112,8 +112,6 @@ class CauseView:
     rule: str
     about: str
     text: str
-    command: str
-    fault: str
     kind: CauseKind
     title: str
 
@@ -234,7 +232,7 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
 def _cause_view(cause: Cause) -> CauseView:
     about = cause_phrase(cause).removesuffix(cause.text)
     title = WHY[cause.kind].title
-    return CauseView(cause.rule.value, about, cause.text, cause.command, cause.fault, cause.kind, title)
+    return CauseView(cause.rule.value, about, cause.text, cause.kind, title)
 
 
 def _phrase(case: CaseResult, kind: Assessment) -> str:

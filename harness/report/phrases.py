@@ -19,8 +19,6 @@ from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
 #: Most samples that one line names.
 SAMPLES_NAMED = 3
-#: Operations that a cause names.
-OPS_NAMED = 3
 #: From so many rules on that are unknown for one and the same reason, they are told as one.
 _ALIKE = 4
 
@@ -350,7 +348,7 @@ def causes_of(case: CaseResult, rule: Rule) -> list[Cause]:
 
 def cause_phrase(cause: Cause) -> str:
     """`3 tasks (42, 76 and 80): ` and what happened to them."""
-    named = [str(op) for op in cause.ops[:OPS_NAMED]]
+    named = [str(op) for op in cause.ops[:SAMPLES_NAMED]]
     if not named:
         return cause.text
     if more := len(cause.ops) - len(named):

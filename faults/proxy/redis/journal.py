@@ -183,6 +183,7 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         """Raises OSError when the file cannot be opened for appending."""
         self._entries: deque[Exchange] = deque(maxlen=KEPT_ENTRIES)
+        self._in_order = True
         self._done: deque[Exchange] = deque()
         self._writing: asyncio.TimerHandle | None = None
         self._file: int | None = None
@@ -198,6 +199,11 @@ class Journal:
         """The request has arrived."""
         exchange.journaled = True
         self._entries.append(exchange)
+
+    def begin_late(self, exchange: Exchange) -> None:
+        """It is wanted for its reply, or for want of one: others may have arrived since its request."""
+        self._in_order = False
+        self.begin(exchange)
 
     def end(self, exchange: Exchange) -> None:
         """The outcome is known."""
@@ -233,11 +239,10 @@ class Journal:
             done.clear()
 
     def entries(self, since: int = 0, proxy: str = "") -> Iterator[Exchange]:
-        """Those in memory from index `since` on, in order; of one proxy if it is named.
-
-        What is kept for its reply was not known to be wanted when its request came.
-        """
-        kept = sorted(self._entries, key=lambda entry: entry.index)
+        """Those in memory from index `since` on, in order; of one proxy if it is named."""
+        kept = list(self._entries)
+        if not self._in_order:
+            kept.sort(key=lambda entry: entry.index)
         first = bisect_left(kept, since, key=lambda entry: entry.index)
         for entry in kept[first:]:
             if not proxy or entry.who.proxy == proxy:

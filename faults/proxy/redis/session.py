@@ -293,7 +293,7 @@ class RedisSession:
         found = exchange.about((frame,))
         exchange.given = tuple(dict.fromkeys((*exchange.given, *found))) if exchange.given else found
         if exchange.given and not exchange.journaled:
-            self.server_state.journal.begin(exchange)
+            self.server_state.journal.begin_late(exchange)
 
     def _out_of_turn(self, buffer: bytes, start: int, kind: int) -> Exchange | None:
         """The command that a frame belongs to after all: confirmations of subscriptions come as pushes."""
@@ -356,7 +356,7 @@ class RedisSession:
         """Its outcome is known."""
         exchange.outcome = outcome
         if exchange.about is not None and not exchange.journaled and outcome in (CUT, NO_REPLY):
-            self.server_state.journal.begin(exchange)  # nobody knows what the reply would have been about
+            self.server_state.journal.begin_late(exchange)  # nobody knows what the reply would have been about
         if exchange.journaled:
             self.server_state.journal.end(exchange)
 

@@ -6,14 +6,11 @@ from collections import Counter
 from itertools import pairwise
 
 from taskchaos.harness.checker.faults import ended_ns, happened, label
-from taskchaos.harness.judge.causes.course import Attempt, Course, fault_name, fault_on
+from taskchaos.harness.judge.causes.course import PUTS, Attempt, Course, fault_name, fault_on
 from taskchaos.harness.judge.causes.words import OneCause, relation, told_ms
 from taskchaos.harness.record.history import NEVER, ClaimKind, FaultInterval, History
 from taskchaos.harness.record.result import CauseKind
 from taskchaos.harness.record.wire import WireCommand
-
-#: What a producer sends once for each time it sends a task.
-_PUBLISHES = frozenset({"LPUSH", "RPUSH", "ZADD", "XADD"})
 
 
 def again(history: History, course: Course) -> OneCause:
@@ -22,8 +19,8 @@ def again(history: History, course: Course) -> OneCause:
         return OneCause(CauseKind.NOT_KNOWN, "one attempt took effect more than once")
     number, first, second = _pair(course)
     sent = _repeated(course)
-    gave = [c for c in course.given if c.came_ns <= second.begun_ns]
-    command = gave[-1].text if gave else ""
+    gave = course.given_for(second)
+    command = gave.text if gave is not None else ""
     with_ = f" with {command}" if command else ""
     if sent and len(course.submits) == 1:
         fault = fault_on(history, sent[0].link, sent[0].at_ns, sent[0].came_ns)
@@ -48,7 +45,7 @@ def again(history: History, course: Course) -> OneCause:
 def _repeated(course: Course) -> list[WireCommand]:
     """The same command that a producer sent for it more than once, and that Redis did not refuse."""
     alone = [c for c in course.published if c.sent == (course.op,) and (c.unheard or not c.failed)]
-    puts = [c for c in alone if c.command in _PUBLISHES or c.scripted]
+    puts = [c for c in alone if c.command in PUTS or c.scripted]
     texts = Counter(command.text for command in puts)
     most = texts.most_common(1)[0] if texts else ("", 0)
     return [command for command in puts if command.text == most[0]] if most[1] > 1 else []
@@ -59,7 +56,7 @@ def _lease_ended(history: History, first: Attempt, second: Attempt, number: int,
     lease = f"{history.lease_ns / 1e9:g} s"
     too = f", and Redis gave it to {second.role} too" + (f" with {command}" if command else "")
     until_ns = second.begun_ns if first.over_ns == NEVER else min(first.over_ns, second.begun_ns)
-    fault = stopped(history, first, until_ns)
+    fault = _stopped(history, first, until_ns)
     if fault is not None:
         text = f"{first.role} was out of action ({label(fault)}) in its attempt for longer than its lease of {lease}"
         return OneCause(CauseKind.LEASE_ENDED, text + too, command, label(fault))
@@ -116,7 +113,7 @@ def _within(attempt: Attempt, at_ns: int) -> bool:
     return attempt.begun_ns <= at_ns and (attempt.over_ns == NEVER or at_ns <= attempt.over_ns)
 
 
-def stopped(history: History, attempt: Attempt, until_ns: int) -> FaultInterval | None:
+def _stopped(history: History, attempt: Attempt, until_ns: int) -> FaultInterval | None:
     """The fault because of which an attempt gave no sign of life until then, for longer than its lease."""
     own = (f for f in history.faults if happened(f) and f.role == attempt.role and not f.killed_pids)
     met = [f for f in own if min(ended_ns(f), until_ns) - max(f.since_ns, attempt.begun_ns) > history.lease_ns > 0]
@@ -144,8 +141,8 @@ def late(history: History, course: Course) -> OneCause:
     said_ns, kind = words[0]
     attempt = after[-1]
     fault = fault_on(history, attempt.role, said_ns, said_ns)
-    gave = [c for c in course.given if c.came_ns <= attempt.begun_ns]
-    command = gave[-1].text if gave else ""
+    gave = course.given_for(attempt)
+    command = gave.text if gave is not None else ""
     word = "failure" if kind == ClaimKind.FAILURE else "success"
     text = f"the subject said {word}, and {attempt.role} took effect {told_ms(effects[-1] - said_ns)} later"
     text += f": it had it from {command}" if command else ""

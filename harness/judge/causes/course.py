@@ -19,6 +19,8 @@ from taskchaos.harness.record.wire import WireCommand
 
 #: Where kombu notes what it has been given.
 NOTED = frozenset({("ZADD", "unacked_index"), ("HSET", "unacked")})
+#: What puts a message into a queue, unless it is there.
+PUTS = frozenset({"LPUSH", "RPUSH", "ZADD", "XADD"})
 #: What a fault has cut or swallowed may show so much later.
 AFTERMATH_NS = 500_000_000
 
@@ -42,6 +44,11 @@ class Attempt:
     def over_ns(self) -> int:
         """When it ended, or its process was killed; NEVER where nobody knows."""
         return self.ended_ns if self.ended_ns != NEVER else self.killed_ns
+
+    @property
+    def known_ns(self) -> int:
+        """The last that is known of it: when it was over, else when it began."""
+        return self.over_ns if self.over_ns != NEVER else self.begun_ns
 
 
 @dataclass(slots=True)
@@ -71,6 +78,10 @@ class Course:
         gave = self.commands(lambda c: self.op in c.given and of_worker(c) and not c.reads)
         unasked = [command for command in gave if self.op not in command.sent]
         return sorted(unasked or gave, key=lambda command: command.came_ns)
+
+    def given_for(self, attempt: Attempt) -> WireCommand | None:
+        """The one by which who made this attempt got it; None where that is not known."""
+        return next((command for command in reversed(self.given) if command.came_ns <= attempt.begun_ns), None)
 
     @property
     def published(self) -> list[WireCommand]:
@@ -105,11 +116,11 @@ def courses(history: History, wanted: Iterable[int], wire: Sequence[WireCommand]
             pid, begun_ns, ended_ns_ = attempts.pid[row], attempts.begun_ns[row], attempts.ended_ns[row]
             killed_ns, fault = kills.after(pid, begun_ns) if ended_ns_ == NEVER else (NEVER, None)
             outcome = AttemptOutcome(attempts.outcome[row])
-            role = _role(history, attempts.role[row])
+            role = history.role_name(attempts.role[row])
             found[op].attempts.append(Attempt(begun_ns, ended_ns_, outcome, role, pid, killed_ns, fault))
     for row, op in enumerate(history.deliveries.op):
         if op in found:
-            found[op].received.append((history.deliveries.at_ns[row], _role(history, history.deliveries.role[row])))
+            found[op].received.append((history.deliveries.at_ns[row], history.role_name(history.deliveries.role[row])))
     for row, op in enumerate(history.effects.op):
         if op in found:
             found[op].effects.append(history.effects.at_ns[row])
@@ -117,7 +128,7 @@ def courses(history: History, wanted: Iterable[int], wire: Sequence[WireCommand]
     for row, op in enumerate(submits.op):
         if op in found:
             outcome_ = SubmitOutcome(submits.outcome[row])
-            who = _role(history, submits.role[row])
+            who = history.role_name(submits.role[row])
             found[op].submits.append((submits.begun_ns[row], submits.done_ns[row], outcome_, who))
     for row, op in enumerate(history.claims.op):
         if op in found:
@@ -140,10 +151,6 @@ def _add_wire(found: Mapping[int, Course], wire: Sequence[WireCommand]) -> None:
     unanswered = [c for c in wire if c.unheard and of_worker(c) and not c.sent and not c.given]
     for op, commands in rows.items():
         found[op].wire, found[op].unanswered = commands, unanswered
-
-
-def _role(history: History, index: int) -> str:
-    return history.roles[index] if 0 <= index < len(history.roles) else f"role {index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskchaos.harness.checker.faults import ended_ns, label
-from taskchaos.harness.judge.causes.course import AFTERMATH_NS, NOTED, Attempt, Course, fault_name, fault_on
+from taskchaos.harness.judge.causes.course import AFTERMATH_NS, NOTED, PUTS, Attempt, Course, fault_name, fault_on
 from taskchaos.harness.judge.causes.words import COMING_NS, JUST_NS, SOON_NS, OneCause, ended, relation, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, FaultInterval, History, SubmitOutcome
 from taskchaos.harness.record.result import CauseKind
@@ -14,8 +14,6 @@ from taskchaos.harness.record.wire import WireCommand
 #: What takes a message off, and hands nothing on; a key of one's own that goes may be a lock as well.
 _REMOVALS = frozenset({"HDEL", "ZREM", "LREM", "XACK", "XDEL"})
 _OWN_KEY = frozenset({"DEL", "UNLINK"})
-#: What puts one into a queue, unless it is where kombu notes what it has been given.
-_PUTS = frozenset({"LPUSH", "RPUSH", "ZADD", "XADD"})
 
 
 def lost(history: History, course: Course) -> OneCause:
@@ -36,7 +34,7 @@ def _removal(commands: Sequence[WireCommand]) -> WireCommand | None:
 
 
 def _hands_on(command: WireCommand) -> bool:
-    return command.command in _PUTS and (command.command, command.key) not in NOTED
+    return command.command in PUTS and (command.command, command.key) not in NOTED
 
 
 def _put(commands: Sequence[WireCommand]) -> WireCommand | None:
@@ -145,11 +143,15 @@ def _near(history: History, role: str, at_ns: int) -> FaultInterval | None:
     return fault if fault is not None and at_ns <= ended_ns(fault) + AFTERMATH_NS else None
 
 
-def _kill_of(history: History, role: str, at_ns: int) -> tuple[int, FaultInterval | None]:
-    """The fault that killed a role soon after."""
-    kills = [f for f in history.faults if f.killed_pids and f.role == role and 0 <= f.injected_ns - at_ns <= SOON_NS]
+def _kill_of(
+    history: History, role: str, at_ns: int, within_ns: int | None = SOON_NS
+) -> tuple[int, FaultInterval | None]:
+    """The first fault that killed a role from then on, and when; NEVER and None if none did. within_ns: None: ever."""
+    kills = [f for f in history.faults if f.killed_pids and f.role == role and f.injected_ns >= at_ns]
     first = min(kills, key=lambda fault: fault.injected_ns, default=None)
-    return (NEVER, None) if first is None else (first.injected_ns, first)
+    if first is None or (within_ns is not None and first.injected_ns - at_ns > within_ns):
+        return NEVER, None
+    return first.injected_ns, first
 
 
 def _published(history: History, course: Course) -> OneCause:
@@ -174,8 +176,7 @@ def _published(history: History, course: Course) -> OneCause:
 def _after_attempt(history: History, course: Course, last: Attempt) -> OneCause:
     """It was begun, at least once, and then nobody had it any more."""
     number = len(course.attempts)
-    since_ns = last.over_ns if last.over_ns != NEVER else last.begun_ns
-    if again := [command for command in course.given if command.came_ns >= since_ns]:
+    if again := [command for command in course.given if command.came_ns >= last.known_ns]:
         found = _given(history, course, again[-1])
         retried = last.outcome is AttemptOutcome.TRANSIENT
         before = f"attempt {number} failed, and its retry was lost" if retried else ended(last, number)
@@ -201,7 +202,8 @@ def _after_attempt(history: History, course: Course, last: Attempt) -> OneCause:
 def _after_kill(history: History, course: Course, last: Attempt, kill: FaultInterval) -> OneCause:
     text = ended(last, len(course.attempts))
     until_ns = None if last.killed_ns == NEVER else last.killed_ns
-    if removed := _removal(course.told(_taken_ns(course, last), until_ns)):
+    gave = course.given_for(last)
+    if removed := _removal(course.told(gave.came_ns if gave is not None else 0, until_ns)):
         when = "" if until_ns is None else f" {told_ms(until_ns - removed.at_ns)} before"
         text += f"; the message had been taken off Redis{when}, with {removed.text}"
         return OneCause(CauseKind.KILLED_WHEN_ACKNOWLEDGED, text, removed.text, label(kill))
@@ -231,7 +233,7 @@ def _after_failure(history: History, course: Course, last: Attempt, number: str)
         text += f"; the message was taken off Redis with {removed.text} all the same" if removed else ""
         return OneCause(CauseKind.RETRY_CUT, text, command.text, fault_name(fault))
     if not heard:
-        killed_ns, kill = _death_of(history, last)
+        killed_ns, kill = _kill_of(history, last.role, last.ended_ns, within_ns=None)
         text = f"{number} failed, and "
         if kill is None:
             text += "nothing that hands its retry on was sent to Redis"
@@ -246,20 +248,6 @@ def _after_failure(history: History, course: Course, last: Attempt, number: str)
     text = f"{number} failed; {heard[-1].text} is the last that handed it on, and nothing gave it to a worker"
     fault = fault_on(history, last.role, heard[-1].at_ns, heard[-1].at_ns)
     return OneCause(CauseKind.RETRY_GONE, text, heard[-1].text, fault_name(fault))
-
-
-def _death_of(history: History, attempt: Attempt) -> tuple[int, FaultInterval | None]:
-    """When a fault ended its process, or any of its role, after it; NEVER and None if none did."""
-    kills = [
-        f for f in history.faults if f.killed_pids and f.role == attempt.role and f.injected_ns >= attempt.ended_ns
-    ]
-    first = min(kills, key=lambda f: f.injected_ns, default=None)
-    return (NEVER, None) if first is None else (first.injected_ns, first)
-
-
-def _taken_ns(course: Course, attempt: Attempt) -> int:
-    """When Redis gave it to who made this attempt; from the beginning, where that is not known."""
-    return max((c.came_ns for c in course.given if c.came_ns <= attempt.begun_ns), default=0)
 
 
 def _without_wire(history: History, course: Course) -> OneCause:

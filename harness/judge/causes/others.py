@@ -69,8 +69,8 @@ def too_soon(history: History, course: Course) -> OneCause:
     if not course.attempts:
         return OneCause(CauseKind.NOT_KNOWN, "no attempt shows it")
     first = course.attempts[0]
-    gave = [command for command in course.given if command.came_ns <= first.begun_ns]
-    command = gave[-1].text if gave else ""
+    gave = course.given_for(first)
+    command = gave.text if gave is not None else ""
     text = f"{first.role} began it"
     if course.submits:
         after = told_ms(max(0, first.begun_ns - course.submits[0][0]))
@@ -84,7 +84,7 @@ def too_soon(history: History, course: Course) -> OneCause:
 def dead(history: History, course: Course) -> OneCause:
     """It is among the dead letters, and neither failures nor crashes explain that."""
     last = course.attempts[-1] if course.attempts else None
-    since_ns = 0 if last is None else (last.over_ns if last.over_ns != NEVER else last.begun_ns)
+    since_ns = 0 if last is None else last.known_ns
     queues = {command.key for command in (*course.published, *course.given)}
     told = [c for c in course.told(since_ns - 1_000_000) if c.scripted or (c.command in _KEEPS and c.key not in queues)]
     told = [command for command in told if not command.failed and (command.command, command.key) not in NOTED]
@@ -109,7 +109,7 @@ def said_otherwise(history: History, course: Course) -> OneCause:
     command = said[-1].text if said else ""
     text = "nobody began it" if last is None else ended(last, len(course.attempts))
     text += f", and {said[-1].link} said otherwise with {command}" if said else ", and the subject said otherwise"
-    role, at_ns = (last.role, last.over_ns if last.over_ns != NEVER else last.begun_ns) if last else ("", 0)
+    role, at_ns = (last.role, last.known_ns) if last else ("", 0)
     return OneCause(CauseKind.SAID_OTHERWISE, text, command, fault_name(fault_on(history, role, at_ns, at_ns)))
 
 
