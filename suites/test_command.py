@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from taskchaos.faults.schedule import PlannedFault, Schedule
-from taskchaos.harness.contract import Slo
+from taskchaos.harness.contract import Claim, Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.chaos import Chaos
 from taskchaos.harness.record.seen import Seen
@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.chaos(cost_s=7), pytest.mark.chaos_depth("default")]
 OFFERED_TPS = 20
 #: So few that workers are mostly free when a task and its copy come, and for so long that many do.
 COPIED_TPS, COPIED_S = 8, 2.5
+#: They take what is next, whichever task it is: no claim of one task.
+BLIND = ("BLMOVE", "BLPOP", "BRPOP", "BRPOPLPUSH", "LMOVE", "LPOP", "RPOP", "RPOPLPUSH")
 
 
 def _one_worker(chaos: Chaos, *faults: PlannedFault, failures: int = 0) -> None:
@@ -96,6 +98,8 @@ def test_together(chaos: Chaos) -> None:
     hold_s = round(0.8 * profile.fault_s, 3)
     publish = {"command": chaos.commands.publish, "every": 2, "how": "reset"}
     claim = chaos.commands.claim
+    if not claim and chaos.commands.pop in BLIND and chaos.contract.has(Claim.EXCLUSIVE):
+        chaos.does_not_apply("it claims exclusive and its `commands` name no `claim` at which two can be made to meet")
     claims = {"command": claim} if claim else {"command": chaos.commands.pop, "about": "any"}
     schedule = Schedule.of(
         PlannedFault("reply_lost", "producer-1", 0.0, hold_s, publish),

@@ -59,6 +59,10 @@ class Case:
         """Names the case in output, folders and `taskchaos replay`."""
         return case_id(self.suite, self.scenario, self.subject_name)
 
+    def as_planned(self) -> Case:
+        """The case as its plan tells it to every process. Raises ValueError for what no plan holds."""
+        return codec.decode(Case, codec.encode(self), "case")
+
     def save(self, folder: Path) -> None:
         """Write `plan.json` into the case folder. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)

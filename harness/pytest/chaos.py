@@ -18,7 +18,7 @@ from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
-from taskchaos.harness.contract import Slo
+from taskchaos.harness.contract import Contract, Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, TimeIsUp, Unexpected
 from taskchaos.harness.pytest.selection import nodeid_of, scenario_of, seed_of, suite_of
@@ -69,6 +69,11 @@ class Chaos:
     def commands(self) -> Commands:
         """The Redis commands that the subject's steps are made of, for command faults."""
         return self._subject.commands
+
+    @property
+    def contract(self) -> Contract:
+        """What the subject claims."""
+        return self._subject.contract
 
     @property
     def pool(self) -> Pool:
@@ -130,7 +135,7 @@ class Chaos:
             needs["keep_results"] = True  # what chords count their members by
         if workload.revoke_every and not isinstance(self._subject, RevokingSubject):
             self.does_not_apply("this subject has no revoke, so it cannot revoke tasks")
-        case = self._case(workload, schedule, slo, must_see, needs)
+        case = self._case(workload, schedule, slo, must_see, needs).as_planned()
         if self._options.replay:
             case = planned_before(case, Case.load(Path(self._options.replay)))
         if (self._options.folder / CASES / case.id).exists():

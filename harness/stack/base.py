@@ -266,7 +266,7 @@ class Stack(ABC):
             producer.tell(told)
 
     def load_done(self) -> bool:
-        """Whether every producer has sent its part and ended. Raises StackError if one ended badly."""
+        """Whether every producer has sent its part and ended. Raises StackError or SubjectError if one did badly."""
         if any(producer.at_work() for producer in self.producers.values()):
             return False
         for producer in self.producers.values():

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +35,7 @@ BOOT = (
 #: What comes before the answer of `main`, whatever the subject's code prints.
 MARK = "taskchaos: "
 ANSWERS_WITHIN_S = 30.0
+MOST_SAID, MOST_QUOTED = 1 << 20, 200
 
 
 def command(python: str, module: str, *arguments: str) -> list[str]:
@@ -51,40 +54,49 @@ def check(python: str, specs: Sequence[str]) -> str:
     if os.path.realpath(os.path.dirname(os.path.dirname(path))) == os.path.realpath(sys.prefix):
         raise UsageError(f"--previous {python}: is of this environment, and what is in it is the present release")
     try:
-        stdout, stderr = _said(command(path, __name__, *specs))
+        said = _said(command(path, __name__, *specs))
+    except TimeoutError:
+        raise UsageError(f"--previous {python}: has said nothing for {ANSWERS_WITHIN_S:g} s") from None
     except OSError as error:
         raise UsageError(f"--previous {python}: cannot be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"--previous {python}: has said nothing for {ANSWERS_WITHIN_S:g} s") from None
-    if (why := _answer(stdout)) is None:
-        last = (stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise UsageError(f"--previous {python}: is no Python that can be used: {last}")
+    if (why := _answer(said)) is None:
+        last = (said.strip().splitlines() or ["it says nothing"])[-1]
+        raise UsageError(f"--previous {python}: is no Python that can be used: {last[:MOST_QUOTED]}")
     if why:
         raise UsageError(f"--previous {python}: {why}")
     return path
 
 
-def _said(argv: Sequence[str]) -> tuple[str, str]:
-    """What a command prints until it ends. What it has started, and left, ends with it."""
+def _said(argv: Sequence[str]) -> str:
+    """What a command prints until it ends, or until that is too much for an answer. What it has left ends with it.
+
+    Raises TimeoutError, and OSError when it cannot be run.
+    """
     process = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    deadline_s, said = time.monotonic() + ANSWERS_WITHIN_S, b""
     with process:
         try:
-            return process.communicate(timeout=ANSWERS_WITHIN_S)
+            fd = process.stdout.fileno()  # type: ignore[union-attr]
+            while len(said) < MOST_SAID:
+                if not select.select([fd], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
+                    raise TimeoutError
+                if not (more := os.read(fd, MOST_SAID)):
+                    break
+                said += more
+            return said.decode(errors="replace")
         finally:
             kill_group(process.pid)
 
 
-def _answer(stdout: str) -> str | None:
+def _answer(said: str) -> str | None:
     """What `main` has said; None if it has not come to that."""
-    for line in stdout.splitlines():
+    for line in said.splitlines():
         if line.startswith(MARK):
             with contextlib.suppress(ValueError):
                 if isinstance(answer := json.loads(line.removeprefix(MARK)), str):

@@ -9,10 +9,12 @@ from signal import SIGKILL
 
 from taskchaos.faults.producer import Sent
 from taskchaos.harness.clock import now_ns
+from taskchaos.harness.errors import SubjectError
+from taskchaos.harness.record import alarm
 from taskchaos.harness.record.layout import LEDGER
 from taskchaos.harness.record.sent import sent_so_far
 from taskchaos.harness.stack.producer import Told
-from taskchaos.harness.stack.runtime import RoleConfig
+from taskchaos.harness.stack.runtime import BROKEN, RoleConfig
 from taskchaos.harness.stack.zygote import Spawn
 from taskchaos.harness.stack.zygote_client import Spawned, Zygote
 
@@ -102,10 +104,19 @@ class ForkedProducer:
         return self.pid in self._victims and self.ended() == -SIGKILL and not self.sent().finished
 
     def died(self) -> str:
-        """How it ended, if neither a fault nor the end of its load did that; else ""."""
+        """How it ended, if neither a fault nor the end of its load did that; else "".
+
+        Raises SubjectError for a status that is none of a producer's: what it calls of the subject has ended it.
+        """
         status = self.ended()
-        planned = status in (0, None) or (self.pid in self._victims and status == -SIGKILL)
-        return "" if planned else self._lives[-1].how_it_ended()
+        if status is None or (self.pid in self._victims and status == -SIGKILL):
+            return ""
+        if status == 0 and (self._over or self.sent().finished):
+            return ""
+        how = self._lives[-1].how_it_ended()
+        if status < 0 or status in (BROKEN, alarm.EXIT_STATUS):
+            return how
+        raise SubjectError(f"subject in {self.name}: called to submit or revoke, it has ended the process, which {how}")
 
     def dismiss(self) -> None:
         """Tell it that the load is over: it says where its submits stand, and is not started again."""

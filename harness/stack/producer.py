@@ -33,7 +33,7 @@ from kombu.exceptions import EncodeError
 from taskchaos.harness import codec
 from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.record.sent import sent_so_far
-from taskchaos.harness.stack.runtime import RoleConfig, Runtime, build, refuse
+from taskchaos.harness.stack.runtime import BROKEN, RoleConfig, Runtime, build, refuse
 from taskchaos.harness.subject import ChordSubject, Refused, RevokingSubject
 from taskchaos.harness.subject_calls import describe, where
 from taskchaos.harness.workload import Operation, Workload
@@ -95,7 +95,7 @@ def run(config_path: Path, ready_fd: int, told_fd: int) -> None:
         else:
             publishers.finish()
     sys.stderr.flush()
-    os._exit(1 if publishers.broken else 0)  # a publisher that still hangs must not hold up the end
+    os._exit(BROKEN if publishers.broken else 0)  # a publisher that still hangs must not hold up the end
 
 
 def _follow(publishers: Publishers, pipe: FileIO) -> bool:

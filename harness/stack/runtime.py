@@ -25,6 +25,8 @@ from taskchaos.harness.workload import operation_number
 
 #: What a role's process writes first when it cannot be what it was started for; the reason follows.
 REFUSAL = b"!"
+#: The status of a role's process that has met what no subject can cause (EX_SOFTWARE).
+BROKEN = 70
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "sentinel", "redis+socket", "rediss+sentinel", "sentinel+redis"})
 
 

@@ -29,7 +29,7 @@ from taskchaos.harness.case.subject_names import registered
 from taskchaos.harness.stack import memory, sockets
 from taskchaos.harness.stack.child_process import die_with_parent
 from taskchaos.harness.stack.procfs import alive, children_of, kill_group, send
-from taskchaos.harness.stack.runtime import refuse
+from taskchaos.harness.stack.runtime import BROKEN, refuse
 from taskchaos.harness.subject_calls import SubjectFault
 
 MESSAGE_BYTES = 65536
@@ -159,7 +159,7 @@ def _fork(control: socket.socket, what: Spawn, config: Path, log: Path, fds: lis
         os.close(ready_fd)
         os.close(told_fd)
         return pid
-    status = 1
+    status = BROKEN
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         zygote = os.getppid()

@@ -133,3 +133,50 @@ def test_a_case_that_did_not_come_through_its_states_is_unknown_there_and_when_i
         assert case["outcome"] == "unknown"
         assert "not seen: an operation is taken over by another process;" in reason
         assert "not seen: an operation is tried again after it failed;" in reason
+
+
+ENDS = """
+import os
+from taskchaos.harness.contract import Slo
+from taskchaos.harness.subject import CelerySubject
+from taskchaos.harness.workload import Workload
+
+class Mine(CelerySubject):
+    name = "mine"
+    def {call}(self, *arguments):
+        os._exit({status})
+
+def test_quiet(chaos):
+    workload = Workload(rate_tps=20, baseline_s=1.0, fault_s=0, healed_s=0, revoke_every=4, revoke_after_ms=100)
+    chaos(workload, slo=Slo(target_tps=None))
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+@pytest.mark.parametrize("call", ["submit", "revoke"])
+def test_who_ends_the_process_that_calls_it_is_the_subject(tmp_path: Path, call: str, status: int) -> None:
+    """Not the stack, whose processes end with a status that says so."""
+    (tmp_path / "test_ends.py").write_text(ENDS.format(call=call, status=status))
+    out = tmp_path / "run"
+    done = taskchaos("run", "test_ends.py", "-s", "test_ends.py:Mine", "-n", "1", "--out", str(out), cwd=tmp_path)
+    (case,) = verdict(out)["cases"]
+    assert (done.code, case["trouble"]) == (2, "subject"), done.out + done.err
+    assert f"it has ended the process, which ended with status {status}" in case["error"]
+
+
+BLIND = """
+from taskchaos.harness.contract import Claim
+from taskchaos.harness.subject import CelerySubject
+
+class Mine(CelerySubject):
+    name = "mine"
+    contract = CelerySubject.contract.claiming(Claim.EXCLUSIVE)
+"""
+
+
+def test_who_claims_exclusive_and_names_no_claim_is_not_said_to_keep_it(tmp_path: Path) -> None:
+    """Two deliveries would meet at the pop, and at what comes after it by luck."""
+    (tmp_path / "mine.py").write_text(BLIND)
+    done = taskchaos("run", "command", "-k", "together", "-s", "mine.py:Mine", cwd=tmp_path)
+    assert done.code == 2, done.out + done.err
+    assert "its `commands` name no `claim` at which two can be made to meet" in " ".join(done.out.split())

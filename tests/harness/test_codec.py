@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,16 @@ CASE = Case(
 )
 def test_a_stored_value_comes_back_the_same(value: object) -> None:
     assert codec.decode(type(value), codec.encode(value)) == value
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Workload) if f.type in ("int", "float")])
+def test_a_suite_is_told_which_value_no_plan_can_hold(name: str) -> None:
+    """True passes for 1 in Python, and would come up in the processes that read the plan."""
+    case = replace(CASE, workload=deepcopy(CASE.workload))
+    object.__setattr__(case.workload, name, True)
+    with pytest.raises(ValueError, match=rf"case\.workload\.{name}: wanted a .*number, got True"):
+        case.as_planned()
+    assert CASE.as_planned() == CASE
 
 
 @given(st.builds(Workload, rate_tps=st.integers(1, 10_000), failures=st.integers(0, 9), baseline_s=st.floats(0, 100)))

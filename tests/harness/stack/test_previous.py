@@ -93,6 +93,15 @@ def test_what_there_is_no_environment_for_is_an_error(stack: LocalStack) -> None
             alone.workers["worker-1"].change_release(Release.PREVIOUS)
 
 
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_what_prints_without_end_is_no_python(tmp_path: Path, stream: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec yes at >&{stream}\n")
+    python.chmod(0o755)
+    with pytest.raises(UsageError, match=r"is no Python that can be used: at?$"):
+        environment.check(str(python), ["locked_retry"])
+
+
 def test_nothing_is_left_of_what_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor of what answers, and leaves something behind."""
     monkeypatch.setattr(environment, "ANSWERS_WITHIN_S", 1.0)
