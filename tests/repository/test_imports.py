@@ -83,7 +83,7 @@ WINGS = {
         {"report"},
         {"run"},
         {"pytest"},
-        {"cli", "catalogue", "findings", "scaffold", "start", "suite_paths", "templates"},
+        {"cli", "catalogue", "scaffold", "start", "suite_paths", "templates"},
     ),
     "taskchaos.faults.proxy": (
         {"errors", "gojson", "lag", "options", "timers"},

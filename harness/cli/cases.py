@@ -1,0 +1,109 @@
+"""Commands that run cases. They are front ends: pytest is the engine, the event stream is what is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taskchaos.harness.cli.options import OUT, stack_options, usual_parallel
+from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
+
+#: The suite of random schedules, and what it is run against unless told otherwise.
+SOAK, SOAKED = "soak", ("locked_retry",)
+
+
+@click.command()
+@click.argument("suites", nargs=-1, metavar="[SUITE ...]")
+@click.option(
+    "--subject", "-s", "subjects", multiple=True, help="Name, package.module:Name or file.py:Name; repeatable."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
+@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
+@stack_options
+@click.option(
+    "-n",
+    "parallel",
+    type=click.IntRange(1, 64),
+    default=None,
+    help="Cases at the same time [default: 2 per core and one, with compose 1 per core and one; no more than cases].",
+)
+@click.option("--target-tps", type=float, help="Tasks per second to keep [default: from the profile].")
+@click.option(
+    "--failures",
+    type=float,
+    metavar="PERCENT",
+    default=0.0,
+    help="Share of the tasks that fail once, in every suite [default: 0, but for suites about failures].",
+)
+@click.option(
+    "--previous", metavar="PYTHON", help="The Python of an environment with another release, for deploy.mixed."
+)
+@OUT
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
+@click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
+    """Run suites against subjects and judge them.
+
+    Without arguments: all suites in their quick scenarios, against locked_retry, stock Celery and the known-bad
+    controls. With --profile default alone: against locked_retry and the controls.
+    """
+
+    def ask() -> Asked:
+        from taskchaos.harness.run.bound import most_cases
+        from taskchaos.harness.run.choices import make_options
+
+        usual = usual_parallel(given["stack"])
+        options = make_options(
+            parallel=parallel or usual,
+            replay=None,
+            keyword=keyword,
+            subjects=given.pop("subjects"),
+            suites=[str(Path(name).absolute()) if own(name) else name for name in suites],
+            **given,
+        )
+        paths = suite_paths(suites)
+        if not parallel and (most := most_cases(paths, len(options.subjects), options.scale)) is not None:
+            options = replace(options, parallel=max(1, min(usual, most)))
+        more = ["-k", keyword] if keyword else []
+        return Asked(options, (*paths, *more), suites_folder())
+
+    from taskchaos.harness.pytest.front import Asked, run_cases
+
+    return run_cases(ask, verbose=verbose)
+
+
+@click.command()
+@click.option("--minutes", type=float, required=True, help="How long; the last cases may take half a minute more.")
+@click.option("--subject", "-s", "subjects", multiple=True, help="As for run; repeatable [default: locked_retry].")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first case; the next has the next.")
+@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly: how long a case is.")
+@stack_options
+@click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
+@OUT
+@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
+def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given: Any) -> int:
+    """Run random schedules for so many minutes: faults of all families, several at once, another set for each seed.
+
+    Each case can be run again with `taskchaos replay`, and made smaller with `taskchaos shrink`.
+    """
+
+    def ask() -> Asked:
+        from taskchaos.harness.run.choices import make_options, soaking
+
+        options = make_options(
+            parallel=parallel or usual_parallel(given["stack"]),
+            replay=None,
+            target_tps=None,
+            subjects=subjects or SOAKED,
+            suites=[SOAK],
+            **{name: value for name, value in given.items() if name != "minutes"},
+        )
+        return Asked(soaking(options, given["minutes"]), tuple(suite_paths([SOAK])), suites_folder())
+
+    from taskchaos.harness.pytest.front import Asked, run_cases
+
+    return run_cases(ask, verbose=verbose)

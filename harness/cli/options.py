@@ -1,0 +1,36 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+OUT = click.option(
+    "--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs]."
+)
+
+
+def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a run's stacks are made of."""
+    for option in (
+        click.option(
+            "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
+        ),
+        click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo."),
+        click.option("--redis-server", help="Another redis-server or valkey-server binary."),
+        click.option(
+            "--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded]."
+        ),
+        click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers)."),
+    ):
+        command = option(command)
+    return command
+
+
+def usual_parallel(stack: str) -> int:
+    """How many cases run side by side unless told otherwise."""
+    return (1 if stack == "compose" else 2) * (os.cpu_count() or 1) + 1
