@@ -190,7 +190,7 @@ class Workload:
         if self.priorities and (self.keys or self.eta_every or self.chord_of):
             raise ValueError("what has a priority waits for its turn only: no keys, eta_every or chord_of beside it")
         if self.operations > MOST_OPERATIONS:
-            raise ValueError(f"{self.operations:,} operations are more than a case may have ({MOST_OPERATIONS:,})")
+            raise ValueError(f"{self.operations:,} tasks are more than a case may have ({MOST_OPERATIONS:,})")
 
     @property
     def load_s(self) -> float:

@@ -95,6 +95,11 @@ class StackOptions:
     wire: bool = False
 
     @property
+    def slots(self) -> int:
+        """How many tasks the workers run at the same time."""
+        return self.workers * (1 if self.pool is Pool.SOLO else self.settings.concurrency)
+
+    @property
     def abilities(self) -> frozenset[Ability]:
         """What faults may need, and this stack has."""
         commands = {Ability.COMMANDS} if self.proxy is ProxyKind.EMBEDDED else set()

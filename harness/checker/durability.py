@@ -33,7 +33,7 @@ def durability(evidence: CaseEvidence) -> RuleResult:
     outcome, reason = Outcome.PASS, f"nothing that it had acknowledged is missing ({windows})"
     if gone:
         outcome = Outcome.FAIL
-        reason = f"{counted(len(gone), 'acknowledged operation')} missing that Redis could forget ({windows})"
+        reason = f"{counted(len(gone), 'acknowledged task')} missing that Redis could forget ({windows})"
     if doubts := doubts_about(evidence.history.final):
         outcome, reason = Outcome.UNKNOWN, f"{reason}, but {', '.join(doubts)}; drain for longer"
     result = RuleResult(Rule.DURABILITY, outcome, _EXPRESSION, len(gone), reason)

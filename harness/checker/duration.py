@@ -56,14 +56,14 @@ def duration(evidence: CaseEvidence) -> RuleResult:
         reason = "tasks share business keys: how long one waits for another, no queue tells"
         return RuleResult(Rule.DURATION, Outcome.NOT_CLAIMED, expression, None, reason)
     if not steps:
-        reason = "no operation came to a worker: check that workers ran"
+        reason = "no task came to a worker: check that workers ran"
         result = RuleResult(Rule.DURATION, Outcome.UNKNOWN, expression, None, reason)
         return if_claimed(evidence.contract, Claim.BACKOFF, result)
     late = [step for step in steps if step.begun_ns - step.due_ns > PATIENCE_NS]
     over = _unexplained(evidence, late) if late else {}
     worst = max(step.begun_ns - step.from_ns for step in steps)
     outcome = Outcome.FAIL if over else Outcome.PASS
-    reason = f"{counted(len(over), 'operation')} waited for longer; the longest wait of all was {seconds(worst):.1f} s"
+    reason = f"{counted(len(over), 'task')} waited for longer; the longest wait of all was {seconds(worst):.1f} s"
     result = RuleResult(Rule.DURATION, outcome, expression, len(over), reason)
     result = with_samples(result, over, lambda op: f"waited {seconds(over[op]):.1f} s longer than its queue explains")
     return if_claimed(evidence.contract, Claim.BACKOFF, result)

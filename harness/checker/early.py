@@ -22,11 +22,11 @@ def early(evidence: CaseEvidence) -> RuleResult:
     tried = [one for one in first_sent_and_tried(evidence) if one[0] in delays_ns]
     before = {op: sent_ns + delays_ns[op] - begun_ns for op, sent_ns, begun_ns in tried}
     over = {op: by_ns for op, by_ns in before.items() if by_ns > TOLERANCE_NS}
-    outcome, reason = Outcome.PASS, f"each of {counted(len(tried), 'operation')} began when it was due, or later"
+    outcome, reason = Outcome.PASS, f"each of {counted(len(tried), 'task')} began when it was due, or later"
     if not tried:
         outcome, reason = Outcome.UNKNOWN, "nothing that was to be run later was tried: check that workers ran"
     if over:
-        outcome, reason = Outcome.FAIL, f"{counted(len(over), 'operation')} of {len(tried)} began too early"
+        outcome, reason = Outcome.FAIL, f"{counted(len(over), 'task')} of {len(tried)} began too early"
     result = RuleResult(Rule.EARLY, outcome, _EXPRESSION, len(over), reason)
     result = with_samples(result, over, lambda op: f"began {seconds(over[op]):.3f} s before it was due")
     return if_claimed(evidence.contract, Claim.ETA, result)

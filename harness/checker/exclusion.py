@@ -26,7 +26,7 @@ def overlap(evidence: CaseEvidence) -> RuleResult:
             notes[op] = note
         overtaken += excused and not note
     outcome = Outcome.FAIL if notes else Outcome.PASS
-    reason = f"{counted(len(notes), 'operation')} ran twice at the same time"
+    reason = f"{counted(len(notes), 'task')} ran twice at the same time"
     if overtaken:
         reason += f"; {overtaken} beside an attempt that had been stopped for longer than its lease, with a lower fence"
     result = RuleResult(Rule.OVERLAP, outcome, "overlapping attempts = 0", len(notes), reason)
@@ -109,7 +109,7 @@ def fence(evidence: CaseEvidence) -> RuleResult:
         if op not in two_tasks and (above := _not_below(evidence, rows)) is not None:
             notes.setdefault(op, above)
     outcome = Outcome.FAIL if notes else Outcome.PASS
-    reason = f"{counted(len(notes), 'operation')} ran with a fence that was missing or not above those before"
+    reason = f"{counted(len(notes), 'task')} ran with a fence that was missing or not above those before"
     if attempts.fence and attempts.fence.count(UNFENCED) == len(attempts.fence):
         reason = "no attempt carried a fence"
     result = RuleResult(Rule.FENCE, outcome, "fences rise", len(notes), reason)

@@ -35,7 +35,7 @@ def duplicate(evidence: CaseEvidence) -> RuleResult:
     repeated = evidence.tally.mask(lambda flags: flags & REPEATED and flags & (ACKED | UNSURE))
     ops = [op for op in ops_in(repeated) if op not in evidence.zombies]
     if evidence.contract.has(Claim.EFFECTIVELY_ONCE):
-        return _duplicates(evidence, ops, "effects per operation <= 1", "took effect more than once")
+        return _duplicates(evidence, ops, "effects per task <= 1", "took effect more than once")
     explained = _explained(evidence, ops)
     left = [op for op in ops if op not in explained]
     told = "without a fault to explain it" if left else "unexplained"
@@ -45,7 +45,7 @@ def duplicate(evidence: CaseEvidence) -> RuleResult:
 
 def _duplicates(evidence: CaseEvidence, ops: list[int], expression: str, told: str) -> RuleResult:
     outcome = Outcome.FAIL if ops else Outcome.PASS
-    reason = f"{counted(len(ops), 'operation')} {told}"
+    reason = f"{counted(len(ops), 'task')} {told}"
 
     def note(op: int) -> str:
         times = evidence.tally.repeats[op]
@@ -135,7 +135,7 @@ def unexpected(evidence: CaseEvidence) -> RuleResult:
     total, torn = len(inside) + len(outside), evidence.history.torn_records
     outcome, reason = Outcome.PASS, "everything that ran was submitted"
     if total:
-        outcome, reason = Outcome.FAIL, f"{counted(total, 'operation')} ran without ever being submitted"
+        outcome, reason = Outcome.FAIL, f"{counted(total, 'task')} ran without ever being submitted"
     if total and not outside and total <= torn:
         outcome = Outcome.UNKNOWN
         reason += unless_torn("their submits", torn)
@@ -177,8 +177,8 @@ def retries(evidence: CaseEvidence) -> RuleResult:
     if not worst and evidence.tally.count(lambda flags: flags & TRIED):
         worst = 1
     found = Outcome.FAIL if over else Outcome.PASS
-    reason = f"{counted(len(over), 'operation')} over the limit; the most attempts are {worst}"
-    result = RuleResult(Rule.RETRIES, found, f"attempts per operation <= {limit}", worst, reason)
+    reason = f"{counted(len(over), 'task')} over the limit; the most attempts are {worst}"
+    result = RuleResult(Rule.RETRIES, found, f"attempts per task <= {limit}", worst, reason)
     result = with_samples(result, over, over.__getitem__)
     return if_claimed(evidence.contract, Claim.RETRIES_BOUNDED, result)
 

@@ -55,7 +55,7 @@ def gap_of(fault: FaultInterval, flight: Flight) -> str:
     if not fault.healed or fault.healed_ns == NEVER:
         return "heal not verified"
     if not idle(fault) and not flight.between(fault.injected_ns, ended_ns(fault)):
-        return "no operation was in flight"
+        return "no task was in flight"
     return ""
 
 

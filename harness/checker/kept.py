@@ -26,9 +26,9 @@ def _missing(evidence: CaseEvidence) -> RuleResult:
     final = evidence.history.final
     done = ops_in(evidence.tally.mask(lambda flags: flags & ACKED and flags & EFFECT))
     ops = [op for op in done if op not in final.results and op not in final.pending]
-    outcome, reason = Outcome.PASS, f"each of {counted(len(done), 'operation')} that took effect has one"
+    outcome, reason = Outcome.PASS, f"each of {counted(len(done), 'task')} that took effect has one"
     if ops:
-        outcome, reason = Outcome.FAIL, f"{counted(len(ops), 'operation')} took effect and left no final result"
+        outcome, reason = Outcome.FAIL, f"{counted(len(ops), 'task')} took effect and left no final result"
     if not done:
         outcome, reason = Outcome.UNKNOWN, "nothing took effect, so no result was due: check that workers ran"
     elif doubts := doubts_about(final):

@@ -89,7 +89,8 @@ def _some_missing(evidence: CaseEvidence, missing: list[int]) -> RuleResult:
     if why := _why_unknown(evidence, len(missing), len(gone)):
         result, told = _result(Outcome.UNKNOWN, len(missing), why), missing
     else:
-        reason = f"{counted(len(gone), 'acknowledged operation')} lost in submit order: {_breakout(evidence, gone)}"
+        acknowledged = counted(evidence.tally.count(lambda flags: flags & ACKED), "acknowledged task")
+        reason = f"{len(gone):,} of {acknowledged} lost, {_breakout(evidence, gone)}"
         if room := _room(history):
             reason += f"; at least {len(gone) - room}, because {room} may be behind unreadable records"
         result, told = _result(Outcome.FAIL, len(gone), reason), gone
@@ -104,7 +105,7 @@ def _room(history: History) -> int:
 def _why_unknown(evidence: CaseEvidence, missing: int, gone: int) -> str:
     """Why it cannot be said that operations are lost; empty when it can. gone: those missing that do not run."""
     history = evidence.history
-    several = counted(missing, "operation")
+    several = counted(missing, "task")
     if not evidence.workers_recorded:
         return f"{several} missing, but no worker wrote to the ledger; see why"
     if doubts := doubts_about(history.final):
@@ -114,7 +115,7 @@ def _why_unknown(evidence: CaseEvidence, missing: int, gone: int) -> str:
     if gone <= _room(history):
         nameless = counted(history.final.opaque_pending, "nameless broker entry", "nameless broker entries")
         torn = counted(history.torn_records, "torn record")
-        return f"{counted(gone, 'operation')} missing, but {nameless} and {torn} leave room for that"
+        return f"{counted(gone, 'task')} missing, but {nameless} and {torn} leave room for that"
     return ""
 
 
@@ -127,21 +128,24 @@ def still_running(evidence: CaseEvidence) -> set[int]:
 
 
 def _breakout(evidence: CaseEvidence, gone: list[int]) -> str:
-    """How many were submitted before all survivors (prefix), after all (postfix), or between (middle: proof)."""
+    """How many were submitted before all survivors, after all of them, or between, which no slowness explains."""
     submits, planned = evidence.history.submits, evidence.history.planned
     lost_mask = mask_of(gone, planned)
     kept = both(evidence.tally.mask(lambda flags: flags & ACKED), lost_mask.translate(bytes([1, 0]) + bytes(254)))
     times = list(compress(submits.begun_ns, map(kept.__getitem__, submits.op)))
     if not times:
-        return "all of them"
+        return "so none is left"
     first_ns, last_ns = min(times), max(times)
     begun: dict[int, int] = {}
     for row in rows_in(submits.op, lost_mask):
         op, at_ns = submits.op[row], submits.begun_ns[row]
         begun[op] = min(begun.get(op, at_ns), at_ns)
-    prefix = sum(1 for at_ns in begun.values() if at_ns < first_ns)
-    postfix = sum(1 for at_ns in begun.values() if at_ns > last_ns)
-    return f"{prefix} prefix, {len(gone) - prefix - postfix} middle, {postfix} postfix"
+    before = sum(1 for at_ns in begun.values() if at_ns < first_ns)
+    after = sum(1 for at_ns in begun.values() if at_ns > last_ns)
+    early = f", {before:,} at the beginning" if before else ""
+    if not after:
+        return f"none at the end, so not merely slow{early}"
+    return (f"{after:,} at the end" if after < len(gone) else "all at the end, behind all that was done") + early
 
 
 def _last_seen(evidence: CaseEvidence, ops: list[int]) -> Callable[[int], str]:
@@ -244,14 +248,14 @@ def stuck(evidence: CaseEvidence) -> RuleResult:
 
 def _at_rest(final: FinalState, held: list[int]) -> tuple[Outcome, str]:
     if held and final.overdue and final.quiet:
-        number = counted(len(held), "acknowledged operation")
+        number = counted(len(held), "acknowledged task")
         return Outcome.FAIL, f"{number} on the broker after every redelivery timeout"
     if final.converged and not final.pending:
         return Outcome.PASS, "nothing is left on the broker"
     if not held:
         why = final.reason or "no reason recorded"
         return Outcome.UNKNOWN, f"not converged, though nothing of the plan is pending: {why}"
-    return Outcome.UNKNOWN, f"still pending: {counted(len(held), 'operation')}; drain for longer"
+    return Outcome.UNKNOWN, f"still pending: {counted(len(held), 'task')}; drain for longer"
 
 
 def _livelock(evidence: CaseEvidence) -> RuleResult:
@@ -260,7 +264,7 @@ def _livelock(evidence: CaseEvidence) -> RuleResult:
     again = sum(1 for times in stalled.values() if times)
     outcome = Outcome.FAIL
     reason = (
-        f"{counted(len(stalled), 'acknowledged operation')} got no further for {still_s:.1f} s, {again} of them "
+        f"{counted(len(stalled), 'acknowledged task')} got no further for {still_s:.1f} s, {again} of them "
         "delivered again and again: longer than every redelivery timeout and the longest wait that the subject claims"
     )
     if len(stalled) <= torn:

@@ -54,7 +54,7 @@ class Unmet:
             ops = [op for op, other in self.whys.items() if other == why]
             said = Counter(self.errors[op] for op in ops if op in self.errors).most_common()
             if ops:
-                found.append(f"{counted(len(ops), 'operation')} {why}" + (f" ({said[0][0]})" if said else ""))
+                found.append(f"{counted(len(ops), 'task')} {why}" + (f" ({said[0][0]})" if said else ""))
         return found
 
     def note(self, op: int) -> str:
@@ -156,7 +156,7 @@ def cut_short(evidence: CaseEvidence) -> list[str]:
     history, number = evidence.history, evidence.history.gone_through
     if number is None or number == history.planned or not history.finished.issuperset(history.producers):
         return []
-    return [f"the producers went through {counted(number, 'operation')}, the plan has {history.planned}"]
+    return [f"the producers went through {counted(number, 'task')}, the plan has {history.planned}"]
 
 
 def twice(evidence: CaseEvidence) -> list[int]:

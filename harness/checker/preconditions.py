@@ -37,7 +37,7 @@ def evidence_complete(evidence: CaseEvidence) -> RuleResult:
     submitted = tally.count(lambda flags: flags & SUBMITTED)
     gaps = []
     if evidence.history.planned == 0:
-        gaps.append("no operation was planned")
+        gaps.append("no task was planned")
     if submitted == 0:
         gaps.append("nothing was submitted: check the workload")
     elif not tally.count(lambda flags: flags & ACKED):
@@ -46,7 +46,7 @@ def evidence_complete(evidence: CaseEvidence) -> RuleResult:
     gaps += [f"{role} did not go through its part of the plan" for role in unfinished(evidence)]
     gaps += cut_short(evidence)
     if tame := _tame(evidence):
-        gaps.append(f"{counted(tame, 'operation')} had to end a process and never did: see that bodies run as planned")
+        gaps.append(f"{counted(tame, 'task')} had to end a process and never did: see that bodies run as planned")
     if evidence.history.planned_outage and not _felt(evidence):
         gaps.append("what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then")
     gaps += [
@@ -56,7 +56,7 @@ def evidence_complete(evidence: CaseEvidence) -> RuleResult:
     reason = "; ".join(gaps)
     if not gaps:
         excused = f"; {left.excused} not acknowledged because of faults" if left.excused else ""
-        reason = f"{counted(submitted, 'operation')} submitted, records whole{excused}"
+        reason = f"{counted(submitted, 'task')} submitted, records whole{excused}"
     outcome = Outcome.UNKNOWN if gaps else Outcome.PASS
     result = RuleResult(Rule.EVIDENCE, outcome, "gaps in the evidence = 0", len(gaps), reason)
     return with_samples(result, left.whys, left.note)
@@ -91,9 +91,9 @@ def _torn(evidence: CaseEvidence) -> list[str]:
     if history.torn_records:
         gaps.append(f"{counted(history.torn_records, 'ledger line')} could not be read")
     if outside.submits or outside.drops:
-        gaps.append(f"{counted(len(outside.submits | outside.drops), 'operation')} outside the plan")
+        gaps.append(f"{counted(len(outside.submits | outside.drops), 'task')} outside the plan")
     if both := twice(evidence):
-        gaps.append(f"{counted(len(both), 'operation')} both dropped and sent")
+        gaps.append(f"{counted(len(both), 'task')} both dropped and sent")
     return gaps
 
 

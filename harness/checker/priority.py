@@ -50,17 +50,17 @@ def priority(evidence: CaseEvidence) -> RuleResult:
     surely = _went_ahead(ways, slack_ns, slack_ns)
     unseen = [mine for mine in range(max(1, history.priorities - 1)) if not ahead[mine]]
     outcome = Outcome.PASS
-    reason = f"{counted(ahead.total(), 'operation')} went ahead of less urgent ones that had been sent before"
+    reason = f"{counted(ahead.total(), 'task')} went ahead of less urgent ones that had been sent before"
     if behind:
-        outcome, reason = Outcome.FAIL, f"{counted(len(behind), 'operation')} waited while less urgent ones were taken"
+        outcome, reason = Outcome.FAIL, f"{counted(len(behind), 'task')} waited while less urgent ones were taken"
         if len(behind) <= history.torn_records:
             outcome, reason = Outcome.UNKNOWN, reason + unless_torn("their deliveries", history.torn_records)
     elif unseen:
         mine, less = PRIORITY_STEP * unseen[0], PRIORITY_STEP * (unseen[0] + 1)
-        reason = f"no operation of priority {mine} went ahead of one of {less}: offer more than workers can do"
+        reason = f"no task of priority {mine} went ahead of one of {less}: offer more than workers can do"
         outcome = Outcome.UNKNOWN
     elif not surely.total():
-        reason = "no operation waited for long enough to be compared: offer more than workers can do, for longer"
+        reason = "no task waited for long enough to be compared: offer more than workers can do, for longer"
         outcome = Outcome.UNKNOWN
 
     def note(op: int) -> str:

@@ -58,7 +58,7 @@ def false_failure(evidence: CaseEvidence) -> RuleResult:
     ops = set(_last_word_failure(evidence, suspects))
     ops.update(op for op in dead if effective[op] and op not in evidence.zombies)
     outcome = Outcome.FAIL if ops else Outcome.PASS
-    reason = f"{counted(len(ops), 'operation')} took effect although the subject's last word is failure"
+    reason = f"{counted(len(ops), 'task')} took effect although the subject's last word is failure"
     result = RuleResult(Rule.FALSE_FAILURE, outcome, expression, len(ops), reason)
     return with_samples(
         result, ops, lambda op: f"{'a dead letter' if op in dead else 'failure claimed'}, but it took effect"
@@ -92,7 +92,7 @@ def zombie(evidence: CaseEvidence) -> RuleResult:
         return RuleResult(Rule.ZOMBIE, Outcome.NOT_CLAIMED, expression, None, _SILENT)
     zombies = evidence.zombies
     outcome = Outcome.FAIL if zombies else Outcome.PASS
-    reason = f"{counted(len(zombies), 'operation')} took effect after the subject's final word"
+    reason = f"{counted(len(zombies), 'task')} took effect after the subject's final word"
 
     def note(op: int) -> str:
         late = zombies[op]

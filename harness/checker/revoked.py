@@ -34,17 +34,15 @@ def revoked(evidence: CaseEvidence) -> RuleResult:
     in_time = [op for op in heard if op not in early and waited[op]]
     ran, unnoted = _ran(history, {op: at_ns + late_ns for op, at_ns in heard.items()}, came)
     outcome = Outcome.PASS
-    reason = f"each of {counted(len(in_time), 'operation')} that were revoked in time never began"
+    reason = f"each of {counted(len(in_time), 'task')} that were revoked in time never began"
     if ran:
-        outcome, reason = Outcome.FAIL, f"{counted(len(ran), 'operation')} began although revoked before"
+        outcome, reason = Outcome.FAIL, f"{counted(len(ran), 'task')} began although revoked before"
     elif unnoted:
-        reason = (
-            f"{counted(len(unnoted), 'operation')} began after its revoke, and nobody wrote down when a worker got it"
-        )
+        reason = f"{counted(len(unnoted), 'task')} began after its revoke, and nobody wrote down when a worker got it"
         outcome = Outcome.UNKNOWN
     elif not in_time:
         why = f": {history.unheard}" if history.unheard else ""
-        outcome, reason = Outcome.UNKNOWN, f"no revoke was heard before a worker had its operation{why}"
+        outcome, reason = Outcome.UNKNOWN, f"no revoke was heard before a worker had its task{why}"
 
     def note(op: int) -> str:
         row, came_ns = ran[op]

@@ -63,7 +63,7 @@ def retry_storm(evidence: CaseEvidence) -> RuleResult:
         return replace(result, reason="the subject names no law of waiting")
     herd = _herd(evidence, outage) if outage else []
     if outage is None or len(herd) < FEWEST_FAILED:
-        reason = f"only {counted(len(herd), 'operation')} failed by the outage, {FEWEST_FAILED} are needed"
+        reason = f"only {counted(len(herd), 'task')} failed by the outage, {FEWEST_FAILED} are needed"
         return if_claimed(evidence.contract, Claim.BACKOFF, replace(result, outcome=Outcome.UNKNOWN, reason=reason))
     bounded = evidence.contract.has(Claim.RETRIES_BOUNDED)
     most = evidence.contract.max_attempts - 1 if bounded else MOST_RETRIES
@@ -76,7 +76,7 @@ def _judge(result: RuleResult, law: BackoffLaw, most: int, outage: Outage, herd:
     length_s = seconds(outage.ended_ns - outage.begun_ns)
     allowed = allowed_retries(law, most, herd, outage)
     again = sum(each.again for each in herd)
-    down = f"{again / length_s:.1f} retries/s of {counted(len(herd), 'operation')} while it was down"
+    down = f"{again / length_s:.1f} retries/s of {counted(len(herd), 'task')} while it was down"
     down += f", {allowed / length_s:.1f}/s allowed"
     waiting = [each for each in herd if each.waiting < most]
     back = sum(1 for each in waiting if each.back_ns is not None and seconds(each.back_ns - outage.ended_ns) <= WAVE_S)

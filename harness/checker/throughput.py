@@ -75,9 +75,7 @@ class _Judged:
 def _judge(pace: Pace, target_tps: float, drained: bool, history: History) -> _Judged:
     phase, name, tps, torn = pace.phase, pace.phase.name.value, pace.tps, history.torn_records
     if tps is None:
-        reason = (
-            f"{name} has too little to measure (needs {seconds(SHORTEST_NS):g} s and {FEWEST_OPERATIONS} operations)"
-        )
+        reason = f"{name} has too little to measure (needs {seconds(SHORTEST_NS):g} s and {FEWEST_OPERATIONS} tasks)"
         return _Judged(phase, Outcome.UNKNOWN, reason, None)
     required = target_tps
     if not drained:

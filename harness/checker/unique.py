@@ -21,12 +21,12 @@ def unique(evidence: CaseEvidence) -> RuleResult:
     repeated = [op for op in twice if evidence.tally.flags[op] & REPEATED]
     explained = explained_by_faults(evidence, repeated)
     ops = [op for op in repeated if op not in explained]
-    outcome, reason = Outcome.PASS, f"each of {counted(len(twice), 'operation')} that were submitted twice is one task"
+    outcome, reason = Outcome.PASS, f"each of {counted(len(twice), 'task')} that were submitted twice is one task"
     if not twice:
         outcome, reason = Outcome.UNKNOWN, "no second submit was acknowledged: see why"
     if ops:
         outcome = Outcome.FAIL
-        reason = f"{counted(len(ops), 'operation')} of {len(twice)} that were submitted twice took effect twice"
+        reason = f"{counted(len(ops), 'task')} of {len(twice)} that were submitted twice took effect twice"
 
     def note(op: int) -> str:
         return f"{acknowledged[op]} submits, {len(evidence.tally.repeats[op])} effects"

@@ -29,9 +29,13 @@ class _Main(click.Group):
         except click.ClickException as error:
             complain(error.format_message())
             code = ExitCode.USAGE
-        except (click.Abort, KeyboardInterrupt):
-            complain("interrupted")
-            code = ExitCode.INTERRUPTED
+        except (click.Abort, KeyboardInterrupt) as error:
+            if isinstance(error.__cause__, EOFError):  # click takes that for somebody who is asked and does not answer
+                complain(f"a defect of taskchaos: {unforeseen(error.__cause__)}; please report it")
+                code = ExitCode.STACK
+            else:
+                complain("interrupted")
+                code = ExitCode.INTERRUPTED
         except TaskchaosError as error:
             complain(str(error))
             code = error.exit_code

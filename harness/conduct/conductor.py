@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import time
@@ -26,7 +27,7 @@ from taskchaos.harness.errors import StackError, SubjectError, TaskchaosError, U
 from taskchaos.harness.judge import judge
 from taskchaos.harness.record import alarm, events, wire
 from taskchaos.harness.record.history import FinalState, OperationHit, Redrive, Usage
-from taskchaos.harness.record.layout import EVENTS, LEDGER, MARKS, STOP, UNDO
+from taskchaos.harness.record.layout import EVENTS, LEDGER, LOGS, MARKS, STOP, UNDO
 from taskchaos.harness.record.ledger_tail import LedgerTail, ledger_tail
 from taskchaos.harness.record.manifest import seal_case
 from taskchaos.harness.record.result import CaseResult, Trouble
@@ -133,7 +134,7 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: T
     began = time.monotonic()
     try:
         case.save(folder)
-        (folder / "logs").mkdir(exist_ok=True)
+        (folder / LOGS).mkdir(exist_ok=True)
     except OSError as error:
         raise StackError(f"{folder} cannot be written: {error.strerror}") from error
     log = events.Log(folder / EVENTS, run_log)
@@ -147,6 +148,7 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: T
                 expected=case.expectation,
                 control=bool(case.expectation.must),
                 folder=folder.name,
+                wall=datetime.datetime.now().astimezone().isoformat(),
             )
         )
         try:
@@ -160,7 +162,7 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: T
             # Whatever broke (Redis gone, proxy gone, a bug of ours): no verdict, one line for the person, the rest in
             # the case's logs.
             with contextlib.suppress(OSError):
-                (folder / "logs" / "harness.log").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+                (folder / LOGS / "harness.log").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
             known = isinstance(error, (TaskchaosError, FaultError))
             text = str(error) if known else f"{type(error).__name__}: {error}"
             trouble = next((t for kind, t in _TROUBLES if isinstance(error, kind)), Trouble.STACK)

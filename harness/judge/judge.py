@@ -10,7 +10,10 @@ from taskchaos.harness import checker, codec
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.judge import story
 from taskchaos.harness.judge.causes import causes
+from taskchaos.harness.judge.load import told_load
+from taskchaos.harness.judge.logs import log_names, read_logs
 from taskchaos.harness.judge.reader import load
+from taskchaos.harness.judge.ways import ways
 from taskchaos.harness.record import events, wire
 from taskchaos.harness.record.history import FaultInterval, History
 from taskchaos.harness.record.layout import EVENTS, replay_command
@@ -55,7 +58,10 @@ def judge(case: Case, folder: Path, wall_s: float, *, tries: int = 1) -> CaseRes
         causes=causes(history, verdict, commands),
     )
     windows = checker.series(history, WINDOW_S)
-    _write(folder / DETAIL, story.detail(history, verdict, windows, commands or ()))
+    logs = read_logs(folder, history.faults) if failed else ()
+    told = story.detail(history, verdict, windows, commands or (), logs)
+    tasks = ways(history, case.contract)
+    _write(folder / DETAIL, replace(told, tasks=tasks, logs=log_names(folder), load=told_load(case)))
     _write(folder / VERDICT, result)
     return result
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
 from taskchaos.harness.checker.faults import kills
+from taskchaos.harness.clock import NS_PER_S
+from taskchaos.harness.judge.logs import LogLine, around
 from taskchaos.harness.record.history import (
     NEVER,
     UNFENCED,
@@ -29,6 +31,7 @@ MAX_STORIES = 200
 MAX_LINES = 200  # per story; a retry storm has thousands
 MAX_FAULTS = 12  # fault lines per story
 MAX_EVIDENCE = 160
+MAX_LOGGED, LOG_WITHIN_NS = 6, NS_PER_S  # log lines per story, and how far from where it ends
 #: Who says a line that no role says.
 PRODUCER, SUBJECT, EFFECT, FAULT, FINAL = "producer", "subject", "effect", "fault", "final state"
 HARNESS = "harness"
@@ -52,7 +55,11 @@ _Line = tuple[int, int, str, str]
 
 
 def detail(
-    history: History, verdict: Verdict, windows: tuple[Window, ...], wire: tuple[WireCommand, ...] = ()
+    history: History,
+    verdict: Verdict,
+    windows: tuple[Window, ...],
+    wire: tuple[WireCommand, ...] = (),
+    logs: tuple[LogLine, ...] = (),
 ) -> CaseDetail:
     """What the report draws of one case. wire: the commands that carried tasks, as far as they were noted."""
     start = _start(history)
@@ -64,11 +71,11 @@ def detail(
     return CaseDetail(
         phases=tuple(Band(p.name.value, at_s(p.begun_ns), at_s(p.ended_ns)) for p in history.phases),
         faults=tuple(
-            Band(_label(f), at_s(f.injected_ns), at_s(end if f.healed_ns == NEVER else f.healed_ns))
+            Band(f.kind, at_s(f.injected_ns), at_s(end if f.healed_ns == NEVER else f.healed_ns), f.target)
             for f in history.faults
         ),
         windows=windows,
-        stories=_stories(history, _sampled(verdict), end, at_s, wire),
+        stories=_stories(history, _sampled(verdict), end, at_s, wire, logs),
     )
 
 
@@ -93,6 +100,7 @@ def _stories(
     end: int,
     at_s: Callable[[int], float],
     wire: tuple[WireCommand, ...],
+    logs: tuple[LogLine, ...],
 ) -> tuple[Story, ...]:
     if not sampled:
         return ()
@@ -108,6 +116,7 @@ def _stories(
         own = sorted(lines[op], key=itemgetter(0, 1))
         effective = any(who == EFFECT for _, _, who, _ in own)
         told = own + _fault_lines(history.faults, own, effective, end)
+        told += _log_lines(logs, own, effective)
         told.sort(key=itemgetter(0, 1))
         told = _shorten(told)
         told += _last_lines(history, op, effective, max(end, told[-1][0] if told else end))
@@ -238,6 +247,14 @@ def _fault_lines(faults: tuple[FaultInterval, ...], own: list[_Line], effective:
     if len(active) > MAX_FAULTS:
         lines.append((lines[-1][0], 10, FAULT, f"{len(active) - MAX_FAULTS} more faults are left out here"))
     return lines
+
+
+def _log_lines(logs: tuple[LogLine, ...], own: list[_Line], effective: bool) -> list[_Line]:
+    """What was logged about the time at which an operation that never took effect was last seen."""
+    if effective or not own:
+        return []
+    near = around(logs, max(at_ns for at_ns, *_ in own), LOG_WITHIN_NS, MAX_LOGGED)
+    return [(line.at_ns, 11, line.name, line.text) for line in near]
 
 
 def _proof(fault: FaultInterval) -> str:

@@ -83,8 +83,7 @@ class Chaos:
     @property
     def slots(self) -> int:
         """How many tasks the workers run at the same time, unless the test asks for another stack."""
-        stack = self._options.stack_options
-        return stack.workers * (1 if stack.pool is Pool.SOLO else stack.settings.concurrency)
+        return self._options.stack_options.slots
 
     @property
     def target_tps(self) -> float:

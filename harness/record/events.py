@@ -78,6 +78,7 @@ class CaseStarted(Event):
     expected: Expectation
     control: bool
     folder: str
+    wall: str = ""  # the time of day, ISO 8601 with its zone: what logs tell times in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ PLAN = "plan.json"
 UNDO = "undo.jsonl"
 WIRE = "wire.jsonl"
 MARKS = "marks"
+LOGS = "logs"
 HOME = Path(".taskchaos")
 RUNS = "runs"
 #: Present in a run folder once the user wishes the run to end: whoever runs a case of it heals and ends.

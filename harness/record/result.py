@@ -309,18 +309,52 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A stretch to shade in a chart: a phase or a fault."""
+    """A stretch to shade in a chart: a phase, or a fault with what it was done to."""
 
     label: str
     begun_s: float
     ended_s: float
+    target: str = ""
+
+
+class TaskEnd(StrEnum):
+    """What became of a task, as a letter."""
+
+    DONE = "d"  # one effect
+    AGAIN = "a"  # more than one
+    GONE = "g"  # acknowledged, and without effect, dead letter or message
+    LEFT = "l"  # still on the broker, or waiting for one that is
+    DEAD = "x"  # a dead letter, or given up as planned
+    REVOKED = "r"
+    UNSENT = "u"  # refused, or not known to be sent, and without effect
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWays:
+    """The tasks of a case in columns of one length: when each was submitted and what became of it.
+
+    submit_ms: since the first phase began. took_ms: from the time it was due to its first effect, -1 without one.
+    ends: a letter of `TaskEnd` for each.
+    """
+
+    ops: tuple[int, ...] = ()
+    submit_ms: tuple[int, ...] = ()
+    took_ms: tuple[int, ...] = ()
+    ends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseDetail:
-    """What the report draws of one case; kept as `detail.json` in the case folder."""
+    """What the report draws of one case; kept as `detail.json` in the case folder.
+
+    logs: the files in the case's `logs` that are not empty. load: what is to be known of the load, such as that it is
+    more than workers can do, on purpose.
+    """
 
     phases: tuple[Band, ...] = ()
     faults: tuple[Band, ...] = ()
     windows: tuple[Window, ...] = ()
     stories: tuple[Story, ...] = field(default=())
+    tasks: TaskWays = TaskWays()
+    logs: tuple[str, ...] = ()
+    load: str = ""

@@ -19,12 +19,18 @@ class Seen(StrEnum):
     SENT_AGAIN: its submit met a fault of its producer's, and was acknowledged: whoever sends it has sent it again.
     """
 
-    TAKEN_OVER = "an operation is taken over by another process"
-    RETRIED = "an operation is tried again after it failed"
-    GIVEN_UP = "an operation that fails for good is given up"
-    WAITED_THROUGH = "a process is ended while an operation waits for its retry"
-    KEY_WANTED = "an operation waits while another of its business key runs"
-    SENT_TWICE = "an operation is acknowledged a second time"
-    REVOKED_WAITED = "a process is ended while a revoked operation waits"
+    TAKEN_OVER = "a task is taken over by another process"
+    RETRIED = "a task is tried again after it failed"
+    GIVEN_UP = "a task that fails for good is given up"
+    WAITED_THROUGH = "a process is ended while a task waits for its retry"
+    KEY_WANTED = "a task waits while another of its business key runs"
+    SENT_TWICE = "a task is acknowledged a second time"
+    REVOKED_WAITED = "a process is ended while a revoked task waits"
     BOTH_RELEASES = "workers of two releases do tasks"
-    SENT_AGAIN = "an operation whose submit meets a fault is acknowledged"
+    SENT_AGAIN = "a task whose submit meets a fault is acknowledged"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Seen | None:
+        """As plans of 0.2 call it."""
+        now = str(value).replace("an operation", "a task").replace("operation", "task")
+        return next((state for state in cls if state.value == now), None) if now != value else None

@@ -15,7 +15,20 @@ from taskchaos.harness.record.verdict import Outcome
 from taskchaos.harness.report.phrases import MARKS, Assessment, one_line
 
 _ASCII = str.maketrans(
-    {"✓": "+", "✗": "x", "·": "-", "≥": ">=", "≤": "<=", "…": "...", "–": "-", "—": "-", "×": "x", "−": "-", "→": "->"}
+    {
+        "✓": "+",
+        "✗": "x",
+        "⊗": "*",
+        "·": "-",
+        "≥": ">=",
+        "≤": "<=",
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "×": "x",
+        "−": "-",
+        "→": "->",
+    }
 )
 #: Keyed by value: a standing and an outcome that share their word ("unknown") share their mark.
 _MARKS: Mapping[str, str] = {
@@ -114,7 +127,7 @@ def can_encode(stream: TextIO) -> bool:
     """Whether the stream's encoding has the marks. A stream without an encoding takes any text."""
     encoding = getattr(stream, "encoding", None)
     try:
-        "✓✗·≥…".encode(encoding or "utf-8")
+        "✓✗⊗·≥…".encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from taskchaos.harness.judge.story import EFFECT, FAULT, FINAL, HARNESS, PRODUCER, SUBJECT
+from taskchaos.harness.record.layout import CASES, LOGS
 from taskchaos.harness.record.result import (
     CaseDetail,
     CaseResult,
@@ -34,6 +36,7 @@ from taskchaos.harness.report.phrases import (
     cause_phrase,
     cell,
     demand,
+    difference,
     explain,
     figure,
     head_phrase,
@@ -51,11 +54,15 @@ MAX_OPEN = 3  # cases that are open from the start
 MAX_COLUMNS = 5  # suites side by side
 STORIES_SHOWN = 24  # per surprising case
 STORIES_PER_RULE = 6
-STORIES_OF_CONTROLS = 4  # a control's defects are known
+STORIES_OF_CONTROLS = 2  # a control's defects are known
 LINES_SHOWN = 40
-STORY_BUDGET = 1_200_000  # characters of all stories together
+STORY_BUDGET = 300_000  # characters of all stories together
 _LINE_COST = 110  # characters of markup around a line
+MANY_CASES, FEWER_POINTS = 60, 40  # of so many cases, those that are as expected are told in short
+DOT_BUDGET = 25_000  # tasks that are drawn one by one, of all cases together, ten characters each
+FEWEST_FILTERED = 8  # cases
 
+COMPLAINING = (Outcome.FAIL, Outcome.UNKNOWN)
 RULE_MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?", Outcome.NOT_CLAIMED: "·"}
 _KINDS = {
     EFFECT: "effect",
@@ -85,24 +92,60 @@ class CaseView:
     sentence: str
     rules: Sequence[RuleView]
     open: bool
+    brief: bool  # rules that passed by their names only
     spark: Markup
-    throughput: Markup
-    latency: Markup
+    picture: Markup
+    keys: Sequence[charts.Key]
     figures: str
     caption: str
+    load: str
     stories: Sequence[StoryView]
     stories_total: int
     causes: Sequence[CauseView]
+    logs: Sequence[tuple[str, str]]
+
+    @property
+    def complaints(self) -> Sequence[RuleView]:
+        """The rules that failed or are unknown."""
+        return [one for one in self.rules if one.rule.outcome in COMPLAINING]
+
+    @property
+    def kept(self) -> Sequence[RuleView]:
+        """All others, which are folded."""
+        return [one for one in self.rules if one.rule.outcome not in COMPLAINING]
+
+    @property
+    def unclaimed(self) -> str:
+        """The names of the rules that the subject or the case does not ask for."""
+        return self._names(Outcome.NOT_CLAIMED)
+
+    @property
+    def passed(self) -> str:
+        """The names of the rules that passed."""
+        return self._names(Outcome.PASS)
+
+    def _names(self, outcome: Outcome) -> str:
+        return ", ".join(one.name for one in self.rules if one.rule.outcome is outcome)
+
+    @property
+    def kept_phrase(self) -> str:
+        """How many these are: `16 rules passed, 9 are not claimed`."""
+        passed = sum(one.rule.outcome is Outcome.PASS for one in self.kept)
+        others = len(self.kept) - passed
+        parts = [f"{plural(passed, 'rule')} passed"] if passed else []
+        parts += [f"{others} {'is' if others == 1 else 'are'} not claimed"] if others else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """One rule, or several that are unknown for one reason. found: some of its findings."""
+    """One rule, or several that are unknown for one reason. found: some of its findings. off: by how far."""
 
     name: str
     rule: RuleResult
     found: str
     remark: str
+    off: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +183,9 @@ class CellView:
 def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
     """The text of report.html. Cases without a detail are shown without charts and stories."""
     views = _case_views(result, details)
-    groups = [(ident, title, [v for v in views if v.kind in kinds]) for ident, title, kinds in GROUPS]
+    order = list(Assessment)
+    worst_first = sorted(views, key=lambda view: order.index(view.kind))
+    groups = [(ident, title, [v for v in worst_first if v.kind in kinds]) for ident, title, kinds in GROUPS]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
@@ -149,7 +194,9 @@ def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, rate=rate, seconds=seconds, demand=demand, words=words, who=_kind_of)
+    environment.filters.update(
+        figure=figure, rate=rate, seconds=seconds, demand=demand, words=words, who=_kind_of, breakable=breakable
+    )
     return environment.get_template("page.html.j2").render(
         result=result,
         word=overall.word(result),
@@ -163,6 +210,7 @@ def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
         surprises=[v for case in surprises(result.cases) for v in views if v.case is case],
         matrix=_matrix(views),
         groups=[g for g in groups if g[2]],
+        choices=_choices(views),
         whys=[(kind, WHY[kind]) for kind in CauseKind if any(c.kind is kind for v in views for c in v.causes)],
         rule_marks=RULE_MARKS,
         marks=MARKS,
@@ -196,7 +244,7 @@ def _facts(result: RunResult) -> list[tuple[str, str]]:
 
 def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[CaseView]:
     anchors: set[str] = set()
-    budget = STORY_BUDGET
+    budget, dots = STORY_BUDGET, DOT_BUDGET
     opened = 0
     views: dict[str, CaseView] = {}
     # Surprises first: their stories get the space.
@@ -205,9 +253,13 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
         kind = standing(case)
         stories = _story_views(case, detail.stories, kind, budget)
         budget -= sum(_cost(story.lines) for story in stories)
+        brief = not kind.surprise and len(result.cases) >= MANY_CASES
+        points = FEWER_POINTS if brief else charts.MAX_POINTS
         is_open = kind.surprise and opened < MAX_OPEN
         opened += is_open
         anchor = _unique(f"case-{slug(case.id)}", anchors)
+        drawn = not brief and len(detail.tasks.ops) <= dots
+        dots -= len(detail.tasks.ops) if drawn else 0
         views[case.id] = CaseView(
             case=case,
             anchor=anchor,
@@ -215,18 +267,40 @@ def _case_views(result: RunResult, details: Mapping[str, CaseDetail]) -> list[Ca
             mark=MARKS[kind],
             phrase=_phrase(case, kind),
             sentence=explain(case),
-            rules=[RuleView(n, r, samples_phrase(r), remark(case, r)) for n, r in alike(case.rules)],
+            rules=[RuleView(n, r, samples_phrase(r), remark(case, r), difference(r)) for n, r in alike(case.rules)],
             open=is_open,
-            spark=charts.spark(detail),
-            throughput=charts.throughput(detail, case.throughput, anchor),
-            latency=charts.latency(detail, anchor),
-            figures=charts.figures(detail),
+            brief=brief,
+            spark=charts.spark(case, detail),
+            picture=charts.picture(case, detail, f"{anchor}-shows", points=points, dots=drawn),
+            keys=charts.legend(case, detail),
+            figures="" if brief else charts.figures(detail),
             caption=charts.caption(detail),
+            load=detail.load,
             stories=stories,
             stories_total=len(detail.stories),
             causes=[_cause_view(cause) for cause in case.causes],
+            logs=_logs(case, detail.logs),
         )
     return [views[case.id] for case in result.cases]
+
+
+def _logs(case: CaseResult, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Names and places of a case's logs, as seen from the run folder, in which the report lies."""
+    if not case.folder:
+        return []
+    return [(name, quote(f"{CASES}/{case.folder}/{LOGS}/{name}")) for name in names]
+
+
+def _choices(views: Sequence[CaseView]) -> list[tuple[str, list[str]]]:
+    """What cases can be filtered by; nothing where there are few."""
+    if len(views) < FEWEST_FILTERED:
+        return []
+    return [
+        ("subject", list(dict.fromkeys(v.case.subject for v in views))),
+        ("suite", list(dict.fromkeys(v.case.suite for v in views))),
+        ("outcome", list(dict.fromkeys(v.kind.value for v in views))),
+        ("rule", [r.value for r in Rule if any(r in v.case.failed_rules for v in views)]),
+    ]
 
 
 def _cause_view(cause: Cause) -> CauseView:
@@ -316,6 +390,12 @@ def _kind_of(who: str) -> str:
 def words(command: str) -> Markup:
     """A command that wraps between words only, never at a hyphen."""
     return Markup(" ").join(Markup("<span>{}</span>").format(_printable(word)) for word in command.split(" "))
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be wrapped behind its dots, dashes and underscores, and nowhere else."""
+    parts = re.split(r"(?<=[._/-])", str(_printable(name)))
+    return Markup("<wbr>").join(parts)
 
 
 def slug(text: str) -> str:

@@ -8,6 +8,7 @@ was. What is said about a run as a whole is in `overall`.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from taskchaos.harness.record.history import ReleaseSeen
 from taskchaos.harness.record.result import CaseResult, Cause, Trouble
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 
+#: The limit in what a rule demands.
+_LIMIT = re.compile(r"(?P<sign>>=|<=|=|within) (?P<limit>\d+(\.\d+)?)")
 #: Most samples that one line names.
 SAMPLES_NAMED = 3
 #: From so many rules on that are unknown for one and the same reason, they are told as one.
@@ -53,7 +56,7 @@ MARKS: Mapping[Assessment, str] = {
     Assessment.UNKNOWN: "?",
     Assessment.INTERRUPTED: "·",
     Assessment.TOLERATED: "✓",
-    Assessment.CAUGHT: "✓",
+    Assessment.CAUGHT: "⊗",  # failed, as it has to
     Assessment.PASSED: "✓",
 }
 _TROUBLES: Mapping[Trouble, Assessment] = {
@@ -290,6 +293,18 @@ def rate(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:,.1f}/s"
 
 
+def difference(rule: RuleResult) -> str:
+    """By how far a figure misses what was demanded: `2 too many`, `38 % too few`; empty where the figure says it all."""
+    found, observed = _LIMIT.search(rule.expression), rule.observed
+    if not found or observed is None or rule.outcome is not Outcome.FAIL:
+        return ""
+    limit, over = float(found["limit"]), observed - float(found["limit"])
+    if found["sign"] == ">=":
+        return f"{-100 * over / limit:.0f} % too few" if over < 0 < limit else ""
+    unit = " s" if found["sign"] == "within" else ""
+    return f"{figure(over)}{unit} too {'long' if unit else 'many'}" if over > 0 and limit else ""
+
+
 def demand(rule: RuleResult) -> str:
     """The expression without the rule's name in front, which stands beside it anyway."""
     return rule.expression.removeprefix(f"{rule.rule} ")
@@ -365,12 +380,22 @@ def remark(case: CaseResult, rule: RuleResult) -> str:
 
 
 def samples_phrase(rule: RuleResult, limit: int = SAMPLES_NAMED) -> str:
-    """A few of a rule's findings: operation numbers, or the notes of those that are about no operation."""
+    """A few of a rule's findings: numbers of tasks, or the notes of those that are about no task."""
     named = rule.samples[:limit]
-    ops = ", ".join(f"op {s.op}" for s in named if s.op is not None)
-    text = "; ".join(filter(None, [ops, *(s.note for s in named if s.op is None)]))
+    ops = [str(s.op) for s in named if s.op is not None]
+    notes = [s.note for s in named if s.op is None]
     more = max(rule.found, len(rule.samples)) - len(named)
-    return f"{text} (and {more:,} more)" if text and more > 0 else text
+    tasks = tasks_named(ops, more if not notes else 0)
+    text = "; ".join(filter(None, [tasks, *notes]))
+    return f"{text}; and {more:,} more" if notes and more > 0 else text
+
+
+def tasks_named(ops: Sequence[str], more: int = 0) -> str:
+    """`task 42`, `tasks 42, 76 and 80`, `tasks 42, 76, 80 and 29 more`; nothing for none."""
+    if not ops:
+        return ""
+    listed = [*ops, *([f"{more:,} more"] if more > 0 else [])]
+    return f"task {listed[0]}" if len(listed) == 1 else f"tasks {', '.join(listed[:-1])} and {listed[-1]}"
 
 
 def one_line(text: str) -> str:

@@ -52,13 +52,13 @@ class Body:
                 self._end_process(number, token)
             if payload["permanent"] and not pardoned:
                 outcome = AttemptOutcome.PERMANENT
-                raise PermanentError(f"operation {number} fails every time")
+                raise PermanentError(f"task {number} fails every time")
             if not pardoned and payload["dependent"] and self._is_down(now_ns()):
                 outcome = AttemptOutcome.TRANSIENT
-                raise TransientError(f"operation {number} cannot reach what it depends on")
+                raise TransientError(f"task {number} cannot reach what it depends on")
             if not pardoned and self._has_to_fail(number, payload["failures"]):
                 outcome = AttemptOutcome.TRANSIENT
-                raise TransientError(f"operation {number} fails this time")
+                raise TransientError(f"task {number} fails this time")
             self._ledger.effect(number, token)
             outcome = AttemptOutcome.OK
             return number
@@ -69,7 +69,7 @@ class Body:
         """What a segmentation fault or the kernel's OOM killer does, again and again. It is written down beforehand."""
         self._ledger.end(number, token, AttemptOutcome.CRASHED)
         os.kill(os.getpid(), signal.SIGKILL)
-        alarm.sound(self._ledger.folder, f"the body of operation {number} was to end its process, and could not")
+        alarm.sound(self._ledger.folder, f"the body of task {number} was to end its process, and could not")
 
     def _is_down(self, at_ns: int) -> bool:
         """Whether the dependency is down. When that is was written before the load began, and is read once."""

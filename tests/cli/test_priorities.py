@@ -68,4 +68,4 @@ def test_of_who_takes_all_there_is_at_once_nothing_is_known(tmp_path: Path) -> N
     done, told = run_mine(tmp_path, SUITE, HEAD + TAKES_ALL)
     (case,) = told["cases"]
     assert done.code == 2, done.out + done.err
-    assert "no operation of priority 0 went ahead of one of 3" in rule(case, "priority")["reason"]
+    assert "no task of priority 0 went ahead of one of 3" in rule(case, "priority")["reason"]

@@ -131,8 +131,8 @@ def test_a_case_that_did_not_come_through_its_states_is_unknown_there_and_when_i
         (case,) = verdict(out)["cases"]
         reason = rule(case, "evidence")["reason"]
         assert case["outcome"] == "unknown"
-        assert "not seen: an operation is taken over by another process;" in reason
-        assert "not seen: an operation is tried again after it failed;" in reason
+        assert "not seen: a task is taken over by another process;" in reason
+        assert "not seen: a task is tried again after it failed;" in reason
 
 
 ENDS = """

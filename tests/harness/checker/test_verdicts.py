@@ -34,17 +34,15 @@ def test_a_clean_case_passes() -> None:
             RuleResult(Rule.DURABILITY, PASS, "forgotten by Redis = 0", 0, "no fault made Redis forget anything"),
             RuleResult(Rule.DEAD_LETTER, PASS, "undue dead letters = 0", 0, "no dead letter"),
             RuleResult(Rule.STUCK, PASS, "stuck = 0", 0, "nothing is left on the broker"),
-            RuleResult(
-                Rule.DUPLICATE, PASS, "effects per operation <= 1", 0, "0 operations took effect more than once"
-            ),
-            RuleResult(Rule.OVERLAP, PASS, "overlapping attempts = 0", 0, "0 operations ran twice at the same time"),
+            RuleResult(Rule.DUPLICATE, PASS, "effects per task <= 1", 0, "0 tasks took effect more than once"),
+            RuleResult(Rule.OVERLAP, PASS, "overlapping attempts = 0", 0, "0 tasks ran twice at the same time"),
             RuleResult(Rule.KEY_OVERLAP, NOT_CLAIMED, "keys held twice = 0", None, "the case has no business keys"),
             RuleResult(
                 Rule.FENCE,
                 PASS,
                 "fences rise",
                 0,
-                "0 operations ran with a fence that was missing or not above those before",
+                "0 tasks ran with a fence that was missing or not above those before",
             ),
             RuleResult(Rule.UNEXPECTED, PASS, "unexpected = 0", 0, "everything that ran was submitted"),
             RuleResult(Rule.RESURRECTED, PASS, "resurrected = 0", 0, "0 refused submits took effect"),
@@ -56,10 +54,10 @@ def test_a_clean_case_passes() -> None:
                 PASS,
                 "false failures = 0",
                 0,
-                "0 operations took effect although the subject's last word is failure",
+                "0 tasks took effect although the subject's last word is failure",
             ),
             RuleResult(
-                Rule.ZOMBIE, PASS, "zombie effects = 0", 0, "0 operations took effect after the subject's final word"
+                Rule.ZOMBIE, PASS, "zombie effects = 0", 0, "0 tasks took effect after the subject's final word"
             ),
             RuleResult(Rule.RESULTS, NOT_CLAIMED, "results missing = 0", None, "the case does not ask for results"),
             RuleResult(Rule.ORDER, NOT_CLAIMED, "begun too early = 0", None, "the case has no chords"),
@@ -68,9 +66,9 @@ def test_a_clean_case_passes() -> None:
             RuleResult(
                 Rule.RETRIES,
                 PASS,
-                "attempts per operation <= 3",
+                "attempts per task <= 3",
                 1,
-                "0 operations over the limit; the most attempts are 1",
+                "0 tasks over the limit; the most attempts are 1",
             ),
             RuleResult(Rule.UNIQUE, NOT_CLAIMED, "taken for two = 0", None, "the case submits nothing twice"),
             RuleResult(
@@ -104,9 +102,9 @@ def test_a_clean_case_passes() -> None:
                 PASS,
                 "waits beyond 0 s explained",
                 0,
-                "0 operations waited for longer; the longest wait of all was 0.1 s",
+                "0 tasks waited for longer; the longest wait of all was 0.1 s",
             ),
-            RuleResult(Rule.EVIDENCE, PASS, "gaps in the evidence = 0", 0, "2 operations submitted, records whole"),
+            RuleResult(Rule.EVIDENCE, PASS, "gaps in the evidence = 0", 0, "2 tasks submitted, records whole"),
             RuleResult(Rule.FAULTS, PASS, "planned faults proven and healed", 1, "1 fault proven and healed"),
             RuleResult(Rule.CONVERGED, PASS, "converged", 1, "at rest over 3 readings"),
             RuleResult(Rule.WORKERS, PASS, "unexplained worker deaths = 0", 0, "no worker ended by itself"),
@@ -154,7 +152,7 @@ def test_without_claims_only_what_always_holds_is_judged() -> None:
     assert not_claimed == promises
     assert verdict.outcome is PASS
     assert verdict.rule(Rule.LOST).observed == 1
-    assert verdict.rule(Rule.LOST).reason.startswith("the subject does not claim no_loss; seen: 1 acknowledged")
+    assert verdict.rule(Rule.LOST).reason.startswith("the subject does not claim no_loss; seen: 1 of 3 acknowledged")
 
 
 @pytest.mark.parametrize(

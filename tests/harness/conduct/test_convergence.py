@@ -105,7 +105,7 @@ def test_missing_operations_are_waited_for_longer(tmp_path: Path) -> None:
 
 
 class _Backend:
-    """A result backend with a result of operation 1, from the n-th look on."""
+    """A result backend with a result of task 1, from the n-th look on."""
 
     def __init__(self, from_look: int) -> None:
         self._left = from_look

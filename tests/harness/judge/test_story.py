@@ -68,7 +68,7 @@ def test_a_lost_and_a_duplicated_operation_are_told_in_whole() -> None:
     detail = story.detail(table, verdict(failing(Rule.LOST, 7), failing(Rule.DUPLICATE, 3)), WINDOWS)
     assert detail == CaseDetail(
         phases=(Band("baseline", 0.0, 2.0), Band("fault", 2.0, 5.0)),
-        faults=(Band("process.kill_tree worker-1", 2.1, 3.0), Band("network.reset worker-2", 4.5, 6.0)),
+        faults=(Band("process.kill_tree", 2.1, 3.0, "worker-1"), Band("network.reset", 4.5, 6.0, "worker-2")),
         windows=WINDOWS,
         stories=(
             Story(

@@ -43,7 +43,7 @@ def terminal(result: RunResult) -> str:
 def page(result: RunResult) -> str:
     text = html.render(result, {})
     shown = text[text.index("<body>") : text.index("<script>")]
-    return " ".join(markup.unescape(re.sub("<[^>]+>", " ", shown)).split())
+    return " ".join(markup.unescape(re.sub("<[^>]+>", " ", shown.replace("<wbr>", ""))).split())
 
 
 VIEWS: Mapping[str, Callable[[RunResult], str]] = {
@@ -95,7 +95,7 @@ PLANNED = CasesCollected(at_ns=samples.T0, count=2, cases=(GOOD.id, "a.b.never")
 FILE = "suites/test_partition.py"
 UNEXPLAINED = "pytest ended with exit code 1, which no case and no test explains"
 REASONS: Mapping[str, Reason] = {
-    "unexpected fail": Reason(ExitCode.FAIL, [LOST.id, "lost", "3 acknowledged operations left"], judged(LOST)),
+    "unexpected fail": Reason(ExitCode.FAIL, [LOST.id, "lost", "3 acknowledged tasks left"], judged(LOST)),
     "missed control": Reason(ExitCode.FAIL, [MISSED.id], judged(MISSED), ["the suite cannot see what it is for"]),
     "unknown rule": Reason(ExitCode.UNKNOWN, [UNPROVEN.id, "0 of 1 faults proven"], judged(UNPROVEN)),
     **{f"trouble {kind}": trouble(kind) for kind in (Trouble.STACK, Trouble.SUBJECT, Trouble.SUITE)},

@@ -97,12 +97,12 @@ def test_samples_are_listed_and_the_rest_is_counted() -> None:
 
     ops = tuple(Sample(i, "") for i in range(5))
     assert named() == ""
-    assert named(*ops[:1]) == "op 0"
-    assert named(*ops) == "op 0, op 1, op 2 (and 2 more)"
-    assert named(*ops, limit=8) == "op 0, op 1, op 2, op 3, op 4"
-    assert named(*ops, found=32) == "op 0, op 1, op 2 (and 29 more)", "findings are counted, not stored samples"
-    assert named(*ops, found=1_234_567).endswith("(and 1,234,564 more)")
-    assert named(Sample(None, "no packet met it"), Sample(7, "")) == "op 7; no packet met it"
+    assert named(*ops[:1]) == "task 0"
+    assert named(*ops) == "tasks 0, 1, 2 and 2 more"
+    assert named(*ops, limit=8) == "tasks 0, 1, 2, 3 and 4"
+    assert named(*ops, found=32) == "tasks 0, 1, 2 and 29 more", "findings are counted, not stored samples"
+    assert named(*ops, found=1_234_567).endswith(" and 1,234,564 more")
+    assert named(Sample(None, "no packet met it"), Sample(7, "")) == "task 7; no packet met it"
 
 
 def test_rules_that_are_unknown_for_one_reason_are_told_as_one() -> None:

@@ -58,6 +58,7 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
 
 FULL = """
 import resource, sys
+sys.dont_write_bytecode = True  # Python leaves half a file of it where the disk is full
 from pathlib import Path
 from taskchaos.harness.report import NotWrittenError, write_all
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))

@@ -165,7 +165,7 @@ LOST = RuleResult(
     Outcome.FAIL,
     "lost = 0",
     3,
-    "3 acknowledged operations left no effect, are in no dead letter and not on the broker",
+    "3 acknowledged tasks left no effect, are in no dead letter and not on the broker",
     (
         Sample(507, "acknowledged, delivered to worker-1, then gone"),
         Sample(512, "acknowledged, never delivered"),
@@ -177,7 +177,7 @@ DUPLICATE = RuleResult(
     Outcome.FAIL,
     "duplicate = 0",
     1,
-    "1 operation took effect more than once",
+    "1 task took effect more than once",
     (Sample(421, "2 effects"),),
 )
 STUCK = RuleResult(

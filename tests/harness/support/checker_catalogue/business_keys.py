@@ -40,7 +40,7 @@ def _() -> H:
     return _two_keys((0, 100), (1, 106), (2, 110), (3, 115))
 
 
-@known("two attempts of one operation are another rule's", Rule.KEY_OVERLAP, PASS, 0, _FREE, others=(Rule.OVERLAP,))
+@known("two attempts of one task are another rule's", Rule.KEY_OVERLAP, PASS, 0, _FREE, others=(Rule.OVERLAP,))
 def _() -> H:
     return _two_keys((0, 100), (1, 105), (2, 120), (3, 125)).attempt(0, 95, 101, TRANSIENT, 1)
 

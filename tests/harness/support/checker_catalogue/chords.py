@@ -235,7 +235,7 @@ _BOUND = "nothing is missing; no fault bit, so this gives no bound"
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    "1 of 3 acknowledged tasks lost, all at the end, behind all that was done",
     (2, "never delivered, never attempted, though it is the body of a chord whose members all took effect"),
     others=(Rule.ORDER,),
 )
@@ -243,7 +243,7 @@ def _() -> H:
     return _chord(100, 120)
 
 
-_ELSE = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+_ELSE = "1 of 3 acknowledged tasks lost, all at the end, behind all that was done"
 
 
 @known(
@@ -263,7 +263,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix",
+    "1 of 6 acknowledged tasks lost, none at the end, so not merely slow",
     (1, "never delivered, never attempted"),
 )
 def _() -> H:
@@ -280,7 +280,7 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "3 operations submitted, records whole",
+    "3 tasks submitted, records whole",
 )
 def _() -> H:
     return _failed(_chord(100)).set(poison=frozenset({2}))
@@ -291,7 +291,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     1,
-    "1 operation had to end a process and never did: see that bodies run as planned",
+    "1 task had to end a process and never did: see that bodies run as planned",
 )
 def _() -> H:
     return _chord(100, 120, body=130).set(poison=frozenset({2}))
@@ -307,8 +307,8 @@ def _() -> H:
     Rule.FAULTS,
     UNKNOWN,
     0,
-    "worker_kill on worker-1: no operation was in flight; see the fault log",
-    (None, "worker_kill on worker-1: no operation was in flight"),
+    "worker_kill on worker-1: no task was in flight; see the fault log",
+    (None, "worker_kill on worker-1: no task was in flight"),
 )
 def _() -> H:
     return _failed(_chord(100)).fault(111, 120)
@@ -316,8 +316,8 @@ def _() -> H:
 
 # ---------------------------------------------------------------- sent twice by who had a member
 
-_EXPLAINED = "0 operations took effect more than once unexplained; 1 explained by faults or unsure submits"
-_ALONE = "1 operation took effect more than once without a fault to explain it; 0 explained by faults or unsure submits"
+_EXPLAINED = "0 tasks took effect more than once unexplained; 1 explained by faults or unsure submits"
+_ALONE = "1 task took effect more than once without a fault to explain it; 0 explained by faults or unsure submits"
 
 
 def _twice(fault_at: float, target: str = "worker-1") -> H:
@@ -355,7 +355,7 @@ for _name, _outcome, _observed, _reason, _build, _samples in (
 
 
 def _told(over: int, longest: float) -> str:
-    return f"{over} operation{'s' * (over != 1)} waited for longer; the longest wait of all was {longest:.1f} s"
+    return f"{over} task{'s' * (over != 1)} waited for longer; the longest wait of all was {longest:.1f} s"
 
 
 @known("a body waits for its members", Rule.DURATION, PASS, 0, _told(0, 0.1), expression="waits beyond 0 s explained")
@@ -465,7 +465,7 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "3 operations submitted, records whole; 3 not acknowledged because of faults",
+    "3 tasks submitted, records whole; 3 not acknowledged because of faults",
     others=(Rule.FAULTS,),
 )
 def _() -> H:

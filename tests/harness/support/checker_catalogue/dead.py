@@ -230,7 +230,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     PASS,
     0,
-    f"0 operations {_LAST}",
+    f"0 tasks {_LAST}",
 )
 def _() -> H:
     return _again()
@@ -241,7 +241,7 @@ def _() -> H:
     Rule.RETRIES,
     PASS,
     3,
-    "0 operations over the limit; the most attempts are 3",
+    "0 tasks over the limit; the most attempts are 3",
 )
 def _() -> H:
     return _again()
@@ -252,7 +252,7 @@ def _() -> H:
     Rule.DUPLICATE,
     FAIL,
     1,
-    "1 operation took effect more than once",
+    "1 task took effect more than once",
     (0, "2 effects within 19895 ms"),
 )
 def _() -> H:
@@ -264,7 +264,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     FAIL,
     1,
-    "1 operation took effect although the subject's last word is failure",
+    "1 task took effect although the subject's last word is failure",
     (1, "a dead letter, but it took effect"),
 )
 def _() -> H:
@@ -284,7 +284,7 @@ def _done_and_dead() -> H:
     Rule.FALSE_FAILURE,
     FAIL,
     1,
-    "1 operation took effect although the subject's last word is failure",
+    "1 task took effect although the subject's last word is failure",
     (1, "a dead letter, but it took effect"),
 )
 def _() -> H:
@@ -296,7 +296,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     FAIL,
     2,
-    "2 operations took effect although the subject's last word is failure",
+    "2 tasks took effect although the subject's last word is failure",
     (0, "failure claimed, but it took effect"),
     (1, "a dead letter, but it took effect"),
 )
@@ -316,7 +316,7 @@ def _() -> H:
     return _done_and_dead()
 
 
-@known("dead in silence, not done", Rule.FALSE_FAILURE, PASS, 0, f"0 operations {_LAST}")
+@known("dead in silence, not done", Rule.FALSE_FAILURE, PASS, 0, f"0 tasks {_LAST}")
 def _() -> H:
     return H().ack(0, 1).attempt(0).effect(0).final(dead=frozenset({1})).set(permanent=frozenset({1}))
 
@@ -326,7 +326,7 @@ def _() -> H:
     Rule.ZOMBIE,
     FAIL,
     1,
-    "1 operation took effect after the subject's final word",
+    "1 task took effect after the subject's final word",
     (1, "effect 5.0 ms after failure was claimed"),
 )
 def _() -> H:
@@ -338,7 +338,7 @@ def _() -> H:
     Rule.UNEXPECTED,
     FAIL,
     1,
-    "1 operation ran without ever being submitted",
+    "1 task ran without ever being submitted",
     (1, "in the plan, never submitted"),
     others=(Rule.EVIDENCE,),
 )
@@ -351,7 +351,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     PASS,
     0,
-    f"0 operations {_LAST}",
+    f"0 tasks {_LAST}",
     others=(Rule.ZOMBIE,),
 )
 def _() -> H:

@@ -36,7 +36,7 @@ def _acked(at: float) -> H:
     Rule.DURABILITY,
     FAIL,
     1,
-    f"1 acknowledged operation missing that Redis could forget ({_LAST})",
+    f"1 acknowledged task missing that Redis could forget ({_LAST})",
     (1, _NOTE),
 )
 def _() -> H:
@@ -70,7 +70,7 @@ def _() -> H:
     Rule.DURABILITY,
     FAIL,
     1,
-    f"1 acknowledged operation missing that Redis could forget ({_LAST})",
+    f"1 acknowledged task missing that Redis could forget ({_LAST})",
     (1, _NOTE),
 )
 def _() -> H:
@@ -82,7 +82,7 @@ def _() -> H:
     Rule.DURABILITY,
     NOT_CLAIMED,
     1,
-    f"the subject does not claim durable; seen: 1 acknowledged operation missing that Redis could forget ({_LAST})",
+    f"the subject does not claim durable; seen: 1 acknowledged task missing that Redis could forget ({_LAST})",
     contract=USUAL,
 )
 def _() -> H:
@@ -102,7 +102,7 @@ def _() -> H:
 
 
 def _lost(name: str, build: Callable[[], H], reason: str = "", **more: tuple[Rule, ...]) -> None:
-    told = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+    told = "1 of 2 acknowledged tasks lost, all at the end, behind all that was done"
     known(name, Rule.LOST, FAIL, 1, reason or told, (1, "never delivered, never attempted"), contract=USUAL, **more)(
         build
     )
@@ -153,7 +153,7 @@ def _() -> H:
     Rule.LOST,
     UNKNOWN,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix, unless redis_power_loss on redis "
+    "1 of 2 acknowledged tasks lost, all at the end, behind all that was done, unless redis_power_loss on redis "
     "explains it, of which there is no evidence",
     (1, "never delivered, never attempted"),
     others=(Rule.FAULTS,),
@@ -168,7 +168,7 @@ def _() -> H:
     Rule.DURABILITY,
     FAIL,
     1,
-    f"1 acknowledged operation missing that Redis could forget ({_LAST}; {_LAST})",
+    f"1 acknowledged task missing that Redis could forget ({_LAST}; {_LAST})",
     (1, _NOTE),
 )
 def _() -> H:
@@ -182,7 +182,7 @@ def _() -> H:
     Rule.DURABILITY,
     FAIL,
     1,
-    "1 acknowledged operation missing that Redis could forget (redis_empty on redis: all that it held)",
+    "1 acknowledged task missing that Redis could forget (redis_empty on redis: all that it held)",
     (1, _NOTE),
 )
 def _() -> H:
@@ -206,7 +206,7 @@ def _() -> H:
     Rule.DURABILITY,
     UNKNOWN,
     1,
-    f"1 acknowledged operation missing that Redis could forget ({_LAST}), but things still moved; drain for longer",
+    f"1 acknowledged task missing that Redis could forget ({_LAST}), but things still moved; drain for longer",
     (1, _NOTE),
     others=(Rule.CONVERGED, Rule.STUCK, Rule.LEAK, Rule.LOST),
 )
@@ -245,7 +245,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    "1 of 2 acknowledged tasks lost, all at the end, behind all that was done",
     (1, "never delivered, never attempted"),
     contract=USUAL,
 )

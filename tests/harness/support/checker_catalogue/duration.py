@@ -24,7 +24,7 @@ def _again(at: float, outcome: AttemptOutcome = TRANSIENT) -> H:
 
 
 def _told(over: int, longest: float) -> str:
-    noun = "operation" if over == 1 else "operations"
+    noun = "task" if over == 1 else "tasks"
     return f"{over} {noun} waited for longer; the longest wait of all was {longest:.1f} s"
 
 
@@ -249,7 +249,7 @@ def _() -> H:
     Rule.DURATION,
     UNKNOWN,
     None,
-    "no operation came to a worker: check that workers ran",
+    "no task came to a worker: check that workers ran",
     others=(Rule.LOST, Rule.EVIDENCE),
 )
 def _() -> H:

@@ -14,8 +14,8 @@ from taskchaos.harness.record.verdict import Rule
 H = HistoryBuilder
 LATER = 5000
 _AT_ONCE = "waits beyond 0 s explained"
-_IN_TIME = "each of 1 operation began when it was due, or later"
-_EARLY = "1 operation of 1 began too early"
+_IN_TIME = "each of 1 task began when it was due, or later"
+_EARLY = "1 task of 1 began too early"
 
 
 def _later(*begun: float, sent: float = 0) -> H:
@@ -97,7 +97,7 @@ def _() -> H:
 
 
 def _waited(over: int, longest: float) -> str:
-    noun = "operation" if over == 1 else "operations"
+    noun = "task" if over == 1 else "tasks"
     return f"{over} {noun} waited for longer; the longest wait of all was {longest:.1f} s"
 
 

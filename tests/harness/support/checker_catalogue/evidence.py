@@ -14,7 +14,7 @@ H = HistoryBuilder
 PENDING, UNSURE, REFUSED = SubmitOutcome.PENDING, SubmitOutcome.UNKNOWN, SubmitOutcome.REFUSED
 
 
-@known("complete", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole")
+@known("complete", Rule.EVIDENCE, PASS, 0, "2 tasks submitted, records whole")
 def _() -> H:
     return H().done(0, 1)
 
@@ -22,19 +22,19 @@ def _() -> H:
 for _name, _build, _reason in (
     ("one read", lambda: H().done(0).final(reads=1), "1 final read, 2 are needed"),
     ("torn", lambda: H().done(0).set(torn_records=2), "2 ledger lines could not be read"),
-    ("both dropped and sent", lambda: H().done(0).drop(0), "1 operation both dropped and sent"),
+    ("both dropped and sent", lambda: H().done(0).drop(0), "1 task both dropped and sent"),
     (
         "its effect as well",  # that ran because it was sent: what is missing is the plan that it was sent by
         lambda: H().done(0).done(1).planned(1),
-        "1 operation outside the plan",
+        "1 task outside the plan",
     ),
     (
         "fewer gone through",
         lambda: H().done(0).set(gone_through=0),
-        "the producers went through 0 operations, the plan has 1",
+        "the producers went through 0 tasks, the plan has 1",
     ),
-    ("submit outside the plan", lambda: H().done(0).ack(1).planned(1), "1 operation outside the plan"),
-    ("drops outside the plan", lambda: H().done(0).drop(1, -1).planned(1), "2 operations outside the plan"),
+    ("submit outside the plan", lambda: H().done(0).ack(1).planned(1), "1 task outside the plan"),
+    ("drops outside the plan", lambda: H().done(0).drop(1, -1).planned(1), "2 tasks outside the plan"),
     (
         "a producer that ended early",
         lambda: H().done(0).set(producers=("producer-1", "producer-2")),
@@ -52,7 +52,7 @@ for _name, _build, _reason in (
     Rule.EVIDENCE,
     UNKNOWN,
     4,
-    "no operation was planned; nothing was submitted: check the workload; "
+    "no task was planned; nothing was submitted: check the workload; "
     "no attempt and no effect was recorded: check that workers ran; 0 final reads, 2 are needed",
     others=tuple(Rule),
 )
@@ -65,7 +65,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     2,
-    "no submit was acknowledged: check the stack before the fault; 1 operation refused",
+    "no submit was acknowledged: check the stack before the fault; 1 task refused",
     (0, "refused"),
     others=(Rule.LOST,),
 )
@@ -78,9 +78,9 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     5,
-    "2 operations never offered; 2 operations never answered: submit() did not return; "
-    "1 operation left unknown: submit() raised; 3 operations refused; "
-    "2 operations dropped: the load was too late, free the machine",
+    "2 tasks never offered; 2 tasks never answered: submit() did not return; "
+    "1 task left unknown: submit() raised; 3 tasks refused; "
+    "2 tasks dropped: the load was too late, free the machine",
     (1, "never answered: submit() did not return"),
     (2, "left unknown: submit() raised"),
     (3, "refused"),
@@ -103,7 +103,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     2,
-    "3 operations left unknown: submit() raised (OSError: twice); 2 operations refused (too large)",
+    "3 tasks left unknown: submit() raised (OSError: twice); 2 tasks refused (too large)",
     (1, "left unknown: submit() raised (OSError: twice)"),
     (2, "left unknown: submit() raised (another)"),
     (3, "left unknown: submit() raised (OSError: twice)"),
@@ -119,7 +119,7 @@ def _() -> H:
     return builder.set(submit_errors=said)
 
 
-@known("not answered once, acknowledged then", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole")
+@known("not answered once, acknowledged then", Rule.EVIDENCE, PASS, 0, "2 tasks submitted, records whole")
 def _() -> H:
     return H().done(0, 1).submit(1, UNSURE, 2).submit(0, REFUSED, 3)
 
@@ -168,9 +168,9 @@ for _name, _build, _why in (
         Rule.EVIDENCE,
         UNKNOWN if _why else PASS,
         1 if _why else 0,
-        f"1 operation {_why}"
+        f"1 task {_why}"
         if _why
-        else f"{1 if 'dropped' in _name else 2} operation{'' if 'dropped' in _name else 's'} submitted, "
+        else f"{1 if 'dropped' in _name else 2} task{'' if 'dropped' in _name else 's'} submitted, "
         "records whole; 1 not acknowledged because of faults",
         *([(1, _why)] if _why else []),
         others=(Rule.FAULTS,),
@@ -184,7 +184,7 @@ for _name, _build, _why in (
     Rule.EVIDENCE,
     PASS,
     0,
-    "3 operations submitted, records whole; 1 not acknowledged because of faults",
+    "3 tasks submitted, records whole; 1 not acknowledged because of faults",
 )
 def _() -> H:
     builder = _sent(done=5001).ack(2, at=6450).attempt(2, 6500).effect(2, 6505)
@@ -196,7 +196,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     1,
-    "1 operation left unknown: submit() raised",
+    "1 task left unknown: submit() raised",
     (1, "left unknown: submit() raised"),
     others=(Rule.FAULTS,),
 )
@@ -209,7 +209,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     2,
-    "1 operation never offered; 1 operation dropped: the load was too late, free the machine",
+    "1 task never offered; 1 task dropped: the load was too late, free the machine",
     (3, "never offered"),
     (5, "dropped: the load was too late, free the machine"),
     others=(Rule.FAULTS,),
@@ -284,9 +284,9 @@ for _name, _build, _left in (
         Rule.EVIDENCE,
         UNKNOWN if _left else PASS,
         (1 if _left else 0),
-        f"{len(_left)} operation{'' if len(_left) == 1 else 's'} never offered"
+        f"{len(_left)} task{'' if len(_left) == 1 else 's'} never offered"
         if _left
-        else f"{_sends} operations submitted, records whole; {_excused} not acknowledged because of faults",
+        else f"{_sends} tasks submitted, records whole; {_excused} not acknowledged because of faults",
         *[(op, "never offered") for op in _left],
         others=(Rule.FAULTS,),
     )
@@ -305,13 +305,13 @@ for _name, _target, _gap in (
         Rule.EVIDENCE,
         UNKNOWN if _gap else PASS,
         1 if _gap else 0,
-        _gap or "1 operation submitted, records whole",
+        _gap or "1 task submitted, records whole",
     )
     def _(target: str = _target) -> H:
         return _by(H().done(0).set(finished=frozenset()), 50, 60, target)
 
 
-@known("all gone through", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole")
+@known("all gone through", Rule.EVIDENCE, PASS, 0, "2 tasks submitted, records whole")
 def _() -> H:
     return H().done(0, 1).set(gone_through=2)
 
@@ -321,7 +321,7 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "2 operations submitted, records whole",
+    "2 tasks submitted, records whole",
 )
 def _() -> H:
     builder = H().done(0, 1).set(producers=("producer-1", "producer-2"), gone_through=1)
@@ -345,7 +345,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     3,
-    "nothing was submitted: check the workload; 2 operations never offered; "
+    "nothing was submitted: check the workload; 2 tasks never offered; "
     "no attempt and no effect was recorded: check that workers ran",
     (0, "never offered"),
     (1, "never offered"),
@@ -360,7 +360,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     1,
-    "2 operations never offered",
+    "2 tasks never offered",
     (10, "never offered"),
     (11, "never offered"),
     others=(Rule.FAULTS,),
@@ -374,7 +374,7 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "10 operations submitted, records whole; 2 not acknowledged because of faults",
+    "10 tasks submitted, records whole; 2 not acknowledged because of faults",
 )
 def _() -> H:
     return _by(_known_until(9, 12).set(producers=()), 100, 200, "redis")

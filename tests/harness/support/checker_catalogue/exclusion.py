@@ -20,12 +20,12 @@ from taskchaos.harness.record.history import NEVER, UNFENCED
 from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
-FREE = "0 operations ran twice at the same time"
+FREE = "0 tasks ran twice at the same time"
 
 # ---------------------------------------------------------------- overlap
 
 
-@known("one after the other", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+@known("one after the other", Rule.OVERLAP, PASS, 0, "0 tasks ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, 110, 120, TRANSIENT, 1)
 
@@ -35,7 +35,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-2 began while worker-1 still had 1.0 ms to run"),
 )
 def _() -> H:
@@ -47,7 +47,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
 )
 def _() -> H:
@@ -70,19 +70,19 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-1 still had 1.0 ms to run"),
 )
 def _() -> H:
     return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).set(gone={7: 101 * NS_PER_MS})
 
 
-@known("killed before the next", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+@known("killed before the next", Rule.OVERLAP, PASS, 0, "0 tasks ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).fault(100, 200, kills=(7,)).fault(20, 30, kills=(7,))
 
 
-@known("killed in a loop that began earlier", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+@known("killed in a loop that began earlier", Rule.OVERLAP, PASS, 0, "0 tasks ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, 50, outcome=OPEN, pid=7).fault(20, 200, kills=(7,))
 
@@ -92,7 +92,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 still had 1.0 ms to run"),
 )
 def _() -> H:
@@ -106,14 +106,14 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 had an attempt that never ended"),
 )
 def _() -> H:
     return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).fault(101, 200, kills=(7,))
 
 
-@known("never ended, after the others", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+@known("never ended, after the others", Rule.OVERLAP, PASS, 0, "0 tasks ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, 150, outcome=OPEN, role=1, pid=8)
 
@@ -123,7 +123,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 still had 890.0 ms to run"),
 )
 def _() -> H:
@@ -136,20 +136,20 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 had an attempt that never ended"),
 )
 def _() -> H:
     return H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=8).final(read_at_ns=NEVER)
 
 
-@known("begun after the final read", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+@known("begun after the final read", Rule.OVERLAP, PASS, 0, "0 tasks ran twice at the same time")
 def _() -> H:
     return H().done(0).attempt(0, READ_AT + 50, outcome=OPEN, pid=8)
 
 
 STOPPED = (
-    "0 operations ran twice at the same time; "
+    "0 tasks ran twice at the same time; "
     "1 beside an attempt that had been stopped for longer than its lease, with a lower fence"
 )
 
@@ -217,7 +217,7 @@ for _name, _build, _left in (
         Rule.OVERLAP,
         FAIL,
         1,
-        "1 operation ran twice at the same time",
+        "1 task ran twice at the same time",
         (0, f"worker-1 began while worker-2 still had {_left} ms to run"),
         others=(Rule.FENCE,),
     )
@@ -236,7 +236,7 @@ for _name, _build in (
         Rule.OVERLAP,
         FAIL,
         1,
-        "1 operation ran twice at the same time",
+        "1 task ran twice at the same time",
         (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
         others=(Rule.FENCE,),
     )
@@ -249,7 +249,7 @@ for _name, _build in (
     Rule.OVERLAP,
     UNKNOWN,
     1,
-    "1 operation ran twice at the same time, unless pause on worker-2 explains it, of which there is no evidence",
+    "1 task ran twice at the same time, unless pause on worker-2 explains it, of which there is no evidence",
     (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
     others=(Rule.FAULTS,),
 )
@@ -262,7 +262,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 still had 50.0 ms to run"),
     contract=NO_FENCES,
 )
@@ -275,7 +275,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-1 still had 5.0 ms to run"),
 )
 def _() -> H:
@@ -287,7 +287,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-1 began while worker-2 still had 20.0 ms to run"),
     others=(Rule.FENCE,),
 )
@@ -300,7 +300,7 @@ def _() -> H:
     Rule.OVERLAP,
     FAIL,
     1,
-    "1 operation ran twice at the same time",
+    "1 task ran twice at the same time",
     (0, "worker-2 began while worker-1 still had 70.0 ms to run"),
     others=(Rule.FENCE,),
 )
@@ -325,7 +325,7 @@ for _name, _build, _left in (
         Rule.OVERLAP,
         FAIL,
         1,
-        "1 operation ran twice at the same time",
+        "1 task ran twice at the same time",
         (0, f"worker-1 began while worker-2 {_left}"),
         others=(Rule.FAULTS,),
     )
@@ -333,7 +333,7 @@ for _name, _build, _left in (
         return build().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7)
 
 
-@known("killed as it began, and again later", Rule.OVERLAP, PASS, 0, "0 operations ran twice at the same time")
+@known("killed as it began, and again later", Rule.OVERLAP, PASS, 0, "0 tasks ran twice at the same time")
 def _() -> H:
     builder = H().done(0).attempt(0, 50, outcome=OPEN, role=1, pid=7)
     return builder.fault(50, 60, kills=(7,)).fault(101, 160, kills=(7,))
@@ -341,9 +341,9 @@ def _() -> H:
 
 # ---------------------------------------------------------------- fence
 
-NONE_WRONG = "0 operations ran with a fence that was missing or not above those before"
+NONE_WRONG = "0 tasks ran with a fence that was missing or not above those before"
 TWO_WRONG = NONE_WRONG.replace("0", "2")
-ONE_WRONG = "1 operation ran with a fence that was missing or not above those before"
+ONE_WRONG = "1 task ran with a fence that was missing or not above those before"
 
 
 @known("rising", Rule.FENCE, PASS, 0, NONE_WRONG)

@@ -22,23 +22,23 @@ H = HistoryBuilder
 # ---------------------------------------------------------------- duplicate
 
 
-@known("once", Rule.DUPLICATE, PASS, 0, "0 operations took effect more than once")
+@known("once", Rule.DUPLICATE, PASS, 0, "0 tasks took effect more than once")
 def _() -> H:
     return H().done(0)
 
 
-@known("twice", Rule.DUPLICATE, FAIL, 1, "1 operation took effect more than once", (0, "2 effects within 60 ms"))
+@known("twice", Rule.DUPLICATE, FAIL, 1, "1 task took effect more than once", (0, "2 effects within 60 ms"))
 def _() -> H:
     return H().done(0, 1).attempt(0, 150, 160).effect(0, 165).fault(100, 300)
 
 
-@known("three times", Rule.DUPLICATE, FAIL, 1, "1 operation took effect more than once", (0, "3 effects within 95 ms"))
+@known("three times", Rule.DUPLICATE, FAIL, 1, "1 task took effect more than once", (0, "3 effects within 95 ms"))
 def _() -> H:
     return H().done(0).effect(0, 150).effect(0, 200)
 
 
 def _told(left: int, explained: int) -> str:
-    noun = "operation" if left == 1 else "operations"
+    noun = "task" if left == 1 else "tasks"
     told = "without a fault to explain it" if left else "unexplained"
     return f"{noun} took effect more than once {told}; {explained} explained by faults or unsure submits"
 
@@ -158,7 +158,7 @@ def _() -> H:
     Rule.UNEXPECTED,
     FAIL,
     5,
-    "5 operations ran without ever being submitted",
+    "5 tasks ran without ever being submitted",
     (-1, "not in the plan"),
     (1, "in the plan, never submitted"),
     (2, "in the plan, never submitted"),
@@ -176,7 +176,7 @@ def _() -> H:
     Rule.UNEXPECTED,
     UNKNOWN,
     1,
-    "1 operation ran without ever being submitted, unless their submits are among the 1 torn record; "
+    "1 task ran without ever being submitted, unless their submits are among the 1 torn record; "
     "see why the ledger was cut",
     (1, "in the plan, never submitted"),
     others=(Rule.EVIDENCE,),
@@ -190,7 +190,7 @@ def _() -> H:
     Rule.UNEXPECTED,
     FAIL,
     1,
-    "1 operation ran without ever being submitted",
+    "1 task ran without ever being submitted",
     (2, "not in the plan"),
     others=(Rule.EVIDENCE,),
 )
@@ -219,7 +219,7 @@ def _() -> H:
 # ---------------------------------------------------------------- retries
 
 
-@known("within the limit", Rule.RETRIES, PASS, 3, "0 operations over the limit; the most attempts are 3")
+@known("within the limit", Rule.RETRIES, PASS, 3, "0 tasks over the limit; the most attempts are 3")
 def _() -> H:
     return H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT)
 
@@ -229,7 +229,7 @@ def _() -> H:
     Rule.RETRIES,
     PASS,
     3,
-    "0 operations over the limit; the most attempts are 3",
+    "0 tasks over the limit; the most attempts are 3",
     others=(Rule.DUPLICATE,),
 )
 def _() -> H:
@@ -237,7 +237,7 @@ def _() -> H:
     return builder.attempt(0, 200, 201).effect(0, 200).attempt(0, 300, 301).effect(0, 300)
 
 
-@known("one attempt each", Rule.RETRIES, PASS, 1, "0 operations over the limit; the most attempts are 1")
+@known("one attempt each", Rule.RETRIES, PASS, 1, "0 tasks over the limit; the most attempts are 1")
 def _() -> H:
     return H().done(0, 1)
 
@@ -247,7 +247,7 @@ def _() -> H:
     Rule.RETRIES,
     FAIL,
     4,
-    "1 operation over the limit; the most attempts are 4",
+    "1 task over the limit; the most attempts are 4",
     (0, "4 attempts that no fault met"),
     others=(Rule.FAULTS,),
 )
@@ -256,7 +256,7 @@ def _() -> H:
     return builder.fault(72, 99).fault(111, 112)
 
 
-@known("over the limit by faults", Rule.RETRIES, PASS, 3, "0 operations over the limit; the most attempts are 3")
+@known("over the limit by faults", Rule.RETRIES, PASS, 3, "0 tasks over the limit; the most attempts are 3")
 def _() -> H:
     builder = H().done(0).attempt(0, 50, 51, TRANSIENT).attempt(0, 60, 61, TRANSIENT).attempt(0, 70, 71, TRANSIENT)
     return builder.attempt(0, 80, 81, outcome=OPEN, pid=7).fault(71, 72).fault(85, 86, kills=(7,))
@@ -287,7 +287,7 @@ for _name, _build, _met in (
         Rule.RETRIES,
         PASS if _met else FAIL,
         3 if _met else 4,
-        f"{0 if _met else 1} operation{'s' if _met else ''} over the limit; the most attempts are {3 if _met else 4}",
+        f"{0 if _met else 1} task{'s' if _met else ''} over the limit; the most attempts are {3 if _met else 4}",
         *([] if _met else [(0, "4 attempts that no fault met")]),
     )
     def _(build: Callable[[], H] = _build) -> H:
@@ -299,7 +299,7 @@ for _name, _build, _met in (
     Rule.RETRIES,
     FAIL,
     4,
-    "40 operations over the limit; the most attempts are 4",
+    "40 tasks over the limit; the most attempts are 4",
     *((op, "4 attempts that no fault met") for op in range(32)),
     found=40,
     others=(Rule.BACKOFF,),
@@ -317,7 +317,7 @@ def _() -> H:
     Rule.RETRIES,
     FAIL,
     4,
-    "1 operation over the limit; the most attempts are 4",
+    "1 task over the limit; the most attempts are 4",
     (0, "4 attempts that no fault met"),
     others=(Rule.FAULTS,),
 )
@@ -330,7 +330,7 @@ def _() -> H:
     Rule.RETRIES,
     PASS,
     3,
-    "0 operations over the limit; the most attempts are 3",
+    "0 tasks over the limit; the most attempts are 3",
     others=(Rule.FAULTS,),
 )
 def _() -> H:
@@ -338,6 +338,6 @@ def _() -> H:
     return builder.attempt(0, 80, outcome=OPEN, pid=7).fault(85, 86, kills=(7,), proven=False)
 
 
-@known("effects only", Rule.RETRIES, PASS, 0, "0 operations over the limit; the most attempts are 0")
+@known("effects only", Rule.RETRIES, PASS, 0, "0 tasks over the limit; the most attempts are 0")
 def _() -> H:
     return H().ack(0).effect(0)

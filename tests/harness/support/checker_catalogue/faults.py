@@ -160,7 +160,7 @@ for _name, _build, _flying in (
     ("refused, and given up", lambda: _refused_and_dead().fault(90, 100), True),
     ("refused, yet done", lambda: _one().submit(1, SubmitOutcome.REFUSED, 1).effect(1, 2).fault(10, 49), False),
     ("never submitted, yet done", lambda: _one().ack(2, at=60).effect(2).effect(1, 2).fault(10, 49), False),
-    ("lost operations stay in flight", lambda: _one().ack(1, at=60).fault(300, 400), True),
+    ("lost tasks stay in flight", lambda: _one().ack(1, at=60).fault(300, 400), True),
     ("given up after its last attempt", lambda: _dead((60, 70), (80, 90)).fault(90, 100), True),
     ("given up before it", lambda: _dead((80, 90), (60, 70)).fault(90.1, 100), False),
     ("given up without an attempt: when is not known", lambda: _dead().fault(90.1, 100), True),
@@ -168,7 +168,7 @@ for _name, _build, _flying in (
     ("not rightly given up", lambda: _dead((60, 70)).set(permanent=frozenset()).fault(90, 100), True),
 ):
     _others = (Rule.LOST, Rule.EVIDENCE, Rule.DUPLICATE, Rule.UNEXPECTED, Rule.RESURRECTED, Rule.DEAD_LETTER)
-    _gap = f"worker_kill on worker-1: {'heal not verified' if _flying is None else 'no operation was in flight'}"
+    _gap = f"worker_kill on worker-1: {'heal not verified' if _flying is None else 'no task was in flight'}"
 
     @known(
         f"in flight: {_name}",
@@ -188,8 +188,8 @@ for _name, _build, _flying in (
     Rule.FAULTS,
     UNKNOWN,
     2,
-    f"b on worker-1: no operation was in flight; {_SEE}",
-    (None, "b on worker-1: no operation was in flight"),
+    f"b on worker-1: no task was in flight; {_SEE}",
+    (None, "b on worker-1: no task was in flight"),
     others=(Rule.FALSE_FAILURE,),
 )
 def _() -> H:
@@ -200,7 +200,7 @@ def _() -> H:
 # ---------------------------------------------------------------- faults without evidence
 
 
-_TWICE = "1 operation took effect more than once without a fault to explain it; 0 explained by faults or unsure submits"
+_TWICE = "1 task took effect more than once without a fault to explain it; 0 explained by faults or unsure submits"
 
 
 def _twice() -> H:
@@ -289,7 +289,7 @@ for _name, _build in (
     Rule.RETRIES,
     UNKNOWN,
     4,
-    "1 operation over the limit; the most attempts are 4, unless worker_kill on worker-1 explains it, "
+    "1 task over the limit; the most attempts are 4, unless worker_kill on worker-1 explains it, "
     "of which there is no evidence",
     (0, "4 attempts that no fault met"),
     others=(Rule.FAULTS,),
@@ -306,7 +306,7 @@ def _() -> H:
     Rule.RETRIES,
     FAIL,
     5,
-    "1 operation over the limit; the most attempts are 5",
+    "1 task over the limit; the most attempts are 5",
     (0, "5 attempts that no fault met"),
     others=(Rule.FAULTS,),
 )
@@ -322,7 +322,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    "1 of 2 acknowledged tasks lost, all at the end, behind all that was done",
     (1, "attempt at worker-1 never ended"),
     others=(Rule.FAULTS,),
 )

@@ -173,7 +173,7 @@ def _() -> H:
     UNKNOWN,
     None,
     "load generator was late: 19 late and 0 dropped of 19 sends; lower the rate or free the machine "
-    "(baseline has too little to measure (needs 0.2 s and 20 operations))",
+    "(baseline has too little to measure (needs 0.2 s and 20 tasks))",
 )
 def _() -> H:
     builder = H().slo(100).phase(BASELINE, 0, 2000, 19)

@@ -32,7 +32,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     1,
-    "1 acknowledged operation on the broker after every redelivery timeout",
+    "1 acknowledged task on the broker after every redelivery timeout",
     (1, "still on the broker"),
     others=(*_BUSY, Rule.EVIDENCE),
 )
@@ -48,7 +48,7 @@ for _name, _change in (("not overdue", {"overdue": False}), ("not quiet", {"over
         Rule.STUCK,
         UNKNOWN,
         1,
-        "still pending: 1 operation; drain for longer",
+        "still pending: 1 task; drain for longer",
         (1, "still on the broker"),
         others=(*_BUSY, Rule.LOST),
     )
@@ -85,7 +85,7 @@ def _() -> H:
     Rule.STUCK,
     UNKNOWN,
     1,
-    "still pending: 1 operation; drain for longer",
+    "still pending: 1 task; drain for longer",
     (1, "still on the broker"),
 )
 def _() -> H:
@@ -97,7 +97,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     2,
-    "2 acknowledged operations on the broker after every redelivery timeout",
+    "2 acknowledged tasks on the broker after every redelivery timeout",
     (0, "still on the broker"),
     (2, "still on the broker"),
     others=_BUSY,
@@ -122,7 +122,7 @@ def _told(operations: str, again: int) -> str:
     )
 
 
-_ONE, _AGAIN = "1 acknowledged operation", "came to a worker 1 time meanwhile"
+_ONE, _AGAIN = "1 acknowledged task", "came to a worker 1 time meanwhile"
 _ANYTHING = (*_BUSY, Rule.LOST, Rule.EVIDENCE, Rule.DEAD_LETTER, Rule.OVERLAP, Rule.RETRIES)
 
 for _name, _build, _again, _note in (
@@ -191,7 +191,7 @@ for _name, _build, _again, _note in (
     Rule.STUCK,
     FAIL,
     3,
-    _told("3 acknowledged operations", 2),
+    _told("3 acknowledged tasks", 2),
     (1, _AGAIN),
     (2, "still on the broker"),
     (4, "came to a worker 1 time meanwhile"),
@@ -274,7 +274,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     1,
-    "1 acknowledged operation on the broker after every redelivery timeout",
+    "1 acknowledged task on the broker after every redelivery timeout",
     (1, "still on the broker"),
     others=_BUSY,
 )
@@ -299,7 +299,7 @@ def _() -> H:
     Rule.LOST,
     UNKNOWN,
     1,
-    "1 operation missing, but things still moved; drain for longer",
+    "1 task missing, but things still moved; drain for longer",
     (2, "delivered to worker-1, never attempted"),
     others=(Rule.STUCK, *_BUSY),
 )

@@ -25,7 +25,7 @@ H = HistoryBuilder
 
 # ---------------------------------------------------------------- lost
 
-_LOST_1 = "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix"
+_LOST_1 = "1 of 3 acknowledged tasks lost, none at the end, so not merely slow"
 
 
 @known(
@@ -33,7 +33,7 @@ _LOST_1 = "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 
     Rule.LOST,
     UNKNOWN,
     2,
-    "2 operations missing, but no worker wrote to the ledger; see why",
+    "2 tasks missing, but no worker wrote to the ledger; see why",
     (0, "never delivered, never attempted"),
     (1, "never delivered, never attempted"),
     others=(Rule.EVIDENCE,),
@@ -119,11 +119,11 @@ def _() -> H:
 
 
 @known(
-    "prefix, middle and postfix",
+    "at the beginning, between and at the end",
     Rule.LOST,
     FAIL,
     4,
-    "4 acknowledged operations lost in submit order: 1 prefix, 1 middle, 2 postfix",
+    "4 of 6 acknowledged tasks lost, 2 at the end, 1 at the beginning",
     (0, "never delivered, never attempted"),
     (2, "never delivered, never attempted"),
     (4, "never delivered, never attempted"),
@@ -138,7 +138,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: all of them",
+    "1 of 1 acknowledged task lost, so none is left",
     (0, "attempt at worker-1 ended transient"),
 )
 def _() -> H:
@@ -162,7 +162,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    "1 of 2 acknowledged tasks lost, all at the end, behind all that was done",
     (1, "attempt at worker-1 ended permanent"),
 )
 def _() -> H:
@@ -174,7 +174,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    "1 of 2 acknowledged tasks lost, all at the end, behind all that was done",
     (1, "attempt at worker-1 ended transient, subject said failure"),
 )
 def _() -> H:
@@ -182,11 +182,11 @@ def _() -> H:
 
 
 @known(
-    "permanent error of an operation that is not",
+    "permanent error of a task that is not",
     Rule.LOST,
     FAIL,
     1,
-    _LOST_1,
+    "1 of 5 acknowledged tasks lost, none at the end, so not merely slow",
     (1, "attempt at worker-1 ended permanent, subject said failure"),
 )
 def _() -> H:
@@ -235,7 +235,7 @@ for _name, _change, _doubt in (
         Rule.LOST,
         UNKNOWN,
         1,
-        f"1 operation missing, but {_doubt}; drain for longer",
+        f"1 task missing, but {_doubt}; drain for longer",
         (1, "never delivered, never attempted"),
         others=_others,
     )
@@ -259,7 +259,7 @@ for _name, _change, _doubt in (
     Rule.LOST,
     UNKNOWN,
     2,
-    "2 operations missing, but 2 nameless broker entries and 0 torn records leave room for that",
+    "2 tasks missing, but 2 nameless broker entries and 0 torn records leave room for that",
     (1, "never delivered, never attempted"),
     (3, "never delivered, never attempted"),
     others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
@@ -273,7 +273,7 @@ def _() -> H:
     Rule.LOST,
     UNKNOWN,
     1,
-    "1 operation missing, but 0 nameless broker entries and 1 torn record leave room for that",
+    "1 task missing, but 0 nameless broker entries and 1 torn record leave room for that",
     (1, "never delivered, never attempted"),
     others=(Rule.EVIDENCE,),
 )
@@ -286,7 +286,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     2,
-    "2 acknowledged operations lost in submit order: 0 prefix, 2 middle, 0 postfix; "
+    "2 of 5 acknowledged tasks lost, none at the end, so not merely slow; "
     "at least 1, because 1 may be behind unreadable records",
     (1, "never delivered, never attempted"),
     (3, "never delivered, never attempted"),
@@ -301,7 +301,7 @@ def _() -> H:
     Rule.LOST,
     UNKNOWN,
     1,
-    "1 operation may still run (attempt open, process not killed); drain for longer",
+    "1 task may still run (attempt open, process not killed); drain for longer",
     (1, "attempt at worker-1 never ended"),
     others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
 )
@@ -314,7 +314,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix",
+    "1 of 5 acknowledged tasks lost, none at the end, so not merely slow",
     (3, "attempt at worker-1 open when its process was killed"),
     others=(Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
 )
@@ -370,7 +370,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     2,
-    "2 acknowledged operations lost in submit order: 0 prefix, 2 middle, 0 postfix",
+    "2 of 4 acknowledged tasks lost, none at the end, so not merely slow",
     (1, "never delivered, never attempted"),
     (3, "never delivered, never attempted"),
 )
@@ -383,7 +383,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 1 prefix, 0 middle, 0 postfix",
+    "1 of 2 acknowledged tasks lost, none at the end, so not merely slow, 1 at the beginning",
     (1, "never delivered, never attempted"),
     others=(Rule.EVIDENCE,),
 )
@@ -402,7 +402,7 @@ for _name, _build, _others in (
         Rule.LOST,
         FAIL,
         1,
-        "1 acknowledged operation lost in submit order: all of them",
+        "1 of 1 acknowledged task lost, so none is left",
         (0, f"{'delivered to worker-1' if _name == 'deliveries' else 'never delivered'}, never attempted"),
         others=_others,
     )
@@ -415,7 +415,7 @@ for _name, _build, _others in (
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix",
+    "1 of 2 acknowledged tasks lost, all at the end, behind all that was done",
     (1, "never delivered, never attempted"),
 )
 def _() -> H:

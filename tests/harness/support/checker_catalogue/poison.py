@@ -17,7 +17,7 @@ CRASHED = AttemptOutcome.CRASHED
 CRASHES = replace(ALL, max_crashes=2)
 LOSES = replace(ALL, claims=ALL.claims - {Claim.RETRIES_BOUNDED}, max_crashes=2)
 _DUE = "1 dead letter, none of them undue; whether one can be run again was not shown"
-_LOST = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+_LOST = "1 of 2 acknowledged tasks lost, all at the end, behind all that was done"
 _BOUND = "nothing is missing; no fault bit, so this gives no bound"
 
 
@@ -90,7 +90,7 @@ for _name, _contract, _build, _seen in (
         return build()
 
 
-@known("poison: the first operation", Rule.LOST, PASS, 0, _BOUND, contract=CRASHES)
+@known("poison: the first task", Rule.LOST, PASS, 0, _BOUND, contract=CRASHES)
 def _() -> H:
     builder = H().ack(0).done(1).attempt(0, 20, outcome=CRASHED).attempt(0, 40, outcome=CRASHED)
     return builder.said(0, FAILURE).set(poison=frozenset({0}))
@@ -100,7 +100,7 @@ def _() -> H:
 
 
 def _told(number: int, worst: int = 1) -> str:
-    return f"{number} operation{'' if number == 1 else 's'} over the limit; the most attempts are {worst}"
+    return f"{number} task{'' if number == 1 else 's'} over the limit; the most attempts are {worst}"
 
 
 @known("poison: crashes are no attempts", Rule.RETRIES, PASS, 1, _told(0), contract=replace(ALL, max_crashes=5))
@@ -135,7 +135,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     1,
-    "1 acknowledged operation got no further for 5.0 s, 1 of them delivered again and again: longer than every "
+    "1 acknowledged task got no further for 5.0 s, 1 of them delivered again and again: longer than every "
     "redelivery timeout and the longest wait that the subject claims",
     (1, "came to a worker 2 times meanwhile"),
     others=(Rule.CONVERGED, Rule.LEAK),
@@ -150,7 +150,7 @@ def _() -> H:
     Rule.OVERLAP,
     PASS,
     0,
-    "0 operations ran twice at the same time",
+    "0 tasks ran twice at the same time",
     contract=CRASHES,
 )
 def _() -> H:
@@ -165,7 +165,7 @@ def _() -> H:
     Rule.DUPLICATE,
     FAIL,
     1,
-    "1 operation took effect more than once without a fault to explain it; 0 explained by faults or unsure submits",
+    "1 task took effect more than once without a fault to explain it; 0 explained by faults or unsure submits",
     (0, "2 effects within 400 ms"),
     contract=AT_LEAST_ONCE,
     expression="unexplained duplicates = 0",
@@ -177,7 +177,7 @@ def _() -> H:
 # ---------------------------------------------------------------- evidence
 
 
-@known("poison: each has crashed", Rule.EVIDENCE, PASS, 0, "2 operations submitted, records whole", contract=CRASHES)
+@known("poison: each has crashed", Rule.EVIDENCE, PASS, 0, "2 tasks submitted, records whole", contract=CRASHES)
 def _() -> H:
     return _dead(CRASHED, CRASHED)
 
@@ -187,18 +187,18 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     1,
-    "1 operation had to end a process and never did: see that bodies run as planned",
+    "1 task had to end a process and never did: see that bodies run as planned",
 )
 def _() -> H:
     return H().done(0, 1).set(poison=frozenset({1}))
 
 
 @known(
-    "poison: the first operation took effect instead",
+    "poison: the first task took effect instead",
     Rule.EVIDENCE,
     UNKNOWN,
     1,
-    "1 operation had to end a process and never did: see that bodies run as planned",
+    "1 task had to end a process and never did: see that bodies run as planned",
 )
 def _() -> H:
     return H().done(0, 1).set(poison=frozenset({0}))
@@ -209,7 +209,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     1,
-    "1 operation left unknown: submit() raised",
+    "1 task left unknown: submit() raised",
     (1, "left unknown: submit() raised"),
 )
 def _() -> H:

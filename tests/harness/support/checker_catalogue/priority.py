@@ -16,10 +16,10 @@ H = HistoryBuilder
 URGENT, LESS = 0, 1
 #: What a worker may take to write down what it has taken: 250 ms, and four times the longest attempt, of 10 ms.
 SLACK = 290
-_AHEAD = "1 operation went ahead of less urgent ones that had been sent before"
-_BEHIND = "1 operation waited while less urgent ones were taken"
-_NONE = "no operation of priority 0 went ahead of one of 3: offer more than workers can do"
-_SHORT = "no operation waited for long enough to be compared: offer more than workers can do, for longer"
+_AHEAD = "1 task went ahead of less urgent ones that had been sent before"
+_BEHIND = "1 task waited while less urgent ones were taken"
+_NONE = "no task of priority 0 went ahead of one of 3: offer more than workers can do"
+_SHORT = "no task waited for long enough to be compared: offer more than workers can do, for longer"
 _NOTE = "worker-1 took 1, of priority 3, while it waited 0.9 s"
 
 
@@ -85,7 +85,7 @@ known(
     Rule.PRIORITY,
     FAIL,
     2,
-    "2 operations waited while less urgent ones were taken",
+    "2 tasks waited while less urgent ones were taken",
     (0, "worker-1 took 2, of priority 6, while it waited 0.9 s"),
     (1, "worker-1 took 2, of priority 6, while it waited 1.0 s"),
 )(_third)
@@ -262,7 +262,7 @@ for _name, _taken, _why in (
         Rule.PRIORITY,
         UNKNOWN if _why else PASS,
         0,
-        _why or "2 operations went ahead of less urgent ones that had been sent before",
+        _why or "2 tasks went ahead of less urgent ones that had been sent before",
     )
     def _(taken: tuple[float, ...] = _taken) -> H:
         return _of_three(*taken)
@@ -331,7 +331,7 @@ for _name, _first, _priorities, _over in (
         Rule.DURATION,
         FAIL if _over else PASS,
         _over,
-        f"{_over} operation{'s' * (not _over)} {_TOLD}",
+        f"{_over} task{'s' * (not _over)} {_TOLD}",
         *([(1, "waited 5.8 s longer than its queue explains")] if _over else []),
         expression="waits beyond 0 s explained",
         others=(Rule.EVIDENCE, Rule.PRIORITY),

@@ -62,9 +62,9 @@ for _name, _build, _why in (
         Rule.EVIDENCE,
         UNKNOWN if _why else PASS,
         1 if _why else 0,
-        f"1 operation {_why}"
+        f"1 task {_why}"
         if _why
-        else f"{_submitted} operation{'' if _submitted == 1 else 's'} submitted, records whole; "
+        else f"{_submitted} task{'' if _submitted == 1 else 's'} submitted, records whole; "
         "1 not acknowledged because of faults",
         *([(_missing, _why)] if _why else []),
         others=(Rule.FAULTS,),
@@ -89,7 +89,7 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "1 operation submitted, records whole",
+    "1 task submitted, records whole",
 )
 def _() -> H:
     return _killed(H().set(finished=frozenset())).fault(KILLED, BACK, kind="refused", target="producer-1")
@@ -100,7 +100,7 @@ def _() -> H:
     Rule.EVIDENCE,
     UNKNOWN,
     2,
-    "1 operation never offered; producer-1 did not go through its part of the plan",
+    "1 task never offered; producer-1 did not go through its part of the plan",
     (1, "never offered"),
     others=(Rule.FAULTS,),
 )
@@ -114,7 +114,7 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "3 operations submitted, records whole; 1 not acknowledged because of faults",
+    "3 tasks submitted, records whole; 1 not acknowledged because of faults",
 )
 def _() -> H:
     """Its links are those of everybody, and it is not known when they are up again."""

@@ -14,7 +14,7 @@ from taskchaos.harness.record.verdict import Rule
 
 H = HistoryBuilder
 SILENT = replace(ALL, claims=ALL.claims - {Claim.RESULTS})
-_MISSING = "1 operation took effect and left no final result"
+_MISSING = "1 task took effect and left no final result"
 _NOTE = "it took effect, and the result backend has no final result of it"
 
 
@@ -24,7 +24,7 @@ def _asked(*done: int, **kinds: ClaimKind) -> H:
     return H().done(*done).set(keep_results=True).final(results=results)
 
 
-@known("kept", Rule.RESULTS, PASS, 0, "each of 2 operations that took effect has one")
+@known("kept", Rule.RESULTS, PASS, 0, "each of 2 tasks that took effect has one")
 def _() -> H:
     return _asked(0, 1, op0=SUCCESS, op1=SUCCESS)
 
@@ -34,9 +34,7 @@ def _() -> H:
     return _asked(0, 1, op0=SUCCESS)
 
 
-@known(
-    "none at all", Rule.RESULTS, FAIL, 2, "2 operations took effect and left no final result", (0, _NOTE), (1, _NOTE)
-)
+@known("none at all", Rule.RESULTS, FAIL, 2, "2 tasks took effect and left no final result", (0, _NOTE), (1, _NOTE))
 def _() -> H:
     return _asked(0, 1)
 
@@ -46,7 +44,7 @@ def _() -> H:
     Rule.RESULTS,
     PASS,
     0,
-    "each of 1 operation that took effect has one",
+    "each of 1 task that took effect has one",
     others=(Rule.FALSE_FAILURE,),
 )
 def _() -> H:
@@ -82,7 +80,7 @@ for _name, _build in (
         Rule.RESULTS,
         PASS,
         0,
-        f"each of {_number} operation{'s' if _number > 1 else ''} that took effect has one",
+        f"each of {_number} task{'s' if _number > 1 else ''} that took effect has one",
         others=(Rule.LOST, Rule.EVIDENCE, Rule.RESURRECTED, Rule.STUCK, Rule.CONVERGED, Rule.LEAK),
     )
     def _(build: Callable[[], H] = _build) -> H:
@@ -125,7 +123,7 @@ for _name, _final, _doubt in (
     Rule.RESULTS,
     UNKNOWN,
     0,
-    "each of 1 operation that took effect has one, but things still moved; drain for longer",
+    "each of 1 task that took effect has one, but things still moved; drain for longer",
     others=(Rule.LOST, Rule.CONVERGED, Rule.STUCK),
 )
 def _() -> H:

@@ -15,9 +15,9 @@ from taskchaos.harness.record.verdict import Rule
 H = HistoryBuilder
 #: What a worker may take to write down what it has: 250 ms, and four times the longest attempt, of 10 ms.
 NOTED = 290
-_NEVER = "each of 1 operation that were revoked in time never began"
-_BEGAN = "1 operation began although revoked before"
-_NONE = "no revoke was heard before a worker had its operation"
+_NEVER = "each of 1 task that were revoked in time never began"
+_BEGAN = "1 task began although revoked before"
+_NONE = "no revoke was heard before a worker had its task"
 
 
 def _case(op: int = 0) -> H:
@@ -94,7 +94,7 @@ for _name, _build in (
         Rule.REVOKED,
         UNKNOWN,
         0,
-        "1 operation began after its revoke, and nobody wrote down when a worker got it",
+        "1 task began after its revoke, and nobody wrote down when a worker got it",
     )(_build)
 
 
@@ -165,7 +165,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 0 prefix, 1 middle, 0 postfix",
+    "1 of 4 acknowledged tasks lost, none at the end, so not merely slow",
     (2, "never delivered, never attempted"),
 )
 def _() -> H:
@@ -177,7 +177,7 @@ def _() -> H:
     Rule.STUCK,
     FAIL,
     1,
-    "1 acknowledged operation on the broker after every redelivery timeout",
+    "1 acknowledged task on the broker after every redelivery timeout",
     (0, "still on the broker"),
     others=(Rule.CONVERGED, Rule.LEAK),
 )
@@ -191,7 +191,7 @@ def _in_flight(at: float, tried: float = NEVER) -> H:
     return builder if tried == NEVER else builder.deliver(0, 50).attempt(0, 55, tried, TRANSIENT)
 
 
-_GAP = "worker_kill on worker-1: no operation was in flight"
+_GAP = "worker_kill on worker-1: no task was in flight"
 for _name, _build, _sound in (
     ("until its revoke", lambda: _in_flight(100), True),
     ("not after its revoke", lambda: _in_flight(101), False),

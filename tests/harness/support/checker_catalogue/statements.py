@@ -81,7 +81,7 @@ for _rule in (Rule.FALSE_SUCCESS, Rule.FALSE_FAILURE, Rule.ZOMBIE):
 _LAST = "took effect although the subject's last word is failure"
 
 
-@known("failure taken back", Rule.FALSE_FAILURE, PASS, 0, f"0 operations {_LAST}")
+@known("failure taken back", Rule.FALSE_FAILURE, PASS, 0, f"0 tasks {_LAST}")
 def _() -> H:
     builder = H().done(0, 1, 2, 3).said(0, FAILURE, 110.5).said(1, REJECTED, 111).said(2, FAILURE, 200)
     return (
@@ -99,7 +99,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     FAIL,
     3,
-    f"3 operations {_LAST}",
+    f"3 tasks {_LAST}",
     (0, "failure claimed, but it took effect"),
     (1, "failure claimed, but it took effect"),
     (2, "failure claimed, but it took effect"),
@@ -111,7 +111,7 @@ def _() -> H:
 _FINAL = "took effect after the subject's final word"
 
 
-@known("last effect with the final word", Rule.ZOMBIE, PASS, 0, f"0 operations {_FINAL}")
+@known("last effect with the final word", Rule.ZOMBIE, PASS, 0, f"0 tasks {_FINAL}")
 def _() -> H:
     return H().done(0, 1).said(0, FAILURE, 105).said(1, REJECTED, 1).said(1, RETRY, 2)
 
@@ -121,7 +121,7 @@ def _() -> H:
     Rule.ZOMBIE,
     FAIL,
     4,
-    f"4 operations {_FINAL}",
+    f"4 tasks {_FINAL}",
     (0, "effect 1.0 ms after failure was claimed"),
     (1, "effect 5.0 ms after revoked was claimed"),
     (2, "effect 2.0 ms after success was claimed"),
@@ -138,7 +138,7 @@ def _() -> H:
     Rule.DUPLICATE,
     PASS,
     0,
-    "0 operations took effect more than once",
+    "0 tasks took effect more than once",
     others=(Rule.ZOMBIE,),
 )
 def _() -> H:
@@ -150,7 +150,7 @@ def _() -> H:
     Rule.LOST,
     FAIL,
     1,
-    "1 acknowledged operation lost in submit order: 1 prefix, 0 middle, 0 postfix",
+    "1 of 4 acknowledged tasks lost, none at the end, so not merely slow, 1 at the beginning",
     (1, "never delivered, never attempted"),
 )
 def _() -> H:
@@ -162,7 +162,7 @@ def _() -> H:
     Rule.DUPLICATE,
     FAIL,
     1,
-    "1 operation took effect more than once",
+    "1 task took effect more than once",
     (0, "2 effects within 200 ms"),
 )
 def _() -> H:
@@ -174,7 +174,7 @@ def _() -> H:
     Rule.UNEXPECTED,
     FAIL,
     1,
-    "1 operation ran without ever being submitted",
+    "1 task ran without ever being submitted",
     (0, "in the plan, never submitted"),
     others=(Rule.EVIDENCE,),
 )
@@ -187,7 +187,7 @@ def _() -> H:
     Rule.ZOMBIE,
     FAIL,
     1,
-    f"1 operation {_FINAL}",
+    f"1 task {_FINAL}",
     (0, "effect 5.0 ms after failure was claimed"),
 )
 def _() -> H:
@@ -207,12 +207,12 @@ def _() -> H:
     return H().submit(0, SubmitOutcome.UNKNOWN, 0).done(1).final(results={0: SUCCESS, 2: SUCCESS, -1: SUCCESS})
 
 
-@known("claims without effects are no zombies", Rule.ZOMBIE, PASS, 0, f"0 operations {_FINAL}", others=(Rule.EVIDENCE,))
+@known("claims without effects are no zombies", Rule.ZOMBIE, PASS, 0, f"0 tasks {_FINAL}", others=(Rule.EVIDENCE,))
 def _() -> H:
     return H().done(0).submit(1, SubmitOutcome.UNKNOWN, 1).said(1, FAILURE, 100)
 
 
-@known("retry and success at the same time as failure", Rule.FALSE_FAILURE, PASS, 0, f"0 operations {_LAST}")
+@known("retry and success at the same time as failure", Rule.FALSE_FAILURE, PASS, 0, f"0 tasks {_LAST}")
 def _() -> H:
     return H().done(0).said(0, FAILURE, 111).said(0, RETRY, 150)
 
@@ -222,7 +222,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     FAIL,
     1,
-    f"1 operation {_LAST}",
+    f"1 task {_LAST}",
     (0, "failure claimed, but it took effect"),
 )
 def _() -> H:
@@ -234,7 +234,7 @@ def _() -> H:
     Rule.FALSE_FAILURE,
     FAIL,
     1,
-    f"1 operation {_LAST}",
+    f"1 task {_LAST}",
     (0, "failure claimed, but it took effect"),
 )
 def _() -> H:
@@ -246,7 +246,7 @@ def _() -> H:
     Rule.ZOMBIE,
     FAIL,
     1,
-    f"1 operation {_FINAL}",
+    f"1 task {_FINAL}",
     (0, "effect 5.0 ms after failure was claimed"),
 )
 def _() -> H:
@@ -258,7 +258,7 @@ def _() -> H:
     Rule.ZOMBIE,
     FAIL,
     1,
-    f"1 operation {_FINAL}",
+    f"1 task {_FINAL}",
     (0, "effect 50.0 ms after failure was claimed"),
 )
 def _() -> H:

@@ -36,7 +36,7 @@ def _states(state: Seen, histories: dict[str, tuple[bool, Callable[[], H]]]) -> 
             return build().set(must_see=frozenset({state}))
 
         number = made().build().planned
-        whole = _WHOLE.format(f"{number} operation{'s' * (number != 1)}")
+        whole = _WHOLE.format(f"{number} task{'s' * (number != 1)}")
         reason = whole if seen else _MISSING.format(state.value)
         outcome, observed = (PASS, 0) if seen else (UNKNOWN, 1)
         known(f"{state.name}: {name}", Rule.EVIDENCE, outcome, observed, reason, others=_OTHERS)(made)
@@ -167,7 +167,7 @@ _states(
         "sent when the other had ended": (False, _wanted(111, 120)),
         "the other waits for it": (True, _wanted(50, 60)),
         "of another key": (False, _wanted(90, 120, op=1)),
-        "the operation itself": (False, lambda: H().set(keys=2).ack(0).attempt(0, 100, 110, TRANSIENT).attempt(0, 200)),
+        "the task itself": (False, lambda: H().set(keys=2).ack(0).attempt(0, 100, 110, TRANSIENT).attempt(0, 200)),
         "no keys": (False, _wanted(90, 120, keys=0)),
     },
 )
@@ -206,7 +206,7 @@ _states(
 def _met(
     at: float = 45, outcome: SubmitOutcome = SubmitOutcome.ACKNOWLEDGED, role: str = "producer-1", op: int = 0
 ) -> Callable[[], H]:
-    """The submit of operation 0 lasts from 40 to 50; a fault meets an operation."""
+    """The submit of task 0 lasts from 40 to 50; a fault meets an operation."""
 
     def build() -> H:
         builder = H().done(1).attempt(0, 60).effect(0).said(0).submit(0, outcome, 40, done=50)
@@ -237,7 +237,7 @@ _states(
         "before it begins": (False, _met(39)),
         "when it has ended": (False, _met(51)),
         "it was not acknowledged": (False, _met(outcome=SubmitOutcome.UNKNOWN)),
-        "of another operation": (False, _met(op=1)),
+        "of another task": (False, _met(op=1)),
         "of a worker": (False, _met(role="worker-1")),
         "no fault": (False, lambda: H().done(0, 1)),
     },
@@ -247,6 +247,6 @@ _states(
     {
         "both acknowledged": (True, lambda: H().set(again=True).done(0, 1).ack(0, at=120)),
         "one refused": (False, lambda: H().set(again=True).done(0).submit(0, SubmitOutcome.REFUSED, 120)),
-        "two operations": (False, lambda: H().set(again=True).done(0, 1)),
+        "two tasks": (False, lambda: H().set(again=True).done(0, 1)),
     },
 )

@@ -55,7 +55,7 @@ def _down(
 
 
 def _told(retries: str, number: int, allowed: str, back: int, waiting: int, most: int) -> str:
-    noun = "operation" if number == 1 else "operations"
+    noun = "task" if number == 1 else "tasks"
     down = f"{retries} retries/s of {number} {noun} while it was down, {allowed}/s allowed"
     return f"{down}; {back} of {waiting} came back within 0.5 s, {most} allowed"
 
@@ -187,17 +187,17 @@ def _() -> H:
 
 
 for _name, _build, _number in (
-    ("too few", lambda: _down(19), "19 operations"),
-    ("of one sort", lambda: _down(1), "1 operation"),
-    ("a fault met them all", lambda: _down(40).fault(900, 1300), "0 operations"),
-    ("their submits are unsure", lambda: _down(40, sent=SubmitOutcome.UNKNOWN), "0 operations"),
+    ("too few", lambda: _down(19), "19 tasks"),
+    ("of one sort", lambda: _down(1), "1 task"),
+    ("a fault met them all", lambda: _down(40).fault(900, 1300), "0 tasks"),
+    ("their submits are unsure", lambda: _down(40, sent=SubmitOutcome.UNKNOWN), "0 tasks"),
     (
         "one was interrupted as well",
         lambda: _down(20).attempt(0, DOWN + 100, DOWN + 101, AttemptOutcome.INTERRUPTED),
-        "19 operations",
+        "19 tasks",
     ),
-    ("it was never down", lambda: _down(40).set(outage=None), "0 operations"),
-    ("it was down later", lambda: _down(40).set(outage=Outage(ns(5000), ns(6000))), "0 operations"),
+    ("it was never down", lambda: _down(40).set(outage=None), "0 tasks"),
+    ("it was down later", lambda: _down(40).set(outage=Outage(ns(5000), ns(6000))), "0 tasks"),
 ):
 
     @known(_name, Rule.RETRY_STORM, UNKNOWN, None, _FEW.format(_number), others=(Rule.EVIDENCE, Rule.LOST))
@@ -238,7 +238,7 @@ def _() -> H:
     Rule.RETRY_STORM,
     NOT_CLAIMED,
     None,
-    f"the subject does not claim backoff; seen: {_FEW.format('19 operations')}",
+    f"the subject does not claim backoff; seen: {_FEW.format('19 tasks')}",
     contract=UNCLAIMED,
 )
 def _() -> H:
@@ -265,14 +265,14 @@ def _() -> H:
     Rule.EVIDENCE,
     PASS,
     0,
-    "1 operation submitted, records whole",
+    "1 task submitted, records whole",
     others=(Rule.RETRY_STORM,),
 )
 def _() -> H:
     return _down(1)
 
 
-_DOWN_FROM, _FELT = Outage(ns(DOWN), ns(UP)), "1 operation submitted, records whole"
+_DOWN_FROM, _FELT = Outage(ns(DOWN), ns(UP)), "1 task submitted, records whole"
 _NOT_FELT = "what the tasks depend on was to be down, and no attempt failed meanwhile: have some due then"
 for _when, _at, _end, _felt in (
     ("as it began", DOWN, TRANSIENT, True),
@@ -306,7 +306,7 @@ def _given_up(attempts: int, failures: bytes = b"") -> H:
     return _failed(attempts, failures).said(1, FAILURE, 2000)
 
 
-_LOST = "1 acknowledged operation lost in submit order: 0 prefix, 0 middle, 1 postfix"
+_LOST = "1 of 2 acknowledged tasks lost, all at the end, behind all that was done"
 _NOT_LOST = "nothing is missing; no fault bit, so this gives no bound"
 _OUTAGE = Outage(ns(DOWN), ns(UP))
 for _name, _build, _contract, _lost in (

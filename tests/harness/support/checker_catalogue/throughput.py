@@ -125,8 +125,8 @@ def _() -> H:
 
 
 _ANY = "effects/s >= 1000, or 95 % of the offered rate"
-_TOO_LITTLE = "has too little to measure (needs 0.2 s and 20 operations)"
-for _name, _ended, _offered in (("short phase", 199, 20), ("few operations", 200, 19)):
+_TOO_LITTLE = "has too little to measure (needs 0.2 s and 20 tasks)"
+for _name, _ended, _offered in (("short phase", 199, 20), ("few tasks", 200, 19)):
 
     @known(_name, Rule.THROUGHPUT, UNKNOWN, None, f"baseline {_TOO_LITTLE}")
     def _(ended: float = _ended, offered: int = _offered) -> H:

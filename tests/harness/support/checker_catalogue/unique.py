@@ -14,8 +14,8 @@ from taskchaos.harness.record.verdict import Rule
 H = HistoryBuilder
 ACKED = SubmitOutcome.ACKNOWLEDGED
 ONCE = replace(ALL, claims=ALL.claims - {Claim.EFFECTIVELY_ONCE})
-_ONE = "each of 1 operation that were submitted twice is one task"
-_TWO = "1 operation of 1 that were submitted twice took effect twice"
+_ONE = "each of 1 task that were submitted twice is one task"
+_TWO = "1 task of 1 that were submitted twice took effect twice"
 _NOTE = "2 submits, 2 effects"
 
 
@@ -42,7 +42,7 @@ def _() -> H:
     Rule.DUPLICATE,
     PASS,
     0,
-    "0 operations took effect more than once unexplained; 1 explained by faults or unsure submits",
+    "0 tasks took effect more than once unexplained; 1 explained by faults or unsure submits",
     expression="unexplained duplicates = 0",
     contract=replace(ONCE, claims=ONCE.claims - {Claim.UNIQUE}),
 )
@@ -50,16 +50,16 @@ def _() -> H:
     return _ran_again(_twice())
 
 
-_MET = "1 operation ran twice at the same time"
-_APART = "0 operations ran twice at the same time"
+_MET = "1 task ran twice at the same time"
+_APART = "0 tasks ran twice at the same time"
 _TWO_TASKS = replace(ONCE, claims=ONCE.claims - {Claim.UNIQUE})
 for _rule, _expression, _said, _reason, _note in (
     (Rule.OVERLAP, "overlapping attempts = 0", _APART, _MET, "worker-1 began while worker-1 still had 5.0 ms to run"),
     (
         Rule.FENCE,
         "fences rise",
-        "0 operations ran with a fence that was missing or not above those before",
-        "1 operation ran with a fence that was missing or not above those before",
+        "0 tasks ran with a fence that was missing or not above those before",
+        "1 task ran with a fence that was missing or not above those before",
         "fence 1 after 100000000",
     ),
 ):
@@ -99,7 +99,7 @@ for _rule, _expression, _said, _reason, _note in (
     Rule.DUPLICATE,
     FAIL,
     1,
-    "1 operation took effect more than once without a fault to explain it; 0 explained by faults or unsure submits",
+    "1 task took effect more than once without a fault to explain it; 0 explained by faults or unsure submits",
     (1, "2 effects within 30 ms"),
     expression="unexplained duplicates = 0",
     contract=ONCE,
