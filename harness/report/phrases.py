@@ -294,7 +294,7 @@ def rate(value: float | None) -> str:
 
 
 def difference(rule: RuleResult) -> str:
-    """By how far a figure misses what was demanded: `2 too many`, `38 % too few`; empty where the figure says it all."""
+    """How far a figure misses what was demanded: `2 too many`, `38 % too few`; empty where the figure says it all."""
     found, observed = _LIMIT.search(rule.expression), rule.observed
     if not found or observed is None or rule.outcome is not Outcome.FAIL:
         return ""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browsing import chromium
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -31,3 +32,6 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Colours and widths must not depend on who runs the tests."""
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM"):
         monkeypatch.delenv(name, raising=False)
+
+
+browser = pytest.fixture(scope="module")(chromium)

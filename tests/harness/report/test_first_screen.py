@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import report_samples as samples
+from browsing import opened
 from cause_ways import WAYS, Way
 from checker_histories import ALL
 
@@ -37,23 +37,6 @@ TEN = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium of this machine, driven by playwright."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    required = "chromium" in os.environ.get("CHAOS_REQUIRE", "").split(",")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
-        (pytest.fail if required else pytest.skip)("no Chromium with playwright here (pip install playwright)")
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
 def _failed(way: Way) -> CaseResult:
     verdict = check(way.build().build(), ALL)
     found = causes(way.build().build(), verdict, way.wire)
@@ -66,16 +49,12 @@ def _run(*cases: CaseResult) -> RunResult:
     return replace(collect(samples.stream()), cases=cases)
 
 
-def _page(browser: Any, tmp_path: Path, run: RunResult, width: int = WIDTH) -> Any:
+@contextmanager
+def _page(browser: Any, tmp_path: Path, run: RunResult, width: int = WIDTH) -> Iterator[Any]:
     path = tmp_path / "report.html"
     path.write_text(render(run, {case.id: CaseDetail() for case in run.cases}), encoding="utf-8")
-    page = browser.new_page(viewport={"width": width, "height": HEIGHT})
-    page.seen = []
-    page.on("console", lambda message: page.seen.append(message.text))
-    page.on("request", lambda request: page.seen.append(request.url))
-    page.goto(path.as_uri())
-    assert page.seen == [path.as_uri()], "nothing is asked for, and nothing goes wrong"
-    return page
+    with opened(browser, path, width, HEIGHT) as page:
+        yield page
 
 
 def _first_screen(page: Any) -> str:
@@ -95,7 +74,8 @@ def test_a_failure_is_explained_on_the_first_screen(browser: Any, tmp_path: Path
     (way,) = [way for way in WAYS if way.name == name]
     case = _failed(way)
     assert way.rule in case.failed_rules
-    seen = _first_screen(_page(browser, tmp_path, _run(case)))
+    with _page(browser, tmp_path, _run(case)) as page:
+        seen = _first_screen(page)
     (told,) = [cause for cause in case.causes if cause.rule is way.rule][:1]
     assert told.text in seen and way.rule.value in seen
     assert way.command in told.text and way.fault in told.text
@@ -105,16 +85,16 @@ def test_a_failure_is_explained_on_the_first_screen(browser: Any, tmp_path: Path
 def test_many_failures_fit_a_phone(browser: Any, tmp_path: Path) -> None:
     """No part of the page is wider than the screen."""
     cases = tuple(replace(_failed(way), id=f"suite.case-{n}.mine") for n, way in enumerate(WAYS))
-    page = _page(browser, tmp_path, _run(*cases), width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    with _page(browser, tmp_path, _run(*cases), width=390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_long_demand_fits_a_phone(browser: Any, tmp_path: Path) -> None:
     case = _failed(WAYS[0])
     demand = "effects/s >= 32, or 95 % of the offered rate"
     rules = tuple(replace(rule, expression=demand, observed=40.1) for rule in case.rules)
-    page = _page(browser, tmp_path, _run(replace(case, rules=rules)), width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    with _page(browser, tmp_path, _run(replace(case, rules=rules)), width=390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_rules_of_tasks_come_before_figures() -> None:
