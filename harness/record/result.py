@@ -116,6 +116,7 @@ class CauseKind(StrEnum):
     GIVEN_UP = "given-up"
     SAID_OTHERWISE = "said-otherwise"
     TOO_SLOW = "too-slow"
+    HELD = "held"  # workers are held by something other than the task
     NOT_KNOWN = "not-known"
 
 

@@ -9,6 +9,7 @@ went nowhere.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _OTHERS = ("EXISTS", "GET", "GETRANGE", "KEYS", "MGET", "PTTL", "SCAN", "STRLEN"
 _LISTENS = ("PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE", "MONITOR")
 READS = frozenset({*_LISTS, *_SETS, *_SORTED, *_HASHES, *_OTHERS, *_LISTENS})
 _TAG_LENGTH = 36
+_SHA = re.compile("[0-9a-f]{40}")
 #: Of a command or a key so much is told.
 _SHOWN = 128
 #: CLOCK_MONOTONIC, connections and operations are all below it.
@@ -87,8 +89,9 @@ class WireCommand:
 
     @property
     def text(self) -> str:
-        """The command and its key."""
-        return f"{self.command[:_SHOWN]} {self.key[:_SHOWN]}".strip()
+        """The command and its key. A script that has no name is called by the beginning of its SHA."""
+        called = self.command[: 8 if _SHA.fullmatch(self.command) else _SHOWN]
+        return f"{'script ' if self.scripted else ''}{called} {self.key[:_SHOWN]}".strip()
 
 
 def record_of(entries: Sequence[Mapping[str, Any]]) -> list[WireCommand] | None:

@@ -139,6 +139,11 @@ WHY: Mapping[CauseKind, Why] = {
         "Each task needs several commands one after the other, and every one of them takes a round trip.",
         "Do for many tasks at once what is done for each: claim and settle in batches, in scripts or pipelines.",
     ),
+    K.HELD: Why(
+        "A process takes longer for a task than the task does",
+        "It sleeps, or waits for an answer, between two tasks, and nothing else runs in it meanwhile.",
+        "Put what waits into Redis by its time, and let the process go on; ask Redis for several tasks at once.",
+    ),
     K.NOT_KNOWN: Why(
         "The records do not tell",
         "Which commands carried the task was not noted: they are noted behind the embedded proxy, at up to 200 tasks a "

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from taskchaos.harness.judge.causes.again import again, late, too_often
 from taskchaos.harness.judge.causes.course import Course, courses
 from taskchaos.harness.judge.causes.lost import lost
-from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, slow, stuck, too_soon
+from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, stuck, too_soon
+from taskchaos.harness.judge.causes.rates import slow
 from taskchaos.harness.judge.causes.words import OneCause
 from taskchaos.harness.record.history import AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind

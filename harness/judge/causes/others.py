@@ -1,17 +1,14 @@
-"""Why a task is not done, was tried too soon, was given up, is told wrongly, or all are too slow."""
+"""Why a task is not done, was tried too soon, was given up, or is told wrongly."""
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise
 
-from taskchaos.harness.checker.faults import ended_ns, happened, label
-from taskchaos.harness.judge.causes.course import NOTED, Course, fault_name, fault_on, of_worker
+from taskchaos.harness.checker.faults import label
+from taskchaos.harness.judge.causes.course import NOTED, Course, fault_name, fault_on
 from taskchaos.harness.judge.causes.words import OneCause, ended, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
-from taskchaos.harness.record.result import Cause, CauseKind
-from taskchaos.harness.record.verdict import RuleResult
-from taskchaos.harness.record.wire import WireCommand
+from taskchaos.harness.record.result import CauseKind
 
 #: What may put a task among the dead letters.
 _KEEPS = frozenset({"HSET", "LPUSH", "RPUSH", "SADD", "XADD", "ZADD"})
@@ -111,25 +108,3 @@ def said_otherwise(history: History, course: Course) -> OneCause:
     text += f", and {said[-1].link} said otherwise with {command}" if said else ", and the subject said otherwise"
     role, at_ns = (last.role, last.known_ns) if last else ("", 0)
     return OneCause(CauseKind.SAID_OTHERWISE, text, command, fault_name(fault_on(history, role, at_ns, at_ns)))
-
-
-def slow(history: History, rule: RuleResult, wire: tuple[WireCommand, ...] | None) -> Cause:
-    """The rate is below what is demanded: what a task costs, by the commands that it needs."""
-    commands = [command for command in wire or () if of_worker(command) and command.reply_ns is not None]
-    blocking = [command for command in commands if not command.sent]
-    tasks = {op for command in commands for op in command.sent}
-    busy = [command for command in commands if command.sent]
-    trips = {(command.link, command.connection, command.at_ns) for command in busy}  # of a pipeline there is one
-    if not tasks or not busy:
-        why = "the commands of this case were not noted" if wire is None else "no task got as far as a worker"
-        return Cause(rule.rule, CauseKind.NOT_KNOWN, (), f"{why}: {rule.reason}")
-    took = sorted((command.reply_ns or 0) - command.at_ns for command in busy)
-    each, median_ns, round_trips = len(busy) / len(tasks), took[len(took) // 2], len(trips) / len(tasks)
-    most = Counter(command.text for command in busy + blocking).most_common(1)[0][0]
-    met = [fault for fault in history.faults if happened(fault)]
-    longest = max(met, key=lambda f: min(ended_ns(f), history.final.read_at_ns) - f.since_ns, default=None)
-    # What the way to Redis adds is not in these times: the proxy takes them at its own end.
-    text = f"a task takes {round_trips:.1f} round trips of its worker's with {each:.1f} commands, most often {most}"
-    text += f"; without the way, Redis takes {told_ms(median_ns)} for each at the median"
-    text += f", and {label(longest)} was in force" if longest is not None else ""
-    return Cause(rule.rule, CauseKind.TOO_SLOW, (), text, most, fault_name(longest))

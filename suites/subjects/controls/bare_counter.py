@@ -16,7 +16,7 @@ from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.subject import TaskBody
 from taskchaos.suites.subjects.controls.mini_queue import PASS, Busy, Job, MiniQueue, fails
 
-_LEAVE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+_LEAVE = "-- leave\nreturn redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
 
 class BareCounter(MiniQueue):

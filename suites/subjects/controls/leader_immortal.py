@@ -14,7 +14,7 @@ from taskchaos.harness.record.verdict import Rule
 from taskchaos.suites.subjects.controls.mini_queue import PASS, MiniQueue, fails
 
 LEADER = "leader"
-_STAY = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+_STAY = "-- stay\nreturn redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 
 
 class LeaderImmortal(MiniQueue):

@@ -1,4 +1,4 @@
-"""The steps of the small queue, each a Lua script. An entry is {id, message, failures, crashes} as JSON."""
+"""The steps of the small queue: Lua that begins with its name. An entry is {id, message, failures, crashes} as JSON."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ end
 """
 
 #: ARGV: id, message. Whatever was queued before.
-PUT_AGAIN = """
+PUT_AGAIN = """-- put_again
 redis.call('RPUSH', 'mini:ready', cjson.encode({id = ARGV[1], message = ARGV[2], failures = 0, crashes = 0}))
 """
 
 #: ARGV: id, message. An id that was queued once is not queued again.
-PUT = f"if redis.call('SADD', 'mini:seen', ARGV[1]) == 1 then {PUT_AGAIN} end"
+PUT = f"-- put\nif redis.call('SADD', 'mini:seen', ARGV[1]) == 1 then {PUT_AGAIN} end"
 
 #: ARGV: lease in ms. The token, id, message and failures of the next entry; nothing if there is none.
 TAKE = (
-    _HEAD
+    "-- take"
+    + _HEAD
     + """
 local raw = redis.call('LPOP', 'mini:ready')
 if not raw then return false end
@@ -47,14 +48,15 @@ return {token, entry.id, entry.message, entry.failures}
 )
 
 #: ARGV: token.
-DONE = _HEAD + "free(ARGV[1])"
+DONE = "-- done" + _HEAD + "free(ARGV[1])"
 
 #: ARGV: token, crashes at which an entry is given up (0: never).
-CRASHED = _HEAD + "crash(ARGV[1], tonumber(ARGV[2]))"
+CRASHED = "-- crashed" + _HEAD + "crash(ARGV[1], tonumber(ARGV[2]))"
 
 #: ARGV: token, delay in ms, failures to count, failures that are retried.
 RETRY = (
-    _HEAD
+    "-- retry"
+    + _HEAD
     + """
 local entry = free(ARGV[1])
 if not entry then return end
@@ -68,7 +70,8 @@ end
 )
 
 PROMOTE = (
-    _HEAD
+    "-- promote"
+    + _HEAD
     + """
 for _, raw in ipairs(redis.call('ZRANGEBYSCORE', 'mini:delayed', 0, now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', 'mini:delayed', raw)
@@ -79,7 +82,8 @@ end
 
 #: ARGV: crashes at which an entry is given up.
 REAP = (
-    _HEAD
+    "-- reap"
+    + _HEAD
     + """
 for _, token in ipairs(redis.call('ZRANGEBYSCORE', 'mini:deadlines', 0, now)) do crash(token, tonumber(ARGV[1])) end
 """
@@ -87,7 +91,8 @@ for _, token in ipairs(redis.call('ZRANGEBYSCORE', 'mini:deadlines', 0, now)) do
 
 #: ARGV: lease in ms, tokens. Those that are still held.
 RENEW = (
-    _HEAD
+    "-- renew"
+    + _HEAD
     + """
 local kept = {}
 for n = 2, #ARGV do
@@ -101,7 +106,7 @@ return kept
 )
 
 #: ARGV: id. Whether there was such a dead letter.
-REDRIVE = """
+REDRIVE = """-- redrive
 local raw = redis.call('HGET', 'mini:dead', ARGV[1])
 local entry = raw and cjson.decode(raw)
 if not raw or entry.message == '' then return 0 end

@@ -18,8 +18,8 @@ from taskchaos.harness.subject import TaskBody
 from taskchaos.suites.subjects.controls.mini_queue import Busy, Job, MiniQueue
 
 #: Delete, or extend, the lock only where it is ours. KEYS: the lock. ARGV: our token, expiry in ms.
-_RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
-_EXTEND = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+_RELEASE = "-- release\nreturn redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+_EXTEND = "-- extend\nreturn redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 DONE = "mini:done"
 
 

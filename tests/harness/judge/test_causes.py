@@ -8,19 +8,21 @@ import pytest
 from cause_doubts import DOUBTS, twice
 from cause_ways import KILL, OPEN, P1, W1, W2, WAYS, H, K, Way, ack, begun, pop, publish, wire
 from checker_catalogue import KNOWN
-from checker_histories import ALL, ns
+from checker_histories import ALL, HistoryBuilder, ns
 from checker_loads import open_load
 from repository import ROOT
 
 from taskchaos.harness.checker import check
+from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.judge.causes import causes
 from taskchaos.harness.judge.causes.course import courses
 from taskchaos.harness.judge.causes.lost import lost
 from taskchaos.harness.judge.causes.others import back_off, too_soon
+from taskchaos.harness.judge.causes.rates import slow
 from taskchaos.harness.judge.story import detail
-from taskchaos.harness.record.history import AttemptOutcome
+from taskchaos.harness.record.history import AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind
-from taskchaos.harness.record.verdict import Rule
+from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 from taskchaos.harness.report.why import WHY
 
 
@@ -134,7 +136,26 @@ def test_a_rate_that_is_too_low_is_told_by_what_a_task_costs() -> None:
         "takes 0.5 ms for each at the median, and worker_kill on worker-1 was in force" in cause.text
     )
     (untold,) = [c for c in causes(history, check(history, ALL), None) if c.rule is Rule.THROUGHPUT]
-    assert untold.kind is K.NOT_KNOWN
+    assert untold.kind is K.HELD
+
+
+def held(turn_ms: int, body_ms: int, *, sent_at: int = 0) -> History:
+    """A process that begins a task every so often, of a queue that is full, or of tasks that come one by one."""
+    table = HistoryBuilder().phase(PhaseName.BASELINE, 0, 3000).slo(80)
+    for op in range(20):
+        begun = 100 + op * turn_ms
+        table.ack(op, at=begun - 2 if sent_at else 1).attempt(op, begun, begun + body_ms).effect(op, begun + body_ms)
+    return table.build()
+
+
+def test_a_process_that_is_held_between_tasks_is_told_with_and_without_commands() -> None:
+    low = RuleResult(Rule.THROUGHPUT, Outcome.FAIL, "effects/s >= 80", 6.0, "too low")
+    for noted, more in (((), "; no command of a worker's named a task meanwhile"), (None, "")):
+        cause = slow(held(150, 5), low, noted)
+        assert cause.kind is K.HELD
+        told = "a process took 150 ms from one task to the next at the median, 5.0 ms of that in the task itself"
+        assert cause.text == f"while others waited, {told}{more}"
+    assert slow(held(150, 5, sent_at=1), low, ()).kind is K.NOT_KNOWN, "who waits for tasks is not held by them"
 
 
 def test_a_pass_has_no_cause() -> None:

@@ -47,7 +47,7 @@ def test_an_operation_is_known_by_its_id_and_by_the_tag_of_its_delivery() -> Non
         ("BRPOP celery", (), (7,), False),
         ("BRPOP celery", (), (8,), False),
         ("HDEL unacked", (7,), (), False),
-        ("turn", (8,), (), False),
+        ("script turn", (8,), (), False),
         ("BRPOP celery", (), (), True),
     ]
 

@@ -283,7 +283,7 @@ WAYS = (
         (publish(), pop(100), wire(390, W2, "claim", "lr:lease", given=(1,))),
         Rule.OVERLAP,
         K.LEASE_ENDED,
-        "claim lr:lease",
+        "script claim lr:lease",
         "pause on worker-1",
         f"was out of action (pause on worker-1) in its attempt for longer than its lease of {LEASE / 1000:g} s",
     ),
