@@ -3,16 +3,18 @@
 A law is a distribution, so what is asked is whether waits like these could come of it. Two one-sided tests of
 Kolmogorov and Smirnov, for each number of retries: are they earlier than the law, or later? Between the two the jitter
 has nothing left but to be what is claimed: waits that do not spread are earlier than the law at one end, later at the
-other. Massart's bound, exp(-2 n d^2), holds for any number of waits and any law, so a subject that keeps its law fails
-by chance less often than ALPHA. Whether they are later can be asked only of those that ended while new tasks were begun
-at once: else it is the queue that is late, or the machine.
+other. Two bounds hold for any number of waits and any law, and the lower one counts, doubled, so a subject that keeps
+its law fails by chance less often than ALPHA: Massart's, exp(-2 n d^2), which sees what strays as a whole; and, for
+what strays at the end of the law, that of Berk and Jones, by Chernoff's bound on each ordered wait: n exp(-n K), K the
+divergence of its rank from its share. Whether they are later can be asked only of those that ended while new tasks were
+begun at once: else it is the queue that is late, or the machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, inf, log
 
 from taskchaos.harness.backoff import BackoffLaw
 from taskchaos.harness.checker.evidence import CaseEvidence
@@ -27,6 +29,10 @@ EARLY_S = 0.02
 LATE_S = 0.1
 #: Fewer waits after a number of retries are not compared with the law.
 FEWEST_WAITS = 30
+#: So large a share of the waits may be longer than the law has any, by whatever a machine does; or just short enough.
+STRAY_SHARE, HASTY_SHARE = 0.02, 0.005
+#: Whatever the number of retries.
+ANY = -1
 #: A law that is kept fails less often than this.
 ALPHA = 1e-6
 
@@ -64,11 +70,13 @@ def _judge(evidence: CaseEvidence, law: BackoffLaw) -> RuleResult:
         return _too_few(evidence, expression, seen)
     worst = min(fits, key=lambda fit: fit.p)
     p = min(1.0, worst.p * len(fits))
-    early = counted(sum(fit.number for fit in fits if not fit.later), "wait")
-    late = sum(fit.number for fit in fits if fit.later)
+    each = [fit for fit in fits if fit.retries != ANY]
+    early = counted(sum(fit.number for fit in each if not fit.later), "wait")
+    late = sum(fit.number for fit in each if fit.later)
     compared = f"{early} compared with the law, {late} of them while the queue was short"
     if p < ALPHA:
-        how = f"{'later' if worst.later else 'earlier'} than the law after {counted(worst.retries, 'retry', 'retries')}"
+        after = "" if worst.retries == ANY else f" after {counted(worst.retries, 'retry', 'retries')}"
+        how = f"{'later' if worst.later else 'earlier'} than the law{after}"
         reason = f"{compared}; {worst.number} are {how} (p = {p:.1g}, below {ALPHA:g})"
         return RuleResult(Rule.BACKOFF, Outcome.FAIL, expression, float(f"{p:.1g}"), reason)
     if not late:
@@ -98,14 +106,23 @@ def _too_few(evidence: CaseEvidence, expression: str, seen: str) -> RuleResult:
 
 
 def _fits(law: BackoffLaw, found: Sequence[Wait], probes: Probes) -> list[Fit]:
-    """Both tests for each number of retries of which there are enough waits."""
+    """Both tests for each number of retries of which there are enough waits, and for all of these together."""
     fits: list[Fit] = []
+    together: dict[bool, list[list[float]]] = {False: [], True: []}
     for retries in sorted({wait.retries for wait in found}):
         group = [wait for wait in found if wait.retries == retries]
-        early = [_early_share(law, wait) for wait in group]
-        late = [1.0 - share for wait in group if (share := _late_share(law, wait, probes)) is not None]
+        early = [max(_early_share(law, wait), HASTY_SHARE) for wait in group]
+        shares = (_late_share(law, wait, probes) for wait in group)
+        late = [max(1.0 - share, STRAY_SHARE) for share in shares if share is not None]
         sides = ((False, early), (True, late))
-        fits += [Fit(retries, later, len(side), tail(side)) for later, side in sides if len(side) >= FEWEST_WAITS]
+        for later, side in sides:
+            if len(side) >= FEWEST_WAITS:
+                fits.append(Fit(retries, later, len(side), tail(side)))
+                together[later].append(side)
+    for later, groups in together.items():
+        if len(groups) > 1:
+            every = [share for group in groups for share in group]
+            fits.append(Fit(ANY, later, len(every), tail(every)))
     return fits
 
 
@@ -127,7 +144,22 @@ def _late_share(law: BackoffLaw, wait: Wait, probes: Probes) -> float | None:
 
 
 def tail(shares: Sequence[float]) -> float:
-    """A bound on the chance that uniform numbers, or larger ones, lie as low as these; Massart's."""
-    number = len(shares)
-    distance = max((rank + 1) / number - share for rank, share in enumerate(sorted(shares)))
-    return exp(-2.0 * number * max(0.0, distance) ** 2)
+    """A bound on the chance that uniform numbers, or larger ones, lie as low as these.
+
+    Twice the lower one of Massart's and of Berk and Jones's (Zeitschrift fuer Wahrscheinlichkeitstheorie 47, 1979).
+    """
+    number, ranked = len(shares), sorted(shares)
+    distance = max((rank + 1) / number - share for rank, share in enumerate(ranked))
+    massart = exp(-2.0 * number * max(0.0, distance) ** 2)
+    farthest = max(_divergence((rank + 1) / number, share) for rank, share in enumerate(ranked))
+    return min(1.0, 2.0 * min(massart, number * exp(-number * farthest)))
+
+
+def _divergence(seen: float, share: float) -> float:
+    """Kullback and Leibler's, of a share that was seen from the smaller one that was to be; 0 if it is not smaller."""
+    if seen <= share:
+        return 0.0
+    if share <= 0.0:
+        return inf
+    rest = (1.0 - seen) * log((1.0 - seen) / (1.0 - share)) if seen < 1.0 else 0.0
+    return seen * log(seen / share) + rest

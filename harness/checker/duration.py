@@ -89,7 +89,9 @@ def _unexplained(evidence: CaseEvidence, late: list[Step]) -> dict[int, int]:
     """By operation, for how long nothing explains a late step; only of those for which that is too long."""
     met, probes, line, rest = all_bites(evidence.history), Probes(evidence), _Line(evidence), _Rest(evidence)
     attempts, history = evidence.history.attempts, evidence.history
-    took = (end - begin for begin, end in zip(attempts.begun_ns, attempts.ended_ns, strict=True) if end != NEVER)
+    stretches = zip(attempts.begun_ns, attempts.ended_ns, strict=True)
+    # What a fault made longer tells nothing of how long a task takes.
+    took = (end - begin - met.within(begin, end) for begin, end in stretches if end != NEVER)
     patience_ns = PATIENCE_NS + PREFETCH * max(took, default=0)
     again_ns = 2 * history.lease_ns + history.longest_wait_ns
     over: dict[int, int] = {}

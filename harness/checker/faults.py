@@ -6,6 +6,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from taskchaos.harness.checker.flight import Flight
 from taskchaos.harness.record.history import NEVER, QUEUE, FaultInterval, History
@@ -75,6 +76,13 @@ class Spans:
         """Whether one of them has an instant in common with this stretch, ends included."""
         at = bisect_left(self.ends, begin_ns)
         return at < len(self.ends) and self.begins[at] <= end_ns
+
+    def within(self, begin_ns: int, end_ns: int) -> int:
+        """For how long of this stretch one of them is there."""
+        return sum(
+            max(0, min(end_ns, until_ns) - max(begin_ns, since_ns))
+            for since_ns, until_ns in takewhile(lambda span: span[0] < end_ns, self.since(begin_ns))
+        )
 
     def since(self, begin_ns: int) -> Iterator[tuple[int, int]]:
         """Those that were not over before this time, in order."""

@@ -39,7 +39,7 @@ class StoredFailure:
         return FOLDER / f"{self.case}.zip"
 
     def judged(self, folder: Path) -> CaseResult:
-        """Its result, judged by the checker of today, as of a subject that was expected to pass; unpacked into `folder`."""
+        """Its result by the checker of today, as if it had been expected to pass. It is unpacked into `folder`."""
         place = folder / "cases" / self.case
         with zipfile.ZipFile(self.archive) as archive:
             archive.extractall(place)

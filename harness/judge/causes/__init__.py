@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from taskchaos.harness.checker.columns import split_plan
 from taskchaos.harness.judge.causes.again import again, late, too_often
 from taskchaos.harness.judge.causes.course import Course, courses
 from taskchaos.harness.judge.causes.lost import lost
 from taskchaos.harness.judge.causes.others import back_off, dead, said_otherwise, stuck, too_soon
 from taskchaos.harness.judge.causes.rates import slow
 from taskchaos.harness.judge.causes.words import OneCause
-from taskchaos.harness.record.history import AttemptOutcome, History
+from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
 from taskchaos.harness.record.result import Cause, CauseKind
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Verdict
 from taskchaos.harness.record.wire import WireCommand
@@ -52,11 +53,22 @@ _LOOKS: Mapping[Rule, Callable[[History, Course], OneCause]] = {
 
 def causes(history: History, verdict: Verdict, wire: tuple[WireCommand, ...] | None) -> tuple[Cause, ...]:
     """Those of every rule that failed and has operations to show, in the order of the rules."""
+    history, wire = _without_redrive(history, wire)
     failed = [rule for rule in verdict.rules if rule.outcome is Outcome.FAIL]
     about = {rule.rule: _examples(history, rule) for rule in failed if rule.rule in _LOOKS}
     known = courses(history, (op for ops in about.values() for op in ops), wire)
     found = [cause for rule, ops in about.items() for cause in _of_rule(history, rule, ops, known)]
     return (*found, *(slow(history, rule, wire) for rule in failed if rule.rule is Rule.THROUGHPUT))
+
+
+def _without_redrive(
+    history: History, wire: tuple[WireCommand, ...] | None
+) -> tuple[History, tuple[WireCommand, ...] | None]:
+    """Without what the harness did, after the case, to have a dead letter run again."""
+    redrive = history.final.redrive
+    if redrive is not None and redrive.begun_ns != NEVER and wire is not None:
+        wire = tuple(c for c in wire if c.at_ns < redrive.begun_ns or redrive.op not in (*c.sent, *c.given))
+    return split_plan(history)[0], wire
 
 
 def _examples(history: History, rule: RuleResult) -> Sequence[int]:

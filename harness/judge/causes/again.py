@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 
 from taskchaos.harness.checker.faults import ended_ns, happened, label
-from taskchaos.harness.judge.causes.course import PUTS, Attempt, Course, fault_name, fault_on
+from taskchaos.harness.judge.causes.course import PUTS, Attempt, Course, fault_name, fault_on, hands_on
 from taskchaos.harness.judge.causes.words import OneCause, relation, told_ms
 from taskchaos.harness.record.history import NEVER, ClaimKind, FaultInterval, History
 from taskchaos.harness.record.result import CauseKind
@@ -24,7 +24,8 @@ def again(history: History, course: Course) -> OneCause:
     with_ = f" with {command}" if command else ""
     if sent and len(course.submits) == 1:
         fault = fault_on(history, sent[0].link, sent[0].at_ns, sent[0].came_ns)
-        text = f"{sent[0].link} sent it {len(sent)} times with {sent[0].text}"
+        what = "it" if sent[0].link.startswith("producer") else "its retry"
+        text = f"{sent[0].link} sent {what} {len(sent)} times with {sent[0].text}"
         text += f": {relation(fault, sent[0].at_ns)} at the first" if fault else ""
         return OneCause(CauseKind.SENT_TWICE, text, sent[0].text, fault_name(fault))
     if len(course.submits) > 1 and (course.wire is None or len(course.published) != 1):
@@ -43,12 +44,22 @@ def again(history: History, course: Course) -> OneCause:
 
 
 def _repeated(course: Course) -> list[WireCommand]:
-    """The same command that a producer sent for it more than once, and that Redis did not refuse."""
+    """The same command that a producer sent for it more than once, and that Redis did not refuse.
+
+    Or that a worker sent again because the first of them was not answered: only then they are of one retry.
+    """
     alone = [c for c in course.published if c.sent == (course.op,) and (c.unheard or not c.failed)]
     puts = [c for c in alone if c.command in PUTS or c.scripted]
     texts = Counter(command.text for command in puts)
     most = texts.most_common(1)[0] if texts else ("", 0)
-    return [command for command in puts if command.text == most[0]] if most[1] > 1 else []
+    if most[1] > 1:
+        return [command for command in puts if command.text == most[0]]
+    told = [c for c in course.told(0) if c.sent == (course.op,) and hands_on(c)]
+    return next(([one, two] for one, two in pairwise(told) if _sent_again(one, two)), [])
+
+
+def _sent_again(one: WireCommand, two: WireCommand) -> bool:
+    return one.unheard and not two.failed and (one.link, one.text) == (two.link, two.text)
 
 
 def _lease_ended(history: History, first: Attempt, second: Attempt, number: int, command: str) -> OneCause | None:
@@ -89,7 +100,7 @@ def _told_too_late(
     elif told:
         text += f", and {told[0].text} came {told_ms(told[0].at_ns - over_ns)} later"
     else:
-        text += ", and Redis was not told before it gave it away again"
+        text += ", and no command that names it came before Redis gave it away again"
     text += f": {relation(fault, over_ns)}" if fault else ""
     text += got
     return OneCause(CauseKind.TOLD_TOO_LATE, text, unheard[0].text if unheard else command, fault_name(fault))

@@ -64,6 +64,8 @@ class Course:
     wire: Sequence[WireCommand] | None = None
     #: Commands of workers that were never answered, of any task or of none: what Redis gave them went nowhere.
     unanswered: Sequence[WireCommand] = ()
+    #: Redis gave the retries of other tasks to workers, whatever had put them there: they do not wait in memory.
+    retries_from_redis: bool = False
 
     def commands(self, wanted: Callable[[WireCommand], bool]) -> list[WireCommand]:
         """Those of its commands."""
@@ -97,6 +99,11 @@ class Course:
         """Those by which workers told Redis of it, in this time."""
         told = self.commands(lambda c: self.op in c.sent and of_worker(c) and not c.reads)
         return [c for c in told if since_ns <= c.at_ns and (until_ns is None or c.at_ns < until_ns)]
+
+
+def hands_on(command: WireCommand) -> bool:
+    """Whether it puts something into a queue, and is not kombu's note of what it has."""
+    return command.command in PUTS and (command.command, command.key) not in NOTED
 
 
 def of_worker(command: WireCommand) -> bool:
@@ -133,13 +140,33 @@ def courses(history: History, wanted: Iterable[int], wire: Sequence[WireCommand]
     for row, op in enumerate(history.claims.op):
         if op in found:
             found[op].claims.append((history.claims.at_ns[row], history.claims.kind[row]))
+    from_redis = wire is not None and not history.chord_of and _given_again(history, wire)
     for course in found.values():
+        course.retries_from_redis = from_redis
         course.attempts.sort(key=lambda attempt: attempt.begun_ns)
         course.effects.sort()
         course.submits.sort()
         course.claims.sort()
         course.received.sort()
     return found
+
+
+def _given_again(history: History, wire: Sequence[WireCommand]) -> bool:
+    """Whether Redis gave an operation to a worker between an attempt that failed and the next one."""
+    attempts, failed = history.attempts, dict[int, list[int]]()
+    for op, ended_ns_, outcome in zip(attempts.op, attempts.ended_ns, attempts.outcome, strict=True):
+        if outcome == AttemptOutcome.TRANSIENT and ended_ns_ != NEVER:
+            failed.setdefault(op, []).append(ended_ns_)
+    begun: dict[int, list[int]] = {}
+    for op, begun_ns in zip(attempts.op, attempts.begun_ns, strict=True):
+        begun.setdefault(op, []).append(begun_ns)
+    return any(
+        any(end_ns < command.came_ns and any(at_ns >= command.came_ns for at_ns in begun[op]) for end_ns in failed[op])
+        for command in wire
+        if of_worker(command) and not command.reads
+        for op in command.given
+        if op in failed and op not in command.sent
+    )
 
 
 def _add_wire(found: Mapping[int, Course], wire: Sequence[WireCommand]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskchaos.harness.checker.faults import ended_ns, label
-from taskchaos.harness.judge.causes.course import AFTERMATH_NS, NOTED, PUTS, Attempt, Course, fault_name, fault_on
+from taskchaos.harness.judge.causes.course import AFTERMATH_NS, Attempt, Course, fault_name, fault_on, hands_on
 from taskchaos.harness.judge.causes.words import COMING_NS, JUST_NS, SOON_NS, OneCause, ended, relation, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, FaultInterval, History, SubmitOutcome
 from taskchaos.harness.record.result import CauseKind
@@ -33,13 +33,9 @@ def _removal(commands: Sequence[WireCommand]) -> WireCommand | None:
     return taken[-1] if taken else None
 
 
-def _hands_on(command: WireCommand) -> bool:
-    return command.command in PUTS and (command.command, command.key) not in NOTED
-
-
 def _put(commands: Sequence[WireCommand]) -> WireCommand | None:
     """The last of these that put it somewhere from where it is to be given away."""
-    put = [command for command in commands if _hands_on(command) and not command.failed]
+    put = [command for command in commands if hands_on(command) and not command.failed]
     return put[-1] if put else None
 
 
@@ -193,7 +189,11 @@ def _after_attempt(history: History, course: Course, last: Attempt) -> OneCause:
     if removed is not None:
         text += f", and {removed.text} took it off Redis"
     else:
-        text += f", and {told[-1].text} is the last that Redis heard of it" if told else ", and nothing was sent for it"
+        text += (
+            f", and {told[-1].text} is the last that Redis heard of it"
+            if told
+            else ", and no command that names it was sent"
+        )
     command = (removed or told[-1]).text if told else ""
     fault = fault_on(history, last.role, last.begun_ns, last.begun_ns)
     return OneCause(CauseKind.ENDED, text, command, fault_name(fault))
@@ -223,7 +223,7 @@ def _after_failure(history: History, course: Course, last: Attempt, number: str)
     """It failed as planned, its retry is nowhere, and nothing was given to a worker afterwards."""
     told = course.told(last.ended_ns)
     removed = _removal(told)
-    hands = [command for command in told if _hands_on(command) or command.scripted]
+    hands = [command for command in told if hands_on(command) or command.scripted]
     heard = [command for command in hands if not command.failed]
     if hands and not heard:
         command = hands[0]
@@ -234,9 +234,14 @@ def _after_failure(history: History, course: Course, last: Attempt, number: str)
         return OneCause(CauseKind.RETRY_CUT, text, command.text, fault_name(fault))
     if not heard:
         killed_ns, kill = _kill_of(history, last.role, last.ended_ns, within_ns=None)
+        if course.retries_from_redis:
+            text = f"{number} failed, and its retry, which like others came to be in Redis, was given to nobody"
+            text += f"; {removed.text} took something of it off Redis" if removed else ""
+            fault = kill or fault_on(history, last.role, last.ended_ns, last.ended_ns)
+            return OneCause(CauseKind.RETRY_GONE, text, removed.text if removed else "", fault_name(fault))
         text = f"{number} failed, and "
         if kill is None:
-            text += "nothing that hands its retry on was sent to Redis"
+            text += "no command that hands its retry on names it"
         else:
             text += f"its retry waited in the memory of {last.role}, whose process {label(kill)} killed"
             text += f" {told_ms(killed_ns - last.ended_ns)} later"

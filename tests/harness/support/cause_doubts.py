@@ -206,7 +206,7 @@ DOUBTS = (
         K.RETRY_IN_MEMORY,
         "",
         "",
-        "attempt 1 failed, and nothing that hands its retry on was sent to Redis",
+        "attempt 1 failed, and no command that hands its retry on names it",
     ),
     Way(
         "a publish in two commands",
@@ -233,7 +233,7 @@ DOUBTS = (
         K.TOLD_TOO_LATE,
         "BRPOP celery",
         "latency on worker-1",
-        "worker-1 was done with attempt 1, and Redis was not told before it gave it away again",
+        "worker-1 was done with attempt 1, and no command that names it came before Redis gave it away again",
     ),
     Way(
         "killed after another had it too",

@@ -79,9 +79,9 @@ def _() -> H:
 
 
 for _name, _waits, _p, _how in (
-    ("at once", spread(40, 1, 5), 5e-27, "earlier than the law after 0 retries (p = 5e-27"),
-    ("without jitter", [205.0] * 40, 1e-09, "later than the law after 0 retries (p = 1e-09"),
-    ("in the middle, without jitter", [95.0] * 60, 8e-10, "earlier than the law after 0 retries (p = 8e-10"),
+    ("at once", spread(40, 1, 5), 1e-34, "earlier than the law after 0 retries (p = 1e-34"),
+    ("without jitter", [205.0] * 40, 4e-11, "later than the law after 0 retries (p = 4e-11"),
+    ("in the middle, without jitter", [95.0] * 60, 9e-13, "earlier than the law after 0 retries (p = 9e-13"),
 ):
 
     @known(
@@ -99,8 +99,8 @@ for _name, _waits, _p, _how in (
     "up to twice the longest",
     Rule.BACKOFF,
     FAIL,
-    2e-10,
-    f"{_compared(149, 147)}; 147 are later than the law after 0 retries (p = 2e-10, below 1e-06)",
+    5e-32,
+    f"{_compared(149, 147)}; 147 are later than the law after 0 retries (p = 5e-32, below 1e-06)",
 )
 def _() -> H:
     return waited(spread(149, 10, 420))
@@ -110,11 +110,32 @@ def _() -> H:
     "the second wait ignores the cap",
     Rule.BACKOFF,
     FAIL,
-    9e-19,
-    f"{_compared(240, 226)}; 106 are later than the law after 1 retry (p = 9e-19, below 1e-06)",
+    6e-48,
+    f"{_compared(240, 226)}; 106 are later than the law after 1 retry (p = 6e-48, below 1e-06)",
 )
 def _() -> H:
     return _twice(120, 1000)
+
+
+def _shuffled(waits: list[float]) -> list[float]:
+    """In another order, so that those that stray are anywhere."""
+    return [waits[n * 7 % len(waits)] for n in range(len(waits))]
+
+
+@known(
+    "one in five longer than the cap",
+    Rule.BACKOFF,
+    FAIL,
+    1e-09,
+    f"{_compared(120, 116)}; 116 are later than the law after 0 retries (p = 1e-09, below 1e-06)",
+)
+def _() -> H:
+    return waited(_shuffled([*spread(96, SEEN, 200 + SEEN), *spread(24, 700, 720)]))
+
+
+@known("one straggler in forty", Rule.BACKOFF, PASS, 1.0, f"{_compared(120, 120)}: as claimed (p = 1)")
+def _() -> H:
+    return waited(_shuffled([*spread(117, SEEN, 200 + SEEN), 900.0, 900.0, 900.0]))
 
 
 @known("of two numbers of retries, one has enough", Rule.BACKOFF, PASS, 1.0, f"{_compared(31, 31)}: as claimed (p = 1)")
@@ -158,8 +179,8 @@ def _() -> H:
     "at once, while the queue was long",
     Rule.BACKOFF,
     FAIL,
-    2e-27,
-    f"{_compared(40, 0)}; 40 are earlier than the law after 0 retries (p = 2e-27, below 1e-06)",
+    6e-35,
+    f"{_compared(40, 0)}; 40 are earlier than the law after 0 retries (p = 6e-35, below 1e-06)",
 )
 def _() -> H:
     return waited(spread(40, 1, 5), queue=101)
@@ -196,8 +217,8 @@ def _() -> H:
     "not at all",
     Rule.BACKOFF,
     FAIL,
-    1e-28,
-    f"{_compared(40, 40)}; 40 are earlier than the law after 0 retries (p = 1e-28, below 1e-06)",
+    2e-38,
+    f"{_compared(40, 40)}; 40 are earlier than the law after 0 retries (p = 2e-38, below 1e-06)",
 )
 def _() -> H:
     return waited([0.0] * 40)
@@ -232,8 +253,8 @@ for _name, _build in (
     "at once, unless a fault without evidence explains it",
     Rule.BACKOFF,
     UNKNOWN,
-    5e-27,
-    f"{_compared(40, 40)}; 40 are earlier than the law after 0 retries (p = 5e-27, below 1e-06), "
+    1e-34,
+    f"{_compared(40, 40)}; 40 are earlier than the law after 0 retries (p = 1e-34, below 1e-06), "
     "unless worker_kill on worker-1 explains it, of which there is no evidence",
     others=(Rule.FAULTS,),
 )
@@ -258,9 +279,9 @@ def _() -> H:
     "not claimed",
     Rule.BACKOFF,
     NOT_CLAIMED,
-    5e-27,
+    1e-34,
     f"the subject does not claim backoff; seen: {_compared(40, 40)}; 40 are earlier than the law after 0 retries "
-    "(p = 5e-27, below 1e-06)",
+    "(p = 1e-34, below 1e-06)",
     contract=UNCLAIMED,
 )
 def _() -> H:
@@ -330,6 +351,19 @@ for _law, _waits, _late in (
 
 
 @known(
+    "one in five at once, of a law that is long",
+    Rule.BACKOFF,
+    FAIL,
+    1e-12,
+    f"{_compared(120, 111)}; 120 are earlier than the law after 0 retries (p = 1e-12, below 1e-06)",
+    contract=_claims(BackoffLaw(base_s=1.0, cap_s=8.0)),
+    expression="waits: exponential, 1 s up to 8 s, full jitter",
+)
+def _() -> H:
+    return waited(_shuffled([*spread(24, 0, 2), *spread(96, 10, 1000)]))
+
+
+@known(
     "as claimed, while the queue was shorter than half of the longest wait",
     Rule.BACKOFF,
     PASS,
@@ -346,8 +380,8 @@ def _() -> H:
     "decorrelated, the second wait too short",
     Rule.BACKOFF,
     FAIL,
-    4e-29,
-    f"{_compared(80, 80)}; 40 are earlier than the law after 1 retry (p = 4e-29, below 1e-06)",
+    1e-40,
+    f"{_compared(80, 80)}; 40 are earlier than the law after 1 retry (p = 1e-40, below 1e-06)",
     contract=_claims(_WANDERS),
     expression=f"waits: {_WANDERS}",
 )

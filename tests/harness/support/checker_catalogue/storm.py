@@ -112,7 +112,14 @@ def _() -> H:
     return _down(40, 150, back=range(0, 400, 10)).set(outage=Outage(ns(DOWN), ns(DOWN + 500)))
 
 
-@known("for a third of a second", Rule.RETRY_STORM, PASS, 133.3, _told("133.3", 40, "288.0", 0, 40, 57))
+@known(
+    "for a third of a second",
+    Rule.RETRY_STORM,
+    PASS,
+    133.3,
+    _told("133.3", 40, "288.0", 0, 40, 57),
+    others=(Rule.BACKOFF,),
+)
 def _() -> H:
     return _down(40, 100, back=range(0, 400, 10)).set(outage=Outage(ns(DOWN), ns(DOWN + 300)))
 
