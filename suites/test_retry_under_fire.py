@@ -17,6 +17,8 @@ RATE_TPS = 30
 STANDSTILL_TPS = 1.0
 #: So often each task fails: of the second wait, those that lose count of their retries make another one.
 RETRIES = 2
+#: So long each attempt takes: three of four processes are busy, so that who is killed is at work, mostly again.
+WORK_MS = 35
 
 
 def test_tree(chaos: Chaos) -> None:
@@ -26,8 +28,8 @@ def test_tree(chaos: Chaos) -> None:
     profile = chaos.profile
     slo = Slo(target_tps=min(chaos.target_tps, STANDSTILL_TPS), phases=frozenset({PhaseName.HEALED}))
     chaos(
-        phased(profile, RATE_TPS, failures=RETRIES),
+        phased(profile, RATE_TPS, failures=RETRIES, work_ms=WORK_MS),
         kills("kill_tree", profile),
         slo=slo,
-        must_see=(Seen.RETRIED, Seen.WAITED_THROUGH),
+        must_see=(Seen.RETRIED, Seen.WAITED_THROUGH, Seen.RETRY_CUT_SHORT),
     )

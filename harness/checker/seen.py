@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from taskchaos.harness.checker.evidence import CaseEvidence, attempts_of_retried
-from taskchaos.harness.checker.faults import stopped
+from taskchaos.harness.checker.faults import FOREVER, happened, stopped
 from taskchaos.harness.checker.waits import first_times
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, ClaimKind, SubmitOutcome
 from taskchaos.harness.record.seen import Seen
@@ -82,6 +82,15 @@ def _waited_through(evidence: CaseEvidence) -> bool:
     )
 
 
+def _retry_cut_short(evidence: CaseEvidence) -> bool:
+    outcome = evidence.history.attempts.outcome
+    return any(
+        AttemptOutcome.TRANSIENT in {outcome[row] for row in rows[:place]} and evidence.was_killed(rows[place])
+        for _, rows in attempts_of_retried(evidence)
+        for place in range(1, len(rows))
+    )
+
+
 def _key_wanted(evidence: CaseEvidence) -> bool:
     """Wherever it waits: at a worker that has to let it go, or in the broker."""
     history, attempts = evidence.history, evidence.history.attempts
@@ -114,6 +123,24 @@ def _revoked_waited(evidence: CaseEvidence) -> bool:
     )
 
 
+def _revoked_came_back(evidence: CaseEvidence) -> bool:
+    history = evidence.history
+    heard_ns = {
+        op: at_ns for op, at_ns in zip(history.revokes.op, history.revokes.heard_ns, strict=True) if at_ns != NEVER
+    }
+    deliveries, claims, attempts = history.deliveries, history.claims, history.attempts
+    came = [*zip(deliveries.op, deliveries.at_ns, strict=True), *zip(attempts.op, attempts.begun_ns, strict=True)]
+    dropped = zip(claims.op, claims.at_ns, claims.kind, strict=True)
+    came += [(op, at_ns) for op, at_ns, kind in dropped if kind == ClaimKind.REVOKED]
+    back = {op for op, at_ns in came if at_ns > heard_ns.get(op, FOREVER)}
+    ends = [(f.role, f.injected_ns) for f in history.faults if f.killed_pids and happened(f)]
+    return any(
+        op in back and evidence.role(role) == who and had_ns < end_ns <= heard_ns[op]
+        for op, had_ns, role in zip(deliveries.op, deliveries.at_ns, deliveries.role, strict=True)
+        for who, end_ns in ends
+    )
+
+
 def _sent_again(evidence: CaseEvidence) -> bool:
     history = evidence.history
     hits = {(hit.op, fault.role): hit.at_ns for fault in history.faults for hit in fault.hits}
@@ -134,9 +161,11 @@ _STATES: dict[Seen, Callable[[CaseEvidence], bool]] = {
     Seen.RETRIED: _retried,
     Seen.GIVEN_UP: _given_up,
     Seen.WAITED_THROUGH: _waited_through,
+    Seen.RETRY_CUT_SHORT: _retry_cut_short,
     Seen.KEY_WANTED: _key_wanted,
     Seen.SENT_TWICE: _sent_twice,
     Seen.REVOKED_WAITED: _revoked_waited,
+    Seen.REVOKED_CAME_BACK: _revoked_came_back,
     Seen.BOTH_RELEASES: _both_releases,
     Seen.SENT_AGAIN: _sent_again,
 }

@@ -116,7 +116,7 @@ class Interview(CelerySubject):
         # Every third task fails once; and what is killed after its effect has been acknowledged, but has no result yet.
         "chords": Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.RESULTS, Rule.ZOMBIE}),
         **dict.fromkeys(
-            ("priorities.kill", "revokes.kill"),
+            ("priorities.kill", "revokes.kill", "revokes.kill_before"),
             Expectation(must=frozenset({Rule.LOST}), may=_FOLLOWS | {Rule.ZOMBIE}),
         ),
         "priorities.cut": MAY_LOSE_REPLIES,

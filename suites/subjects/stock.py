@@ -185,6 +185,7 @@ ON_REDIS = {
     "chords.result_path": LOSES_BODIES,
     "chords.replies_lost": LOSES_BODIES,
     "revokes.kill": MAY_LOSE,
+    "revokes.kill_before": MAY_LOSE,
     "priorities.kill": MAY_LOSE,
     "priorities.cut": MAY_LOSE_REPLIES,
     # Nothing is killed: what another worker was given meanwhile runs twice, which nobody claims it does not.
@@ -217,7 +218,9 @@ class Defaults(CelerySubject):
         "worker_kill.pause": Expectation(),
         # Killed after its effect it has been acknowledged, and has no result yet.
         "chords.kill": Expectation(must=frozenset({Rule.LOST}), may=frozenset({Rule.RESULTS})),
-        **dict.fromkeys(("priorities.kill", "revokes.kill"), Expectation(must=frozenset({Rule.LOST}))),
+        **dict.fromkeys(
+            ("priorities.kill", "revokes.kill", "revokes.kill_before"), Expectation(must=frozenset({Rule.LOST}))
+        ),
         "deploy.hurried": Expectation(must=frozenset({Rule.LOST})),
         "contention.kill": Expectation(must=frozenset({Rule.LOST})),
         "deploy.cold": Expectation(must=frozenset({Rule.LOST})),

@@ -54,6 +54,28 @@ def _() -> H:
     return _again(3151)
 
 
+def _stretched() -> H:
+    """An attempt that stood still for 4 s; and long after that a retry that waits while nothing is done."""
+    builder = H().set(longest_wait_ns=ns(400)).done(0).ack(1, at=90).attempt(1, 100, 4100, pid=7).effect(1, 4095)
+    builder.fault(120, 4090, kind="pause", stops=(7,))
+    builder.ack(2, at=19_990).attempt(2, 20_000, 20_005, TRANSIENT).attempt(2, 29_000).effect(2, 29_005)
+    return builder.final(read_at_ns=ns(60_000))
+
+
+@known(
+    "much too late, and long before a fault had stretched an attempt",
+    Rule.DURATION,
+    FAIL,
+    1,
+    _told(1, 9.0),
+    (2, "waited 6.5 s longer than its queue explains"),
+    expression="waits beyond 0.4 s explained",
+    others=_OTHERS,
+)
+def _() -> H:
+    return _stretched()
+
+
 @known(
     "much too late, and nothing to do",
     Rule.DURATION,

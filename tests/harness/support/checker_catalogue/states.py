@@ -250,3 +250,53 @@ _states(
         "two tasks": (False, lambda: H().set(again=True).done(0, 1)),
     },
 )
+
+
+def _tried_again(
+    first: AttemptOutcome = TRANSIENT, *, killed: tuple[int, ...] = (2,), op: int = 0, outcome: AttemptOutcome = OPEN
+) -> Callable[[], H]:
+    """Task 0 is tried by process 1 and then by process 2, which a fault ends at 110; another does it."""
+
+    def build() -> H:
+        builder = H().ack(0).attempt(0, 50, 60, first, WORKER_1, 1).done(1).fault(at=110, until=120, kills=killed)
+        until = -1 if outcome is OPEN else 105
+        builder.attempt(op, 100, until, outcome, WORKER_1, 2)
+        return builder.attempt(0, 200, 210, role=WORKER_2, pid=3).effect(0, 205)
+
+    return build
+
+
+_states(
+    Seen.RETRY_CUT_SHORT,
+    {
+        "its second attempt": (True, _tried_again()),
+        "it had not failed": (False, _tried_again(INTERRUPTED)),
+        "another process was ended": (False, _tried_again(killed=(9,))),
+        "of another task": (False, _tried_again(op=1)),
+        "it had ended": (False, _tried_again(outcome=TRANSIENT)),
+    },
+)
+
+
+def _back(*, had: float = 90, killed: float = 100, heard: float = 110, role: int = WORKER_1, kills: bool = True) -> H:
+    """Task 0 comes to a worker, which a fault ends; it is revoked, and said to be revoked."""
+    builder = H().set(revoking=True).done(1, at=300).ack(0, at=80).deliver(0, had, role=role).revoke(0, 105, heard)
+    builder.fault(killed, 400, kills=(7,) if kills else ())
+    return builder.said(0, REVOKED, 200)
+
+
+_states(
+    Seen.REVOKED_CAME_BACK,
+    {
+        "it is dropped": (True, _back),
+        "it comes to a worker": (True, lambda: _back(heard=210).deliver(0, 220, role=WORKER_2)),
+        "it is begun": (True, lambda: _back(heard=210).attempt(0, 220)),
+        "heard as it was ended": (True, lambda: _back(heard=100)),
+        "heard before": (False, lambda: _back(heard=99)),
+        "never heard": (False, lambda: _back(heard=NEVER)),
+        "it had none yet": (False, lambda: _back(had=101)),
+        "another had it": (False, lambda: _back(role=WORKER_2)),
+        "nobody was ended": (False, lambda: _back(kills=False)),
+        "it never came back": (False, lambda: _back(heard=210)),
+    },
+)
