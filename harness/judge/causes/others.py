@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 from taskchaos.harness.checker.faults import label
@@ -10,6 +11,8 @@ from taskchaos.harness.judge.causes.words import OneCause, ended, told_ms
 from taskchaos.harness.record.history import NEVER, AttemptOutcome, History
 from taskchaos.harness.record.result import CauseKind
 
+#: What a key of dead letters may be called: what else is sent for a task is only the last that names it.
+_GRAVES = re.compile("dead|dlq|fail|grave|letter|parked|poison", re.IGNORECASE)
 #: What may put a task among the dead letters.
 _KEEPS = frozenset({"HSET", "LPUSH", "RPUSH", "SADD", "XADD", "ZADD"})
 
@@ -85,17 +88,17 @@ def dead(history: History, course: Course) -> OneCause:
     queues = {command.key for command in (*course.published, *course.given)}
     told = [c for c in course.told(since_ns - 1_000_000) if c.scripted or (c.command in _KEEPS and c.key not in queues)]
     told = [command for command in told if not command.failed and (command.command, command.key) not in NOTED]
-    command = told[-1].text if told else ""
+    kept = [command for command in told if not command.scripted and _GRAVES.search(command.key)]
+    command = (kept or told)[-1].text if told else ""
     role = last.role if last is not None else told[-1].link if told else ""
     fault = (last.kill if last is not None else None) or fault_on(history, role, since_ns, since_ns)
     number = len(course.attempts)
     text = "nobody had begun it" if last is None else ended(last, number)
     text = f"attempt {number} was cut short by {label(last.kill)}" if last is not None and last.kill else text
-    text += (
-        f", and {told[-1].link} put it among the dead letters with {command}"
-        if told
-        else ", and it became a dead letter"
-    )
+    if kept:
+        text += f", and {kept[-1].link} put it among the dead letters with {command}"
+    else:
+        text += ", and it became a dead letter" + (f"; {command} is the last that named it" if told else "")
     return OneCause(CauseKind.GIVEN_UP, text, command, fault_name(fault))
 
 
