@@ -20,6 +20,7 @@ from taskchaos.harness.record.result import RunResult
 from taskchaos.harness.report import NotWrittenError, write_all
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run import folder as run
+from taskchaos.harness.run import ongoing
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.guard import ChildEnd, Say, guarded
 from taskchaos.harness.run.watch import RunWatch
@@ -33,11 +34,12 @@ _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be run: the options of the run, and what pytest is to collect."""
+    """What is to be run: the options of the run, what pytest is to collect, and what the user has to know before."""
 
     options: RunOptions
     arguments: tuple[str, ...]
     suites: Path
+    notes: tuple[str, ...] = ()
 
 
 def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
@@ -50,6 +52,7 @@ def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
 
     def heard(message: dict[str, Any]) -> None:
         if "folder" in message:
+            ongoing.hold(Path(message["folder"]))  # until the reports are written
             watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbose=verbose))
             watches[-1].start()
 
@@ -69,7 +72,9 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
 
     asked = ask()
     options = run.reserve(asked.options)
-    run.open_run(options)
+    log = run.open_run(options)
+    for note in asked.notes:
+        events.append(log, events.Problem(text=note))
     try:
         (options.folder / "logs").mkdir(exist_ok=True)
     except OSError as error:
@@ -150,9 +155,9 @@ def _conclude(folder: Path, outcome: ChildEnd, watch: RunWatch) -> int:
     if not result.interrupted:
         _refuse(folder, result, outcome.said.get("status"))
     report: Path | None = folder / "report.html"
+    run.link_latest(folder)
     try:
         result = write_all(folder)
-        run.link_latest(folder)
     except NotWrittenError as error:
         result, report = error.result, None
         troubles.append(str(error))
