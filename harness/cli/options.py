@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -29,6 +30,15 @@ def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines, with what the terminal cannot show replaced: names of stored files may hold anything."""
+    from taskchaos.harness.report.ansi import Paint
+
+    paint = Paint.on(sys.stdout)
+    for line in lines:
+        click.echo(paint.safe_columns(line))
 
 
 def usual_parallel(stack: str) -> int:
