@@ -26,7 +26,7 @@ def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded]."
         ),
-        click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers)."),
+        click.option("--stack", help="local (processes) or compose (containers).  [default: local]"),
     ):
         command = option(command)
     return command
@@ -41,6 +41,6 @@ def say(lines: Iterable[str]) -> None:
         click.echo(paint.safe_columns(line))
 
 
-def usual_parallel(stack: str) -> int:
+def usual_parallel(stack: str | None) -> int:
     """How many cases run side by side unless told otherwise."""
     return (1 if stack == "compose" else 2) * (os.cpu_count() or 1) + 1

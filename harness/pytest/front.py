@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from taskchaos.harness.record.layout import EVENTS, TEMPORARY
 from taskchaos.harness.record.manifest import seal_run
 from taskchaos.harness.record.result import RunResult
 from taskchaos.harness.report import NotWrittenError, write_all
+from taskchaos.harness.report.ansi import Paint
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run import ongoing
@@ -34,12 +36,16 @@ _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be run: the options of the run, what pytest is to collect, and what the user has to know before."""
+    """What is to be run: the options of the run, and what pytest is to collect.
+
+    notes: what the user has to know before, a part of the run's record. settings: which of the options nobody gave.
+    """
 
     options: RunOptions
     arguments: tuple[str, ...]
     suites: Path
     notes: tuple[str, ...] = ()
+    settings: str = ""
 
 
 def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
@@ -51,6 +57,10 @@ def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
             signal.signal(number, lambda *_: None)
 
     def heard(message: dict[str, Any]) -> None:
+        if message.get("settings"):
+            with contextlib.suppress(OSError):  # the view that follows meets it too, and says so
+                sys.stdout.write(f"{Paint.on(sys.stdout).safe(message['settings'])}\n")
+                sys.stdout.flush()
         if "folder" in message:
             ongoing.hold(Path(message["folder"]))  # until the reports are written
             watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbose=verbose))
@@ -79,6 +89,7 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
         (options.folder / "logs").mkdir(exist_ok=True)
     except OSError as error:
         raise StackError(f"{options.folder} cannot be written: {error.strerror}") from error
+    say(settings=asked.settings)
     say(folder=str(options.folder))
     given = _Given(options)
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:

@@ -52,6 +52,7 @@ class RunOptions:
     replay: str | None = None  # a case folder whose plan is run again
     suites: tuple[str, ...] = ()  # what was asked for: names, or paths of the user's own; none: all that ship
     rounds: int = ROUNDS  # how many seeds, from `seed` on, a test with `chaos_seed` is run with
+    configured: tuple[str, ...] = ()  # what of this stood in the project's pyproject.toml
     minutes: float | None = None  # no further round begins that would not be over by then
     began_ns: int = field(default_factory=now_ns)
 
@@ -180,6 +181,7 @@ def create_run(options: RunOptions) -> Path:
             suites=options.suites,
             subjects=options.subjects,
             minutes=options.minutes,
+            configured=options.configured,
         ),
     )
     return folder / EVENTS

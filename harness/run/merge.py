@@ -177,6 +177,7 @@ def _portable(options: RunOptions) -> RunOptions:
         began_ns=0,
         parallel=1,
         shard=None,
+        configured=(),
         subjects=tuple(Path(s).name if ".py:" in s else s for s in options.subjects),
         redis_server=Path(options.redis_server).name if options.redis_server else None,
         previous=Path(options.previous).name if options.previous else None,

@@ -194,6 +194,7 @@ def plan_replay(name: str, shipped: Path, subject: str | None = None, out: str |
         keyword=None,
         shard=None,
         minutes=None,
+        configured=(),
         replay=str(folder),
         began_ns=now_ns(),
     )
