@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskchaos.harness.cli import complete
 from taskchaos.harness.cli.options import OUT, stack_options, usual_parallel
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
@@ -20,12 +21,17 @@ SOAK, SOAKED = "soak", ("locked_retry",)
 
 
 @click.command()
-@click.argument("suites", nargs=-1, metavar="[SUITE ...]")
+@click.argument("suites", nargs=-1, metavar="[SUITE ...]", shell_complete=complete.SUITES)
 @click.option(
-    "--subject", "-s", "subjects", multiple=True, help="Name, package.module:Name or file.py:Name; repeatable."
+    "--subject",
+    "-s",
+    "subjects",
+    multiple=True,
+    shell_complete=complete.SUBJECTS,
+    help="Name, package.module:Name or file.py:Name; repeatable.",
 )
 @click.option("--seed", type=int, help="Seed of every random choice.  [default: 1]")
-@click.option("--profile", help="quick, default or nightly.  [default: quick]")
+@click.option("--profile", shell_complete=complete.PROFILE_NAMES, help="quick, default or nightly.  [default: quick]")
 @stack_options
 @click.option(
     "-n",
@@ -47,7 +53,9 @@ SOAK, SOAKED = "soak", ("locked_retry",)
 )
 @OUT
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
-@click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
+@click.option(
+    "-k", "keyword", shell_complete=complete.SCENARIOS, help="Only the scenarios whose name matches, as in pytest."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
 def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
     """Run suites against subjects and judge them.
@@ -110,9 +118,22 @@ def _suites(chosen: RunChoices) -> tuple[list[str], list[str]]:
 
 @click.command()
 @click.option("--minutes", type=float, required=True, help="How long; the last cases may take half a minute more.")
-@click.option("--subject", "-s", "subjects", multiple=True, help="As for run; repeatable [default: locked_retry].")
+@click.option(
+    "--subject",
+    "-s",
+    "subjects",
+    multiple=True,
+    shell_complete=complete.SUBJECTS,
+    help="As for run; repeatable [default: locked_retry].",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first case; the next has the next.")
-@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly: how long a case is.")
+@click.option(
+    "--profile",
+    default="quick",
+    show_default=True,
+    shell_complete=complete.PROFILE_NAMES,
+    help="quick, default or nightly: how long a case is.",
+)
 @stack_options
 @click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
 @OUT

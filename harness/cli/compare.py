@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from taskchaos.harness.cli import complete
 from taskchaos.harness.cli.options import AS_JSON, say
 from taskchaos.harness.errors import ExitCode, UsageError
 
 
 @click.command()
-@click.argument("before", metavar="BEFORE")
-@click.argument("after", metavar="AFTER")
+@click.argument("before", metavar="BEFORE", shell_complete=complete.RUN_NAMES)
+@click.argument("after", metavar="AFTER", shell_complete=complete.RUN_NAMES)
 @click.option("--markdown", is_flag=True, help="For a pull request.")
 @AS_JSON
 @click.option("-v", "--verbose", is_flag=True, help="Also the cases that came to the same.")
@@ -44,7 +45,13 @@ def compare(before: str, after: str, markdown: bool, as_json: bool, verbose: boo
 
 
 @click.group(invoke_without_command=True)
-@click.option("--case", "pattern", metavar="PATTERN", help="How often these cases failed: part of an id, or a glob.")
+@click.option(
+    "--case",
+    "pattern",
+    metavar="PATTERN",
+    shell_complete=complete.CASE_IDS,
+    help="How often these cases failed: part of an id, or a glob.",
+)
 @click.option(
     "--last", type=click.IntRange(min=1), default=20, show_default=True, help="In so many runs that have the case."
 )

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from taskchaos.harness.cli import complete
+
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 OUT = click.option(
     "--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs]."
@@ -19,14 +21,30 @@ def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what a run's stacks are made of."""
     for option in (
         click.option(
-            "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
+            "--worker-start",
+            default="zygote",
+            show_default=True,
+            shell_complete=complete.STARTS_OF_WORKERS,
+            help="zygote (forked, fast) or cli (celery worker).",
         ),
-        click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo."),
+        click.option(
+            "--pool",
+            default="prefork",
+            show_default=True,
+            shell_complete=complete.POOLS,
+            help="Celery pool: prefork, threads or solo.",
+        ),
         click.option("--redis-server", help="Another redis-server or valkey-server binary."),
         click.option(
-            "--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded]."
+            "--proxy",
+            shell_complete=complete.PROXIES,
+            help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded].",
         ),
-        click.option("--stack", help="local (processes) or compose (containers).  [default: local]"),
+        click.option(
+            "--stack",
+            shell_complete=complete.STACKS,
+            help="local (processes) or compose (containers).  [default: local]",
+        ),
     ):
         command = option(command)
     return command

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from taskchaos.harness.cli import complete
 from taskchaos.harness.cli.options import AS_JSON, OUT
 from taskchaos.harness.errors import ExitCode, UsageError
 from taskchaos.harness.record.layout import LATEST
@@ -14,7 +15,7 @@ from taskchaos.harness.suite_paths import suites_folder
 
 
 @click.command()
-@click.argument("run", default=LATEST, metavar="[RUN]")
+@click.argument("run", default=LATEST, metavar="[RUN]", shell_complete=complete.RUN_NAMES)
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
 def judge(run: str, verbose: bool) -> int:
     """Judge a stored run again, with the checker of this version, and write its files again.
@@ -49,8 +50,13 @@ def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
 
 
 @click.command()
-@click.argument("case")
-@click.option("--subject", "-s", help="Another subject, or the same from another place [default: the stored one].")
+@click.argument("case", shell_complete=complete.STORED_CASES)
+@click.option(
+    "--subject",
+    "-s",
+    shell_complete=complete.SUBJECTS,
+    help="Another subject, or the same from another place [default: the stored one].",
+)
 @click.option("--times", type=int, metavar="N", help="Run it N times, and say how often it failed.")
 @click.option(
     "-n",
@@ -96,10 +102,12 @@ def replay(
 
 
 @click.command()
-@click.argument("case")
+@click.argument("case", shell_complete=complete.STORED_CASES)
 @click.option("--runs", type=int, default=3, show_default=True, help="How often each plan is run.")
 @click.option("--fails", type=int, default=2, show_default=True, help="How many of these have to fail.")
-@click.option("--rule", help="The rule that has to fail [default: the first that the case failed].")
+@click.option(
+    "--rule", shell_complete=complete.RULES, help="The rule that has to fail [default: the first that the case failed]."
+)
 @click.option("--minutes", type=float, default=10.0, show_default=True, help="How long it may take.")
 @click.option("--most-runs", type=int, default=200, show_default=True, help="How many runs it may take.")
 @click.option("-n", "parallel", type=click.IntRange(1, 64), default=3, show_default=True, help="Runs at the same time.")

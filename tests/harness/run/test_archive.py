@@ -133,7 +133,7 @@ def test_what_no_run_has_is_refused_in_one_line(tmp_path: Path, kind: str, monke
 def test_every_command_with_a_run_refuses_them(tmp_path: Path) -> None:
     archive = str(_entry("../out")(tmp_path / "run.zip"))
     for words in (["merge", archive], ["evidence", archive], ["replay", archive], ["replay", f"{archive}/a.b.c"],
-                  ["shrink", archive]):  # fmt: skip
+                  ["shrink", archive], ["compare", archive, archive]):  # fmt: skip
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 4, (words, done.output)
         assert "leads out of its folder" in done.stderr and len(done.stderr.splitlines()) == 1
