@@ -124,6 +124,13 @@ class _Repeat:
                 rules = ", ".join(one.failed_rules) or one.why
                 self.say(f"{len(self.runs):>4}  {out.name}  {one.outcome}{f'  {rules}' if rules else ''}")
 
+    def gather(self, home: Path) -> None:
+        """Count those that came to a verdict just before the series was ended, too."""
+        for out in sorted((home / TRIES).glob("run-*/")):
+            place, case = f"{TRIES}/{out.name}", result_of(out)
+            if place not in self.runs and case is not None and case.trouble is None:
+                self.runs[place] = Repeated.of(place, case)
+
     def series(self, ended: str) -> RepeatSeries:
         return RepeatSeries(self.stored.case.id, self.times, tuple(self.runs[p] for p in sorted(self.runs)), ended)
 
@@ -165,6 +172,8 @@ def repeat(
             ended = "interrupted"
         finally:
             work.tries.end()
+    if ended:
+        work.gather(home)
     series = work.series(ended)
     say("")
     say(f"{series.case}: {series}{f'; {ended} after {len(series.runs)} of {times}' if ended else ''}")
