@@ -14,6 +14,7 @@ from taskchaos.harness.errors import UsageError
 from taskchaos.harness.files import read_file
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.record.seen import Seen
+from taskchaos.harness.record.sources import SourceRole, StoredSource
 from taskchaos.harness.workload import Workload
 
 PLAN = "plan.json"
@@ -33,7 +34,7 @@ class Case:
     contract, longest_wait_s: what the subject claimed when the case was planned; it is judged by these, wherever and
     whenever that is. baseline: what stock Celery at its best is known to fail in this scenario. drain_deadline_s: how
     long to wait for convergence after the load. must_see: without these states the case is unknown. nodeid: the pytest
-    test it came from.
+    test it came from. sources: the user's own files that it was run with.
     """
 
     suite: str
@@ -52,12 +53,17 @@ class Case:
     drain_deadline_s: float = 20.0
     must_see: frozenset[Seen] = frozenset()
     nodeid: str = ""
+    sources: tuple[StoredSource, ...] = ()
     schema: int = SCHEMA
 
     @property
     def id(self) -> str:
         """Names the case in output, folders and `taskchaos replay`."""
         return case_id(self.suite, self.scenario, self.subject_name)
+
+    def source(self, role: SourceRole) -> StoredSource | None:
+        """The file of its subject or suite; None if it came with taskchaos, or was never stored."""
+        return next((source for source in self.sources if source.role is role), None)
 
     def as_planned(self) -> Case:
         """The case as its plan tells it to every process. Raises ValueError for what no plan holds."""

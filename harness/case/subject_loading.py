@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -72,6 +73,17 @@ def _class_in(file: Path) -> str:
     return next((node.name for node in reversed(tree.body) if isinstance(node, ast.ClassDef)), "Subject")
 
 
+def source_of(spec: str) -> tuple[Path, str] | None:
+    """The file of a subject that has been resolved, and what it is called in there; None for one that ships."""
+    place, _, attribute = spec_of(spec).rpartition(":")
+    if place.endswith(".py"):
+        return Path(place), attribute
+    file = getattr(sys.modules.get(place), "__file__", None)
+    if place.partition(".")[0] == "taskchaos" or not isinstance(file, str) or not file.endswith(".py"):
+        return None
+    return Path(file), attribute
+
+
 @cache
 def name_for(spec: str) -> str:
     """The name of the subject that a spec stands for. Found out once: a collection asks for each of its tests."""
@@ -112,7 +124,7 @@ def _import_module(name: str, spec: str, *, installed: bool) -> Any:
 
 
 def _import_file(path: Path) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where that may not be known
         raise UsageError(f"subject file {path} does not exist")
     name = f"taskchaos_subject_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path.resolve())

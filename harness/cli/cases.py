@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskchaos.harness.cli import complete
 from taskchaos.harness.cli.options import OUT, stack_options, usual_parallel
+from taskchaos.harness.errors import UsageError
 from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
+
+if TYPE_CHECKING:
+    from taskchaos.harness.run.project import RunChoices
 
 #: The suite of random schedules, and what it is run against unless told otherwise.
 SOAK, SOAKED = "soak", ("locked_retry",)
 
 
 @click.command()
-@click.argument("suites", nargs=-1, metavar="[SUITE ...]")
+@click.argument("suites", nargs=-1, metavar="[SUITE ...]", shell_complete=complete.SUITES)
 @click.option(
-    "--subject", "-s", "subjects", multiple=True, help="Name, package.module:Name or file.py:Name; repeatable."
+    "--subject",
+    "-s",
+    "subjects",
+    multiple=True,
+    shell_complete=complete.SUBJECTS,
+    help="Name, package.module:Name or file.py:Name; repeatable.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of every random choice.")
-@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly.")
+@click.option("--seed", type=int, help="Seed of every random choice.  [default: 1]")
+@click.option("--profile", shell_complete=complete.PROFILE_NAMES, help="quick, default or nightly.  [default: quick]")
 @stack_options
 @click.option(
     "-n",
@@ -43,44 +53,87 @@ SOAK, SOAKED = "soak", ("locked_retry",)
 )
 @OUT
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
-@click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
+@click.option(
+    "-k", "keyword", shell_complete=complete.SCENARIOS, help="Only the scenarios whose name matches, as in pytest."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
 def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
     """Run suites against subjects and judge them.
 
     Without arguments: all suites in their quick scenarios, against locked_retry, stock Celery and the known-bad
-    controls. With --profile default alone: against locked_retry and the controls.
+    controls. With --profile default alone: against locked_retry and the controls. What is not given is taken from
+    [tool.taskchaos] of the project's pyproject.toml, if it has it.
     """
 
     def ask() -> Asked:
         from taskchaos.harness.run.bound import most_cases
         from taskchaos.harness.run.choices import make_options
+        from taskchaos.harness.run.project import RunChoices, with_project
 
-        usual = usual_parallel(given["stack"])
+        asked = {"target": given.pop("target_tps"), **{name: given.pop(name) for name in ("seed", "profile", "stack")}}
+        chosen = with_project(RunChoices(subject=given.pop("subjects"), suites=suites, **asked))
+        paths, named = _suites(chosen)
+        usual = usual_parallel(chosen.stack)
         options = make_options(
             parallel=parallel or usual,
             replay=None,
             keyword=keyword,
-            subjects=given.pop("subjects"),
-            suites=[str(Path(name).absolute()) if own(name) else name for name in suites],
+            subjects=chosen.subject,
+            suites=named,
+            seed=chosen.seed,
+            profile=chosen.profile,
+            stack=chosen.stack,
+            target_tps=chosen.target,
+            configured=chosen.configured,
             **given,
         )
-        paths = suite_paths(suites)
         if not parallel and (most := most_cases(paths, len(options.subjects), options.scale)) is not None:
             options = replace(options, parallel=max(1, min(usual, most)))
         more = ["-k", keyword] if keyword else []
-        return Asked(options, (*paths, *more), suites_folder())
+        return Asked(options, (*paths, *more), suites_folder(), settings=chosen.told_of)
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
     return run_cases(ask, verbose=verbose)
 
 
+def _suites(chosen: RunChoices) -> tuple[list[str], list[str]]:
+    """The paths of the suites, and their names: those that ship by theirs, others by their whole paths.
+
+    Raises UsageError for one that is not there.
+    """
+    if chosen.file is None or "suites" not in chosen.configured:
+        paths = suite_paths(chosen.suites)
+        return paths, [str(Path(name).absolute()) if own(name) else name for name in chosen.suites]
+    beside = chosen.file.parent
+    named = [
+        str(beside / name) if own(name) and (beside / name.partition("::")[0]).exists() else name
+        for name in chosen.suites
+    ]
+    try:
+        return suite_paths(named), named
+    except UsageError as error:
+        raise UsageError(f"{chosen.file}: [tool.taskchaos] suites: {error}") from None
+
+
 @click.command()
 @click.option("--minutes", type=float, required=True, help="How long; the last cases may take half a minute more.")
-@click.option("--subject", "-s", "subjects", multiple=True, help="As for run; repeatable [default: locked_retry].")
+@click.option(
+    "--subject",
+    "-s",
+    "subjects",
+    multiple=True,
+    shell_complete=complete.SUBJECTS,
+    help="As for run; repeatable [default: locked_retry].",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the first case; the next has the next.")
-@click.option("--profile", default="quick", show_default=True, help="quick, default or nightly: how long a case is.")
+@click.option(
+    "--profile",
+    default="quick",
+    show_default=True,
+    shell_complete=complete.PROFILE_NAMES,
+    help="quick, default or nightly: how long a case is.",
+)
 @stack_options
 @click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
 @OUT

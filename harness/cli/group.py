@@ -10,6 +10,8 @@ import click
 
 from taskchaos.harness import __version__
 from taskchaos.harness.cli.cases import run, soak
+from taskchaos.harness.cli.compare import compare, runs
+from taskchaos.harness.cli.complete import completion
 from taskchaos.harness.cli.containers import heal, ps
 from taskchaos.harness.cli.lists import controls, faults, subjects, suites
 from taskchaos.harness.cli.stored import evidence, judge, merge, replay, shrink
@@ -72,8 +74,8 @@ def proxy(arguments: tuple[str, ...]) -> None:
 
 
 for each in (
-    *(run, soak, replay, shrink, judge, merge, evidence),
+    *(run, soak, replay, shrink, judge, merge, evidence, compare, runs),
     *(subjects, controls, suites, faults, check_subject, new_subject),
-    *(ps, heal, proxy),
+    *(ps, heal, proxy, completion),
 ):
     main.add_command(each)

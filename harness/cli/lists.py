@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from taskchaos.harness import codec
+from taskchaos.harness.cli import complete
 from taskchaos.harness.cli.options import AS_JSON
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.suite_paths import suites_folder
@@ -24,7 +25,7 @@ def subjects(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[CONTROL ...]")
+@click.argument("names", nargs=-1, metavar="[CONTROL ...]", shell_complete=complete.CONTROLS)
 @AS_JSON
 @click.option("--run", "run_them", is_flag=True, help="Run each, and its twin, in its scenario.")
 @click.option("--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of --run: seeds from 1 on.")

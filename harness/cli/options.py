@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
+
+from taskchaos.harness.cli import complete
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 OUT = click.option(
@@ -18,19 +21,44 @@ def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what a run's stacks are made of."""
     for option in (
         click.option(
-            "--worker-start", default="zygote", show_default=True, help="zygote (forked, fast) or cli (celery worker)."
+            "--worker-start",
+            default="zygote",
+            show_default=True,
+            shell_complete=complete.STARTS_OF_WORKERS,
+            help="zygote (forked, fast) or cli (celery worker).",
         ),
-        click.option("--pool", default="prefork", show_default=True, help="Celery pool: prefork, threads or solo."),
+        click.option(
+            "--pool",
+            default="prefork",
+            show_default=True,
+            shell_complete=complete.POOLS,
+            help="Celery pool: prefork, threads or solo.",
+        ),
         click.option("--redis-server", help="Another redis-server or valkey-server binary."),
         click.option(
-            "--proxy", help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded]."
+            "--proxy",
+            shell_complete=complete.PROXIES,
+            help="embedded or toxiproxy [default: with compose the real toxiproxy, else embedded].",
         ),
-        click.option("--stack", default="local", show_default=True, help="local (processes) or compose (containers)."),
+        click.option(
+            "--stack",
+            shell_complete=complete.STACKS,
+            help="local (processes) or compose (containers).  [default: local]",
+        ),
     ):
         command = option(command)
     return command
 
 
-def usual_parallel(stack: str) -> int:
+def say(lines: Iterable[str]) -> None:
+    """Print lines, with what the terminal cannot show replaced: names of stored files may hold anything."""
+    from taskchaos.harness.report.ansi import Paint
+
+    paint = Paint.on(sys.stdout)
+    for line in lines:
+        click.echo(paint.safe_columns(line))
+
+
+def usual_parallel(stack: str | None) -> int:
     """How many cases run side by side unless told otherwise."""
     return (1 if stack == "compose" else 2) * (os.cpu_count() or 1) + 1

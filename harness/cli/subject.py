@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
+from taskchaos.harness.cli import complete
 from taskchaos.harness.errors import ExitCode, UsageError, complain
 
 
 @click.command("check-subject")
-@click.argument("subject")
+@click.argument("subject", shell_complete=complete.SUBJECTS)
 def check_subject(subject: str) -> int:
     """Say what is wrong with a subject, before it is run.
 

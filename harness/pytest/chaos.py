@@ -14,17 +14,18 @@ from taskchaos.faults.base import Ability
 from taskchaos.faults.schedule import FAULTS, Schedule
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.stack_options import Pool, StackChanges, changed
-from taskchaos.harness.case.subject_loading import resolve
+from taskchaos.harness.case.subject_loading import resolve, source_of
 from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Contract, Slo
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, TimeIsUp, Unexpected
-from taskchaos.harness.pytest.selection import nodeid_of, scenario_of, seed_of, suite_of
+from taskchaos.harness.pytest.selection import own_suite_of, replayable_nodeid_of, scenario_of, seed_of, suite_of
 from taskchaos.harness.record.layout import CASES
 from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
 from taskchaos.harness.record.seen import Seen
+from taskchaos.harness.record.sources import SourceRole, StoredSource, keep
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
@@ -139,6 +140,7 @@ class Chaos:
             case = planned_before(case, Case.load(Path(self._options.replay)))
         if (self._options.folder / CASES / case.id).exists():
             raise RuntimeError(f"{case.id} was run already in this run: what it came to stands")
+        case = replace(case, sources=self._kept_sources())
         self.called = True
         result = self._conduct(case, alone=self._item.get_closest_marker("chaos_alone") is not None)
         late = case.workload.model is LoadModel.OPEN and load_was_late(result)
@@ -177,8 +179,17 @@ class Chaos:
             stack=changed(stack, preload=preload, business_keys=workload.keys > 0, wire=wire_is_kept(workload)),
             drain_deadline_s=scale.drain_deadline_s,
             must_see=frozenset(must_see),
-            nodeid=nodeid_of(self._item),
+            nodeid=replayable_nodeid_of(self._item),
         )
+
+    def _kept_sources(self) -> tuple[StoredSource, ...]:
+        """The user's own files of this case, stored in the run."""
+        run.open_run(self._options)
+        folder, found = self._options.folder, source_of(self._spec)
+        subject = keep(folder, SourceRole.SUBJECT, *found) if found else None
+        file = own_suite_of(self._item)
+        suite = keep(folder, SourceRole.SUITE, file) if file else None
+        return tuple(source for source in (subject, suite) if source is not None)
 
     def _expected(self, *, failing: bool) -> Expectation:
         """What is expected of the subject; where tasks fail besides, it may also fail as it does of that alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from taskchaos.harness.record.layout import EVENTS, TEMPORARY
 from taskchaos.harness.record.manifest import seal_run
 from taskchaos.harness.record.result import RunResult
 from taskchaos.harness.report import NotWrittenError, write_all
+from taskchaos.harness.report.ansi import Paint
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run import folder as run
+from taskchaos.harness.run import ongoing
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.guard import ChildEnd, Say, guarded
 from taskchaos.harness.run.watch import RunWatch
@@ -33,11 +36,16 @@ _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be run: the options of the run, and what pytest is to collect."""
+    """What is to be run: the options of the run, and what pytest is to collect.
+
+    notes: what the user has to know before, a part of the run's record. settings: which of the options nobody gave.
+    """
 
     options: RunOptions
     arguments: tuple[str, ...]
     suites: Path
+    notes: tuple[str, ...] = ()
+    settings: str = ""
 
 
 def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
@@ -49,7 +57,12 @@ def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
             signal.signal(number, lambda *_: None)
 
     def heard(message: dict[str, Any]) -> None:
+        if message.get("settings"):
+            with contextlib.suppress(OSError):  # the view that follows meets it too, and says so
+                sys.stdout.write(f"{Paint.on(sys.stdout).safe(message['settings'])}\n")
+                sys.stdout.flush()
         if "folder" in message:
+            ongoing.hold(Path(message["folder"]))  # until the reports are written
             watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbose=verbose))
             watches[-1].start()
 
@@ -69,11 +82,14 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
 
     asked = ask()
     options = run.reserve(asked.options)
-    run.open_run(options)
+    log = run.open_run(options)
+    for note in asked.notes:
+        events.append(log, events.Problem(text=note))
     try:
         (options.folder / "logs").mkdir(exist_ok=True)
     except OSError as error:
         raise StackError(f"{options.folder} cannot be written: {error.strerror}") from error
+    say(settings=asked.settings)
     say(folder=str(options.folder))
     given = _Given(options)
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
@@ -150,9 +166,9 @@ def _conclude(folder: Path, outcome: ChildEnd, watch: RunWatch) -> int:
     if not result.interrupted:
         _refuse(folder, result, outcome.said.get("status"))
     report: Path | None = folder / "report.html"
+    run.link_latest(folder)
     try:
         result = write_all(folder)
-        run.link_latest(folder)
     except NotWrittenError as error:
         result, report = error.result, None
         troubles.append(str(error))

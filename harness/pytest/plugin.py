@@ -228,9 +228,10 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Which run this is."""
+    """Which run this is, and what of it nobody gave."""
     options = options_of(config)
-    return f"taskchaos: seed {options.seed}, profile {options.profile}, subjects {', '.join(options.subjects)}"
+    told = f"; {', '.join(options.configured)} as pyproject.toml says" if options.configured else ""
+    return f"taskchaos: seed {options.seed}, profile {options.profile}, subjects {', '.join(options.subjects)}{told}"
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

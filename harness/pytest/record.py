@@ -164,9 +164,8 @@ class SessionRecord:
         try:
             seal_run(folder)
             if write:
-                result = write_all(folder)
                 run.link_latest(folder)
-                return result
+                return write_all(folder)
             return collect(events.read(folder / EVENTS))
         except OSError as error:
             self.troubles.append(f"{folder} cannot be written: {error.strerror}")

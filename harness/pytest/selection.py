@@ -134,11 +134,15 @@ def check_subjects(config: pytest.Config, options: RunOptions, items: Sequence[p
         for path, names in scenarios.items()
         if path.resolve() not in in_part
     }
-    shipped = importlib.util.find_spec("taskchaos.suites")
-    places = list(shipped.submodule_search_locations or ()) if shipped else []
-    names = frozenset(path.stem.removeprefix("test_") for place in places for path in Path(place).glob("test_*.py"))
+    names = frozenset(path.stem.removeprefix("test_") for place in _shipped() for path in place.glob("test_*.py"))
     for spec in options.subjects:
         check_expectations(resolve(spec), whole, names)
+
+
+def _shipped() -> list[Path]:
+    """The folder of the suites that come with taskchaos, if they are installed."""
+    found = importlib.util.find_spec("taskchaos.suites")
+    return [Path(place) for place in (found.submodule_search_locations or ())] if found else []
 
 
 def _cost(item: pytest.Item) -> float:
@@ -167,6 +171,20 @@ def nodeid_of(item: pytest.Item) -> str:
     path = item.path
     place = path.relative_to(item.config.rootpath) if path.is_relative_to(item.config.rootpath) else path
     return "::".join((str(place), *item.nodeid.split("::")[1:]))
+
+
+def replayable_nodeid_of(item: pytest.Item) -> str:
+    """The same for a replay, whose rootdir is above the suites that ship, whatever that of this session is."""
+    path = item.path.resolve()
+    shipped = next((place.resolve() for place in _shipped() if path.is_relative_to(place.resolve())), None)
+    place = path.relative_to(shipped.parent) if shipped else item.path
+    return "::".join((str(place), *item.nodeid.split("::")[1:]))
+
+
+def own_suite_of(item: pytest.Item) -> Path | None:
+    """The file of a test of the user's own; None if it ships."""
+    path = item.path.resolve()
+    return None if any(path.is_relative_to(place.resolve()) for place in _shipped()) else item.path
 
 
 def suite_of(item: pytest.Item) -> str:

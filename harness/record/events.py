@@ -53,6 +53,7 @@ class RunStarted(Event):
     suites: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     minutes: float | None = None
+    configured: tuple[str, ...] = ()  # what of it stood in [tool.taskchaos] of a pyproject.toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,6 +239,7 @@ class RunResult:
     suites: tuple[str, ...] = ()  # what was asked for: names, or paths of the user's own; none: all that ship
     subjects: tuple[str, ...] = ()  # what was asked for, as --subject takes them
     chosen: tuple[str, ...] = ()  # options beyond suites, subjects, stack, profile and seed, as words of a command line
+    configured: tuple[str, ...] = ()  # what of the choices stood in [tool.taskchaos] of a pyproject.toml
     failed_tests: tuple[FailedTest, ...] = ()
     doubts: tuple[str, ...] = ()  # why the run as a whole proves nothing, whatever its cases say
     problems: tuple[RunProblem, ...] = ()  # besides the doubts

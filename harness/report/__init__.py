@@ -22,7 +22,7 @@ from taskchaos.harness.report import json_file, junit, markdown
 from taskchaos.harness.report.atomic_write import replace_text
 from taskchaos.harness.report.run import Collector
 
-__all__ = ["NotWrittenError", "write_all"]
+__all__ = ["NotWrittenError", "read_run", "write_all"]
 
 _Details = Mapping[str, CaseDetail]
 
@@ -56,12 +56,7 @@ def write_all(out: Path) -> RunResult:
     Raises UsageError when the folder cannot be read, and NotWrittenError when some of the files could not be written;
     the others are there.
     """
-    collector = _collected(out)
-    for doubt in doubts_about_run(out, collector.result().cases):
-        collector.doubt(doubt)
-    result = collector.result()
-    details, unreadable = _details(out, result)
-    result = replace(result, problems=(*result.problems, *unreadable))
+    result, details = read_run(out)
     lost: list[str] = []
     for name, text in _WRITERS.items():
         try:
@@ -71,6 +66,16 @@ def write_all(out: Path) -> RunResult:
     if lost:
         raise NotWrittenError("; ".join(lost), result)
     return result
+
+
+def read_run(out: Path) -> tuple[RunResult, Mapping[str, CaseDetail]]:
+    """What a run folder comes to, and what there is to draw of its cases. Raises UsageError when it cannot be read."""
+    collector = _collected(out)
+    for doubt in doubts_about_run(out, collector.result().cases):
+        collector.doubt(doubt)
+    result = collector.result()
+    details, unreadable = _details(out, result)
+    return replace(result, problems=(*result.problems, *unreadable)), details
 
 
 def doubts_about_run(out: Path, cases: Iterable[CaseResult]) -> Iterator[str]:

@@ -266,6 +266,7 @@ class Collector:
             suites=run.suites if run else (),
             subjects=run.subjects if run else (),
             chosen=run.chosen if run else (),
+            configured=run.configured if run else (),
             failed_tests=failed_tests,
             doubts=doubts,
             problems=tuple(dict.fromkeys(self._problems)),

@@ -20,13 +20,13 @@ from taskchaos.harness.profile import PROFILES
 from taskchaos.harness.record.shard import Shard
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.run.project import HIGHEST_TPS, RunChoices, with_project
 from taskchaos.harness.stack import environment
 from taskchaos.harness.stack.redis_server import find_binary
 
 #: The proxy that each stack has unless told otherwise.
 DEFAULT_PROXY = {StackKind.LOCAL: ProxyKind.EMBEDDED, StackKind.COMPOSE: ProxyKind.TOXIPROXY}
-#: More tasks per second than any machine does: a larger target is a typing error.
-HIGHEST_TPS = 1e6
+DEFAULT_SEED, DEFAULT_PROFILE, DEFAULT_STACK = 1, "quick", StackKind.LOCAL.value
 #: A day; each minute of a soak is some tens of tests to collect.
 MOST_MINUTES = 1440
 
@@ -43,9 +43,9 @@ def make_options(
     *,
     out: str | None,
     subjects: Sequence[str],
-    seed: int,
-    stack: str,
-    profile: str,
+    seed: int | None,
+    stack: str | None,
+    profile: str | None,
     target_tps: float | None,
     proxy: str | None,
     redis_server: str | None,
@@ -58,8 +58,14 @@ def make_options(
     keyword: str | None = None,
     shard: str | None = None,
     suites: Sequence[str] = (),
+    configured: Sequence[str] = (),
 ) -> RunOptions:
-    """The options of a run from what a person gave, checked before anything starts. Raises UsageError."""
+    """The options of a run from what a person gave, checked before anything starts. Raises UsageError.
+
+    configured: what of it stands in the project's pyproject.toml.
+    """
+    stack, profile = stack or DEFAULT_STACK, profile or DEFAULT_PROFILE
+    seed = DEFAULT_SEED if seed is None else seed
     place = choice(StackKind, stack, "--stack")
     through = choice(ProxyKind, proxy, "--proxy") if proxy else DEFAULT_PROXY[place]
     if profile not in PROFILES:
@@ -100,6 +106,7 @@ def make_options(
         keyword=keyword or None,
         shard=part,
         suites=tuple(suites),
+        configured=tuple(configured),
     )
 
 
@@ -156,17 +163,26 @@ def local_options(
 
 
 def options_from(config: pytest.Config) -> RunOptions:
-    """The options of a run from pytest's command line."""
+    """The options of a run from pytest's command line, and from its project. What is collected is pytest's affair."""
     get = config.getoption
+    given = RunChoices(
+        subject=tuple(get("--chaos-subject") or ()),
+        profile=get("--chaos-profile"),
+        target=get("--chaos-target-tps"),
+        seed=get("--chaos-seed"),
+        stack=get("--chaos-stack"),
+    )
+    chosen = with_project(given, ignored=("suites",))
     parallel = getattr(config.option, "numprocesses", None)
     return make_options(
         failures=get("--chaos-failures") or 0.0,
         out=get("--chaos-out"),
-        subjects=get("--chaos-subject") or (),
-        seed=1 if get("--chaos-seed") is None else get("--chaos-seed"),
-        stack=get("--chaos-stack") or StackKind.LOCAL.value,
-        profile=get("--chaos-profile") or "quick",
-        target_tps=get("--chaos-target-tps"),
+        subjects=chosen.subject,
+        seed=chosen.seed,
+        stack=chosen.stack,
+        profile=chosen.profile,
+        target_tps=chosen.target,
+        configured=chosen.configured,
         proxy=get("--chaos-proxy"),
         redis_server=get("--chaos-redis-server"),
         previous=get("--chaos-previous"),

@@ -20,6 +20,8 @@ from taskchaos.harness.profile import PROFILES, Profile
 from taskchaos.harness.record import events
 from taskchaos.harness.record.layout import CASES, EVENTS, HOME, LATEST, MANIFEST, PLAN, RUNS, STOP, TEMPORARY, at_home
 from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.record.sources import SOURCES
+from taskchaos.harness.run import ongoing
 from taskchaos.harness.versions import versions
 
 #: Options that are told with a run where they are not as they are by default.
@@ -50,6 +52,7 @@ class RunOptions:
     replay: str | None = None  # a case folder whose plan is run again
     suites: tuple[str, ...] = ()  # what was asked for: names, or paths of the user's own; none: all that ship
     rounds: int = ROUNDS  # how many seeds, from `seed` on, a test with `chaos_seed` is run with
+    configured: tuple[str, ...] = ()  # what of this stood in the project's pyproject.toml
     minutes: float | None = None  # no further round begins that would not be over by then
     began_ns: int = field(default_factory=now_ns)
 
@@ -137,6 +140,16 @@ def reserve(options: RunOptions) -> RunOptions:
 def open_run(options: RunOptions) -> Path:
     """Create the run folder if this process is the first to need it, and return the run's event log.
 
+    The run goes on until this process has ended (ongoing.py). Raises UsageError when the folder cannot be written.
+    """
+    log = create_run(options)
+    ongoing.hold(options.folder)
+    return log
+
+
+def create_run(options: RunOptions) -> Path:
+    """Create the run folder if it is not there yet, and return the run's event log.
+
     Raises UsageError when the folder cannot be written or already holds another run.
     """
     folder = options.folder
@@ -168,6 +181,7 @@ def open_run(options: RunOptions) -> Path:
             suites=options.suites,
             subjects=options.subjects,
             minutes=options.minutes,
+            configured=options.configured,
         ),
     )
     return folder / EVENTS
@@ -182,18 +196,37 @@ def others_run_all(folder: Path) -> bool:
 
 def discard(folder: Path) -> None:
     """Remove a run folder in which no case ran: our own files by name, then the folder if nothing else is in it."""
-    for name in (PLAN, EVENTS, MANIFEST, STOP, "logs/pytest.log", ".gate", ".floor"):
+    ongoing.release(folder)
+    for name in (PLAN, EVENTS, MANIFEST, STOP, "logs/pytest.log", ".gate", ".floor", ongoing.LOCK):
         (folder / name).unlink(missing_ok=True)
     for place in (folder / "logs").glob(f"{TEMPORARY}*"):
         shutil.rmtree(place, ignore_errors=True)
-    for place in (folder / "logs", folder / CASES, folder):
+    for place in (folder / "logs", folder / CASES, folder / SOURCES, folder):
         with contextlib.suppress(OSError):  # not empty: it holds what is not ours
             place.rmdir()
 
 
+def has_cases(folder: Path) -> bool:
+    """Whether any case was begun in a run, so that it can be run again."""
+    return any(True for _ in (folder / CASES).glob(f"*/{PLAN}"))
+
+
+def latest() -> Path:
+    """The working directory's last run with cases: what `latest` points to, else the newest that there is."""
+    runs = HOME / RUNS
+    link = runs / LATEST
+    if has_cases(link):
+        return link
+    found = [path for path in runs.glob("*") if not path.is_symlink() and has_cases(path)]
+    return max(found, key=lambda path: (path / PLAN).stat().st_mtime if (path / PLAN).exists() else 0.0, default=link)
+
+
 def link_latest(folder: Path) -> None:
-    """Point `latest` among the working directory's runs at this one; atomic, silent where links cannot be made."""
-    if not at_home(folder):
+    """Point `latest` among the working directory's runs at this one, unless it has no case.
+
+    Atomic, silent where links cannot be made.
+    """
+    if not at_home(folder) or not has_cases(folder):
         return
     link = folder.parent / LATEST
     fresh = folder.parent / f".latest-{os.getpid()}"

@@ -23,6 +23,7 @@ from taskchaos.harness.record.layout import CASES, EVENTS, PLAN
 from taskchaos.harness.record.manifest import DamagedError, seal_run, unseal_case
 from taskchaos.harness.record.result import CaseResult, Missing, RunResult
 from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.record.sources import SOURCES
 from taskchaos.harness.report import doubts_about_run
 from taskchaos.harness.report.run import NOT_JUDGED, NOT_STARTED, collect
 from taskchaos.harness.report.terminal import Terminal
@@ -106,9 +107,8 @@ def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
 def find_runs(places: Sequence[Path]) -> tuple[Path, ...]:
     """The run folders that the places are or contain, each once. Raises UsageError for a place without any."""
     found: dict[Path, None] = {}
+    check_places(places)
     for place in places:
-        if places.count(place) > 1:
-            raise UsageError(f"{place} is given twice: give each shard once")
         if not place.is_dir():
             raise UsageError(f"{place}: no such folder")
         below = dict.fromkeys(_runs_below(place.resolve()))
@@ -116,6 +116,15 @@ def find_runs(places: Sequence[Path]) -> tuple[Path, ...]:
             raise UsageError(f"{place} holds no run: give run folders of shards, or a folder that contains them")
         found |= below
     return tuple(found)
+
+
+def check_places(places: Sequence[Path]) -> None:
+    """Raise UsageError for what is given twice, or is not there."""
+    for place in places:
+        if places.count(place) > 1:
+            raise UsageError(f"{place} is given twice: give each shard once")
+        if not place.exists():
+            raise UsageError(f"{place}: no such folder")
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
@@ -168,6 +177,7 @@ def _portable(options: RunOptions) -> RunOptions:
         began_ns=0,
         parallel=1,
         shard=None,
+        configured=(),
         subjects=tuple(Path(s).name if ".py:" in s else s for s in options.subjects),
         redis_server=Path(options.redis_server).name if options.redis_server else None,
         previous=Path(options.previous).name if options.previous else None,
@@ -268,9 +278,10 @@ def _differences(parts: Sequence[Part]) -> Iterator[str]:
 def _copy(part: Part, out: Path) -> None:
     """Copy the cases and logs of a shard. Ledgers, which are large and never written again, are linked if possible."""
     logs = Path("logs") / f"{part.shard.index}-of-{part.shard.count}"
-    pairs = [(part.folder / CASES, out / CASES), (part.folder / "logs", out / logs)]
+    pairs = [(part.folder / name, out / to) for name, to in ((CASES, CASES), (SOURCES, SOURCES), ("logs", logs))]
     for source, target in pairs:
-        target.mkdir(parents=True, exist_ok=True)
+        if target.name != SOURCES:
+            target.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(
                 source, target, symlinks=True, ignore=_special, copy_function=_link_or_copy, dirs_exist_ok=True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from taskchaos.harness.case.plan import Case
@@ -21,7 +24,9 @@ from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.report import NotWrittenError, write_all
 from taskchaos.harness.report.terminal import Terminal
 from taskchaos.harness.run import folder as run
+from taskchaos.harness.run.archive import is_archive, the_run_in, unpacked
 from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.run.relocate import Relocated, StoredFiles
 from taskchaos.harness.stack import environment
 
 
@@ -87,12 +92,37 @@ def _again(folder: Path, place: str, last: CaseResult | None) -> CaseResult | No
     return judge(case, home, wall_of_folder(home), tries=last.tries if last else 1)
 
 
+def find_run(name: str) -> Path:
+    """A stored run: its folder, a .zip, `latest`, or the name of one of the working directory's runs.
+
+    What is none of these is the path as it was given, for whoever reads it to complain about.
+    """
+    place = Path(name)
+    if name == LATEST and not (place / PLAN).exists():
+        return run.latest()
+    named = HOME / RUNS / name
+    return named if not place.exists() and named.is_dir() else place
+
+
+@contextlib.contextmanager
+def opened_case(name: str) -> Iterator[str]:
+    """The name of a case, for `find_case`; if it is in a .zip, RUN.zip/ID or RUN.zip, while that is unpacked."""
+    place = Path(name)
+    archive, case = (place, "") if is_archive(place) else (place.parent, place.name)
+    if not is_archive(archive) or not archive.exists():
+        yield name
+        return
+    with unpacked([archive]) as (folder,):
+        found = the_run_in(folder, archive)
+        yield str(found / CASES / case) if case else str(found)
+
+
 def find_case(name: str) -> tuple[Path, Case]:
-    """The folder and plan of a stored case: its folder, RUN/ID, or an ID in the latest run. Raises UsageError."""
-    runs = HOME / RUNS
-    run_name, _, case_id = name.rpartition("/")
-    candidates = [Path(name), runs / (run_name or LATEST) / CASES / case_id]
-    for folder in candidates:
+    """The folder and plan of a stored case: its folder, RUN/ID, RUN if it has one case, or an ID in the latest run.
+
+    RUN: a run folder, or the name of one of the working directory's runs. Raises UsageError.
+    """
+    for folder in _candidates(name):
         home = Path(os.path.realpath(folder))
         if (folder / PLAN).exists() and home.parent.name == CASES:
             case = Case.load(folder)
@@ -100,28 +130,63 @@ def find_case(name: str) -> tuple[Path, Case]:
                 if plan_changed(planned):
                     raise UsageError(f"{planned / PLAN} was changed since the case was run: run it again")
             return home, case
-    there = sorted(p.parent.name for p in (runs / (run_name or LATEST) / CASES).glob("*/plan.json"))
+    run_name, _, _ = name.rpartition("/")
+    place = Path(name) if (Path(name) / CASES).is_dir() else _home_of(run_name)
+    there = sorted(p.parent.name for p in (place / CASES).glob("*/plan.json"))
     some = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
-    known = f"; there are {some}" if there else f"; {runs / (run_name or LATEST)} holds no case"
+    known = f"; there are {some}" if there else f"; {place} holds no case"
     raise UsageError(f"no stored case {name!r}{known}")
 
 
-def replay_options(folder: Path, case: Case, subject: str | None, out: str | None = None) -> RunOptions:
-    """The options of the case's run, for a new run of this case alone. subject: a spec to take in place of the stored
-    one. out: the run folder; None: a new one among the working directory's runs.
+def _home_of(run_name: str) -> Path:
+    """The run folder that is called so, or the latest."""
+    if run_name and (Path(run_name) / CASES).is_dir():
+        return Path(run_name)
+    return HOME / RUNS / run_name if run_name not in ("", LATEST) else run.latest()
 
-    Raises UsageError when the subject cannot be used.
+
+def _candidates(name: str) -> Iterator[Path]:
+    run_name, _, case_id = name.rpartition("/")
+    yield Path(name)
+    yield _home_of(run_name) / CASES / case_id
+    for place in (Path(name), HOME / RUNS / name):
+        cases = [path.parent for path in (place / CASES).glob(f"*/{PLAN}") if "~" not in path.parent.name]
+        yield from cases if len(cases) == 1 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A stored case to be run again. options: of the new run; test: pytest's id of it; notes: what the user has to know
+    of the files that are used."""
+
+    folder: Path
+    case: Case
+    options: RunOptions
+    test: str
+    notes: tuple[str, ...] = ()
+
+
+def plan_replay(name: str, shipped: Path, subject: str | None = None, out: str | None = None) -> Replay:
+    """How to run a stored case again. name: as for `find_case`; shipped: above the suites that ship; subject: a spec to
+    take in place of the stored one; out: the run folder; None: a new one among the working directory's runs.
+
+    Raises UsageError when the case, its subject or its suite cannot be found or used.
     """
-    stored = run.check_stored(folder.parent.parent)
-    spec = absolute_spec(subject) if subject else _relocated_spec(case.subject, folder.parent.parent, stored)
+    folder, case = find_case(name)
+    home = folder.parent.parent
+    stored = run.check_stored(home)
+    files = StoredFiles(home, stored, case)
+    found = Relocated(absolute_spec(subject)) if subject else files.subject()
+    spec = found.place
     try:
-        resolve(spec)
+        its_name = resolve(spec).name
     except UsageError as error:
         hint = "" if subject else "; give the subject of this case with --subject"
         raise UsageError(f"{error}{hint}") from error
     if stored.previous:
         environment.check(stored.previous, [spec_of(spec)])
-    return dataclasses.replace(
+    suite = files.suite(shipped)
+    options = dataclasses.replace(
         stored,
         out=str(run.fresh_folder(out, case.seed)),
         subjects=(spec,),
@@ -129,35 +194,12 @@ def replay_options(folder: Path, case: Case, subject: str | None, out: str | Non
         keyword=None,
         shard=None,
         minutes=None,
+        configured=(),
         replay=str(folder),
         began_ns=now_ns(),
     )
-
-
-def stored_test(folder: Path, case: Case, options: RunOptions, shipped: Path) -> str:
-    """The pytest id of the test that a case came from, with the subject of the options. shipped: above the suites.
-
-    Raises UsageError when its file is not found.
-    """
-    suite, colons, test = case.nodeid.partition("::")
-    file = shipped / suite
-    if Path(suite).is_absolute():
-        stored = run.check_stored(folder.parent.parent)
-        file = _relocated(Path(suite), folder.parent.parent, stored)
-    if not file.is_file():
-        raise UsageError(f"the suite of {case.id} is not at {file} any more: put it there, or run it again")
-    name = resolve(options.subjects[0]).name
-    if name != case.subject_name:  # it is a part of the test's id
-        test = re.sub(rf"(?<=[\[-]){re.escape(case.subject_name)}(?=[\]-])", name, test)
-    return f"{file}{colons}{test}"
-
-
-def _relocated_spec(spec: str, folder: Path, stored: RunOptions) -> str:
-    place, _, attribute = spec.rpartition(":")
-    return f"{_relocated(Path(place), folder, stored)}:{attribute}" if place.endswith(".py") else spec
-
-
-def _relocated(file: Path, folder: Path, stored: RunOptions) -> Path:
-    """A file as seen from the run folder, which may have been moved or copied together with it; else where it was."""
-    seen = Path(os.path.normpath(folder / os.path.relpath(file, stored.out)))
-    return seen if seen.is_file() else file
+    _, colons, test = case.nodeid.partition("::")
+    if its_name != case.subject_name:  # it is a part of the test's id
+        test = re.sub(rf"(?<=[\[-]){re.escape(case.subject_name)}(?=[\]-])", its_name, test)
+    notes = tuple(note for note in (found.note, suite.note) if note)
+    return Replay(folder, case, options, f"{suite.place}{colons}{test}", notes)

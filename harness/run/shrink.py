@@ -6,16 +6,12 @@ that a person could not run again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,23 +25,20 @@ from taskchaos.harness.judge.judge import VERDICT
 from taskchaos.harness.record.layout import CASES, replay_command
 from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.record.verdict import Outcome, Rule
-from taskchaos.harness.report import json_file
 from taskchaos.harness.report.phrases import plural
 from taskchaos.harness.run import folder as run
+from taskchaos.harness.run import ongoing
+from taskchaos.harness.run.ending import ended_by_signals
 from taskchaos.harness.run.folder import RunOptions
-from taskchaos.harness.run.replay import find_case, replay_options, stored_test
-from taskchaos.harness.stack.child_process import die_with_parent
+from taskchaos.harness.run.replay import plan_replay
+from taskchaos.harness.run.tries import TRIES, Tries, result_of
 from taskchaos.harness.workload import LoadModel
 
 #: What is written of a search beside the run of its smallest plan.
 SHRINK = "shrink.json"
-TRIES = "tries"
 #: The load goes on for so long after the last heal that the plan has.
 TAIL_S = 0.5
 MOST_RUNS = 1000
-_POLL_S = 0.05
-#: How long a run that is told to end gets to heal and to write.
-_END_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +129,23 @@ def shrink(name: str, rule: str | None, out: str | None, bounds: Bounds, suites:
     ship are. Raises UsageError for what cannot be shrunk.
     """
     bounds.check()
-    folder, case = find_case(name)
-    wanted = _rule(folder, case, rule)
-    options = replay_options(folder, case, None)
-    test = stored_test(folder, case, options, suites.parent)
-    case = replace(case, subject=options.subjects[0], nodeid=test if Path(case.nodeid).is_absolute() else case.nodeid)
-    home = run.fresh_folder(out, case.seed)
-    options = run.reserve(replace(options, out=str(home), replay=None))
+    stored = plan_replay(name, suites.parent, out=out)
+    wanted = _rule(stored.folder, stored.case, rule)
+    test = stored.test if Path(stored.case.nodeid).is_absolute() else stored.case.nodeid
+    # Each try takes its files from where they are now, and keeps them.
+    case = replace(stored.case, subject=stored.options.subjects[0], nodeid=test, sources=())
+    options = run.reserve(replace(stored.options, replay=None))
     home = options.folder
+    home.mkdir(parents=True, exist_ok=True)
+    ongoing.hold(home)
+    for note in stored.notes:
+        say(note)
     say(f"{case.id}: {_size(case.schedule)}; a plan is kept if {bounds.fails} of {bounds.runs} runs fail {wanted}")
-    tries = _Tries(home, options, case, wanted, bounds)
-    search = Search(tries.run, bounds, say)
-    tries.ends_s = search.ends_s
+    trials = _Trials(home, options, case, wanted, bounds, Tries(bounds.parallel))
+    search = Search(trials.run, bounds, say)
+    trials.ends_s = search.ends_s
     why, interrupted = "", False
-    with _ended_by_signals():
+    with ended_by_signals():
         try:
             if search.fails(case.schedule):
                 smallest(case.schedule, search.fails)
@@ -158,7 +154,7 @@ def shrink(name: str, rule: str | None, out: str | None, bounds: Bounds, suites:
         except KeyboardInterrupt:
             why, interrupted = "interrupted: there may be a smaller one", True
         finally:
-            tries.end()
+            trials.tries.end()
     code = _conclude(home, case, wanted, search, why, say)
     return int(ExitCode.INTERRUPTED) if interrupted else code
 
@@ -181,40 +177,26 @@ def _rule(folder: Path, case: Case, given: str | None) -> Rule:
     return failed[given] if given else result.failed_rules[0]
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM is the user's wish to end, as Ctrl-C is."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @dataclass(slots=True)
-class _Tries:
-    """Runs candidates, each try in a process of its own, several side by side."""
+class _Trials:
+    """Runs candidates until it is clear whether enough of their runs fail."""
 
     home: Path
     options: RunOptions
     case: Case
     rule: Rule
     bounds: Bounds
+    tries: Tries
     ends_s: float = math.inf
-    _running: dict[Path, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def run(self, number: int, schedule: Schedule) -> tuple[list[Path], int]:
         """Try a schedule until it is clear whether it fails often enough. Raises StackError if no try has a verdict."""
         place = self.home / TRIES / f"{number:03}"
         plan = self._plan(place, schedule)
-        waiting = [place / f"run-{n}" for n in range(1, self.bounds.runs + 1)]
         failed: list[Path] = []
         passed = none = 0
-        while len(failed) < self.bounds.fails <= self.bounds.runs - passed - none:
-            while waiting and len(self._running) < self.bounds.parallel:
-                self._start(plan, waiting.pop(0))
-            for out in [out for out, process in self._running.items() if process.poll() is not None]:
-                del self._running[out]
+        for out in self.tries.run(plan, [place / f"run-{n}" for n in range(1, self.bounds.runs + 1)]):
+            if out is not None:
                 match self._failed(out):
                     case True:
                         failed.append(out)
@@ -222,18 +204,19 @@ class _Tries:
                         passed += 1
                     case None:
                         none += 1
+            if not len(failed) < self.bounds.fails <= self.bounds.runs - passed - none:
+                break
             if time.monotonic() > self.ends_s:
-                self.end()
+                self.tries.end()
                 raise BoundReached("the time is up")
-            time.sleep(_POLL_S)
-        self.end()
+        self.tries.end()
         if not failed and not passed:
             raise StackError(f"no run of {place} came to a verdict: see {place}/run-1.log")
         return failed, len(failed) + passed + none
 
     def _plan(self, place: Path, schedule: Schedule) -> Path:
         """Write a candidate's plan into a run folder of its own: the folder of the case."""
-        run.open_run(replace(self.options, out=str(place)))
+        run.create_run(replace(self.options, out=str(place)))
         workload = self.case.workload
         if workload.model is LoadModel.OPEN and schedule != self.case.schedule:
             workload = workload.lasting(min(workload.fault_s, round(schedule.length_s + TAIL_S, 3)))
@@ -241,46 +224,17 @@ class _Tries:
         replace(self.case, schedule=schedule, workload=workload).save(folder)
         return folder
 
-    def _start(self, plan: Path, out: Path) -> None:
-        command = [sys.executable, "-P", "-m", "taskchaos.harness.start", "replay", str(plan), "--out", str(out)]
-        with out.with_name(f"{out.name}.log").open("wb") as log:
-            self._running[out] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent,
-                start_new_session=True,  # the user's Ctrl-C is for us: we tell them
-            )
-
     def _failed(self, out: Path) -> bool | None:
         """Whether a run failed the rule; None if it came to no verdict."""
-        try:
-            cases = json_file.read(out / "verdict.json").cases
-        except UsageError:
+        case = result_of(out)
+        if case is None or case.trouble or case.outcome is Outcome.UNKNOWN:
             return None
-        if not cases or cases[0].trouble or cases[0].outcome is Outcome.UNKNOWN:
-            return None
-        return self.rule in cases[0].failed_rules
-
-    def end(self) -> None:
-        """End what still runs: politely, so that it heals, and then for good."""
-        for process in self._running.values():
-            process.send_signal(signal.SIGINT)
-        until = time.monotonic() + _END_S
-        for process in self._running.values():
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._running.clear()
+        return self.rule in case.failed_rules
 
 
 def _conclude(home: Path, case: Case, rule: Rule, search: Search, why: str, say: Show) -> int:
     """Put the run of the smallest plan into the run folder, and say what it is."""
     best = search.best
-    home.mkdir(parents=True, exist_ok=True)
     record = {"case": case.id, "rule": rule.value, "ended": why, "tries": codec.encode(search.candidates)}
     (home / SHRINK).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if best is None:

@@ -82,12 +82,33 @@ def test_a_suite_of_ones_own_runs_through_the_command(tmp_path: Path) -> None:
     again = taskchaos("replay", str(out / "cases" / "mine.ten.stock_best"), cwd=tmp_path)
     assert again.code == 0, again.out + again.err
     (tmp_path / "test_mine.py").unlink()
+    kept = next((out / "sources").glob("*/test_mine.py"))
+    gone = taskchaos("replay", str(out / "cases" / "mine.ten.stock_best"), cwd=tmp_path)
+    assert gone.code == 0, gone.out + gone.err
+    assert f"! {tmp_path / 'test_mine.py'} is not here: the stored source {kept} is used" in gone.out
+    kept.unlink()
     gone = taskchaos("replay", str(out / "cases" / "mine.ten.stock_best"), cwd=tmp_path)
     assert gone.code == 4
     assert gone.err.splitlines() == [
-        f"taskchaos: the suite of mine.ten.stock_best is not at {tmp_path / 'test_mine.py'} any more: "
-        "put it there, or run it again"
+        f"taskchaos: {tmp_path / 'test_mine.py'} is not here, and {kept} is not what was stored: run it again"
     ]
+
+
+def test_what_plain_pytest_has_run_can_be_replayed(tmp_path: Path) -> None:
+    """Its rootdir is that of the project, or of the suites; that of a replay is another."""
+    (tmp_path / "test_mine.py").write_text(
+        "from taskchaos.harness.contract import Slo\n"
+        "from taskchaos.harness.workload import LoadModel, Workload\n"
+        "def test_ten(chaos):\n"
+        "    chaos(Workload(model=LoadModel.PREFILL, prefill=10), slo=Slo(target_tps=None))\n"
+    )
+    shipped = str(ROOT / "suites" / "test_throughput.py")
+    for suite, case in (("test_mine.py", "mine.ten.stock_best"), (shipped, "throughput.drain.stock_best")):
+        out = tmp_path / case
+        done = _pytest(suite, "--chaos-subject", "stock_best", "--chaos-out", str(out), cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        again = taskchaos("replay", str(out), cwd=tmp_path)
+        assert again.code == 0, again.out + again.err
 
 
 def test_long_cases_come_first_and_those_of_one_scenario_are_spread(tmp_path: Path) -> None:

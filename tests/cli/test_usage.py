@@ -118,7 +118,21 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "judge", "merge", "replay", "subjects", "controls", "new-subject", "check-subject"]
+    "command",
+    [
+        "",
+        "run",
+        "judge",
+        "merge",
+        "replay",
+        "compare",
+        "runs",
+        "completion",
+        "subjects",
+        "controls",
+        "new-subject",
+        "check-subject",
+    ],
 )
 def test_help_equals_the_snapshot(command: str) -> None:
     done = taskchaos(*([command] if command else []), "--help")

@@ -207,7 +207,7 @@ def test_what_is_not_damaged_is_judged_the_same_in_another_place(copy: Path) -> 
 
 
 def test_a_run_is_replayed_in_another_place(stored: Path, tmp_path: Path) -> None:
-    """Its files are found as seen from the run folder; without them the subject can be given again."""
+    """Its files are found as seen from the run folder, or in it; otherwise the subject can be given again."""
     project = Path(shutil.copytree(stored.parent, tmp_path / "elsewhere" / "project"))
     stored_project = stored.parent.rename(stored.parent.with_name("away"))
     try:
@@ -215,7 +215,11 @@ def test_a_run_is_replayed_in_another_place(stored: Path, tmp_path: Path) -> Non
         assert code == 0, out
         (project / "subject.py").rename(tmp_path / "moved.py")
         code, out = call(COMMAND, "replay", str(project / "run" / CASE), cwd=tmp_path)
-        assert code == 4 and "give the subject of this case with --subject" in out, out
+        assert code == 0 and "is not here: the stored source" in out, out
+        (source,) = (project / "run" / "sources").glob("*/subject.py")
+        source.write_bytes(source.read_bytes() + b"#")
+        code, out = call(COMMAND, "replay", str(project / "run" / CASE), cwd=tmp_path)
+        assert code == 4 and "is not what was stored: give it with --subject" in out, out
         words = ("--subject", "moved.py:Subject")
         code, out = call(COMMAND, "replay", str(project / "run" / CASE), *words, cwd=tmp_path)
         assert code == 0, out

@@ -20,6 +20,7 @@ from taskchaos.harness.record import events
 from taskchaos.harness.record.events import CaseJudged, CaseLeftOut, CasesCollected, CaseStarted, Problem, RunStarted
 from taskchaos.harness.record.result import Expectation, Missing, RunResult
 from taskchaos.harness.record.shard import Shard
+from taskchaos.harness.record.sources import SourceRole, keep
 from taskchaos.harness.report import json_file
 from taskchaos.harness.report.run import NOT_JUDGED, NOT_STARTED
 from taskchaos.harness.run import folder as run
@@ -76,6 +77,24 @@ def test_all_shards_together_are_the_whole_run(shards: list[Path], tmp_path: Pat
     assert (out / "logs" / "2-of-3" / "pytest.log").read_text() == "shard 2/3\n"
     assert run.check_stored(out).shard is None
     assert "PASS in 13.0s" in done.stdout
+
+
+def test_the_files_of_the_cases_are_merged_too(shards: list[Path], tmp_path: Path) -> None:
+    """Shards have the same ones, or others of the same name: folders are named by what is in them."""
+    (tmp_path / "mine.py").write_text("one")
+    for text, shard in zip(("one", "one", "two"), shards, strict=True):
+        (tmp_path / "mine.py").write_text(text)
+        keep(shard, SourceRole.SUBJECT, tmp_path / "mine.py")
+    merged(*shards, out=tmp_path / "whole")
+    found = sorted(path.read_text() for path in (tmp_path / "whole" / "sources").glob("*/mine.py"))
+    assert found == ["one", "two"]
+
+
+def test_shards_in_archives_are_merged(shards: list[Path], tmp_path: Path) -> None:
+    archives = [Path(shutil.make_archive(str(shard.parent / "packed"), "zip", shard)) for shard in shards]
+    done, result = merged(*archives, out=tmp_path / "whole")
+    assert done.exit_code == 0, done.output
+    assert len(result.cases) == len(GOOD)
 
 
 def test_the_order_and_the_depth_of_the_folders_do_not_matter(shards: list[Path], tmp_path: Path) -> None:
