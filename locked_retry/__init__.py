@@ -27,6 +27,7 @@ from locked_retry.backoff import Backoff, Decorrelated, Exponential, Fixed
 from locked_retry.budget import Budget
 from locked_retry.lease import Lease, LeaseLost, new_board
 from locked_retry.log import Event, say
+from locked_retry.operator import metrics_page
 from locked_retry.operator.prometheus import prometheus_text
 from locked_retry.options import Options
 from locked_retry.producer.answers import Answers, NotSubmitted, Outcome, TaskAnswer
@@ -79,5 +80,8 @@ def install(app: Celery, **options: Any) -> None:
     signals.worker_ready.connect(keep_given, dispatch_uid="locked_retry.prefork_flush")
     signals.worker_ready.connect(see_exits, dispatch_uid="locked_retry.prefork_exit")
     signals.worker_ready.connect(prepare_end, dispatch_uid="locked_retry.shutdown")
+    signals.worker_ready.connect(metrics_page.serve, dispatch_uid="locked_retry.metrics")
+    signals.worker_process_init.connect(metrics_page.close_inherited, dispatch_uid="locked_retry.metrics")
+    signals.worker_shutdown.connect(metrics_page.close, dispatch_uid="locked_retry.metrics")
     signals.worker_process_init.connect(listen, dispatch_uid="locked_retry.lease_guard")
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="locked_retry.orphans")

@@ -25,6 +25,15 @@ class Limits:
             raise ValueError(f"{name} has to be a {kind} from {self.least:g} to {self.most:g}: {value!r}")
 
 
+def listen_address(text: object) -> tuple[str, int]:
+    """Host and port of `9808`, `0.0.0.0:9808` or `[::]:9808`; loopback where no host is named. Raises ValueError."""
+    host, colon, port = str(text).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
+    if not isinstance(text, str) or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"metrics has to be a port, or host:port, such as 9808 or 0.0.0.0:9808: {text!r}")
+    return host, int(port)
+
+
 #: How long a retry may wait: beyond any use, and a number that Redis can count with.
 LONGEST_DELAY_S = 36500 * DAY_S
 

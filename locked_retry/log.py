@@ -54,6 +54,8 @@ class Event(StrEnum):
     HOOK_FAILED = "hook_failed"
     FAILURE_NOT_STORED = "failure_not_stored"
     UNKNOWN_RELEASE = "unknown_release"
+    METRICS_SERVED = "metrics_served"
+    METRICS_FAILED = "metrics_failed"
 
 
 #: A restored connection is a warning so that whoever has seen the failure also sees its end.
@@ -92,6 +94,8 @@ LEVELS = {
     Event.HOOK_FAILED: logging.ERROR,
     Event.FAILURE_NOT_STORED: logging.ERROR,
     Event.UNKNOWN_RELEASE: logging.WARNING,
+    Event.METRICS_SERVED: logging.INFO,
+    Event.METRICS_FAILED: logging.WARNING,
 }
 
 _PLAIN = re.compile(r"[^\s\"=\\]+")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from locked_retry.limits import DAY_S, Limits, check_weights
+from locked_retry.limits import DAY_S, Limits, check_weights, listen_address
 
 LIMITS = {
     "lease_s": Limits(0.1, 30 * DAY_S),
@@ -39,6 +39,7 @@ class Options:
     queue_weights: of queue names; a queue without one has 1. How often a turn empties it before the others.
     result_wait_s: how long storing a result is tried when its backend fails, before the result is given up.
     publish_wait_s: how long a publish of a worker (by a task, or of its chain and callbacks) is tried; 0: as Celery.
+    metrics: where a worker serves its figures over HTTP, `9808` (loopback) or `0.0.0.0:9808`; empty: nowhere.
     """
 
     lease_s: float = 30.0
@@ -56,6 +57,7 @@ class Options:
     most_claims: int = 1024
     most_bytes: int = 4_000_000
     namespace: str = "lr:"
+    metrics: str = ""
 
     def __post_init__(self) -> None:
         for name, limits in LIMITS.items():
@@ -65,6 +67,8 @@ class Options:
         if not isinstance(self.namespace, str) or not self.namespace or not self.namespace.isascii():
             raise ValueError(f"namespace has to be a text in ASCII: {self.namespace!r}")
         check_weights(self.queue_weights)
+        if self.metrics != "":
+            listen_address(self.metrics)
 
     @property
     def reply_timeout_s(self) -> float:

@@ -16,17 +16,21 @@ from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.stack_options import Pool, StackChanges, changed
 from taskchaos.harness.case.subject_loading import resolve, source_of
 from taskchaos.harness.case.subject_names import shipped_names
+from taskchaos.harness.codec import CodecError
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Contract, Slo
+from taskchaos.harness.errors import TaskchaosError
 from taskchaos.harness.profile import Profile
-from taskchaos.harness.pytest.keys import OUTCOME, Inconclusive, NoVerdict, TimeIsUp, Unexpected
+from taskchaos.harness.pytest.failure import failure_text
+from taskchaos.harness.pytest.keys import COUNTS_AS, Inconclusive, NoVerdict, TimeIsUp, Unexpected
 from taskchaos.harness.pytest.selection import own_suite_of, replayable_nodeid_of, scenario_of, seed_of, suite_of
 from taskchaos.harness.record.layout import CASES
 from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
 from taskchaos.harness.record.seen import Seen
 from taskchaos.harness.record.sources import SourceRole, StoredSource, keep
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, Rule
+from taskchaos.harness.report.junit import facts
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.subject import ChordSubject, Commands, RevokingSubject, Subject
@@ -97,10 +101,12 @@ class Chaos:
 
     def does_not_apply(self, reason: str) -> NoReturn:
         """Leave this case out: not run, no finding, and said so in every report."""
+        __tracebackhide__ = True
         pytest.skip(reason)
 
     def _leave_out(self, kind: str, lacking: frozenset[Ability]) -> NoReturn:
         """Leave out a case whose fault needs what is not there; fail when CHAOS_REQUIRE names it."""
+        __tracebackhide__ = True
         why = f"{kind} {'; '.join(sorted(lacking))}"
         required = os.environ.get("CHAOS_REQUIRE", "").split(",")
         for ability in lacking:
@@ -122,6 +128,21 @@ class Chaos:
         must_see: what has to happen in the case for its verdict to mean anything; unknown where that was not seen.
         needs: what the case asks of its stack (StackChanges).
         """
+        __tracebackhide__ = True  # pytest shows the line of the test, not ours
+        try:
+            return self._run(workload, schedule, slo, must_see, needs)
+        except (TaskchaosError, CodecError) as error:  # one line says it all
+            raise error.with_traceback(None) from None
+
+    def _run(
+        self,
+        workload: Workload,
+        schedule: Schedule,
+        slo: Slo | None,
+        must_see: Collection[Seen],
+        needs: StackChanges,
+    ) -> CaseResult:
+        __tracebackhide__ = True
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
         if self._options.time_is_up(self.seed, workload.load_s + BESIDE_LOAD_S):
@@ -152,7 +173,8 @@ class Chaos:
             folder = self._options.folder / CASES / case.id
             folder.rename(folder.with_name(f"{case.id}~1"))
             result = self._conduct(case, alone=True, tries=2)
-        self._item.user_properties.append((OUTCOME, _pytest_outcome(result)))
+        self._item.user_properties.append((COUNTS_AS, _pytest_outcome(result)))
+        self._item.user_properties += [(f"taskchaos_{name}", value) for name, value in facts(result).items()]
         _raise_unless_expected(result)
         return result
 
@@ -254,13 +276,11 @@ def _pytest_outcome(result: CaseResult) -> str:
 
 
 def _raise_unless_expected(result: CaseResult) -> None:
+    __tracebackhide__ = True
     if result.as_expected:
         return
     if result.trouble:
-        raise NoVerdict(f"{result.id}: {result.error}\nagain: {result.replay}")
-    reasons = [f"{r.rule}: {r.expression}, observed {r.observed}: {r.reason}" for r in result.rules]
-    shown = "\n".join(line for line, r in zip(reasons, result.rules, strict=True) if r.outcome is result.outcome)
-    text = f"{result.id}: expected {result.expected}, found {result.outcome}\n{shown}\nagain: {result.replay}"
+        raise NoVerdict(failure_text(result))
     if result.outcome is Outcome.UNKNOWN:
-        raise Inconclusive(text)
-    raise Unexpected(text)
+        raise Inconclusive(failure_text(result))
+    raise Unexpected(failure_text(result))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskchaos.harness.pytest.keys import NOTE, OUTCOME, SEED, is_case, wants_case
+from taskchaos.harness.pytest.keys import COUNTS_AS, NOTE, SEED, is_case, wants_case
 
 if TYPE_CHECKING:
     from taskchaos.harness.pytest.chaos import Chaos
@@ -136,7 +136,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def chaos_subject(request: pytest.FixtureRequest) -> str:
-    """The spec of the subject under test. Override it in a conftest.py to test one of your own."""
+    """The spec of the subject under test: one test for each that `--chaos-subject` names. Not to be overridden."""
     return str(request.param)
 
 
@@ -153,6 +153,7 @@ def chaos(request: pytest.FixtureRequest, chaos_subject: str) -> Chaos:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """A test that passes without having run its case has not passed."""
+    __tracebackhide__ = True
     done = yield
     if is_case(pyfuncitem):
         from taskchaos.harness.pytest.record import never_called
@@ -217,7 +218,7 @@ class _Reports:
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """An unknown verdict and a control that was caught are outcomes of their own, neither passed nor failed."""
-    outcome = dict(getattr(report, "user_properties", ())).get(OUTCOME)  # a collection report has none
+    outcome = dict(getattr(report, "user_properties", ())).get(COUNTS_AS)  # a collection report has none
     if outcome is None or report.when != "call":
         return None
     if outcome == "inconclusive":
@@ -243,10 +244,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     record = config.stash.get(_record_key, None)
     for trouble in record.troubles[:1] if record else ():
         terminalreporter.write_line(f"! {trouble}")
+    for report in terminalreporter.stats.get("failed", ()):
+        if COUNTS_AS in dict(report.user_properties):
+            # Whole, where the short summary is cut at the edge of the terminal.
+            terminalreporter.write_line(f"✗ {report.nodeid}: {_said(report).partition(chr(10))[0]}")
     for report in terminalreporter.stats.get("inconclusive", ()):
-        why = report.longrepr.reprcrash.message if hasattr(report.longrepr, "reprcrash") else report.longreprtext
-        terminalreporter.write_line(f"? {why.partition(': ')[2]}")
+        terminalreporter.write_line(f"? {_said(report)}")
     terminalreporter.write_line(f"report: {folder / 'report.html'}")
+
+
+def _said(report: pytest.TestReport) -> str:
+    """What an exception says, without its name."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longreprtext).partition(": ")[2]
 
 
 @pytest.hookimpl(trylast=True)

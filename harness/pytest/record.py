@@ -58,6 +58,7 @@ def mark(report: pytest.TestReport, item: pytest.Item, chaos: Chaos | None, erro
 
 def never_called(chaos: Chaos) -> None:
     """Raise NeverCalled when a test has passed without running its case."""
+    __tracebackhide__ = True
     if not chaos.called:
         raise NeverCalled("chaos was never called: call it with a workload, or do not ask for it")
 

@@ -103,19 +103,26 @@ def finding_type(case: CaseResult) -> str:
     return ",".join(r.value for r in case.failed_rules) or "unexpected"
 
 
-def _properties(element: ET.Element, case: CaseResult) -> None:
-    facts: dict[str, object] = {
+def facts(case: CaseResult) -> dict[str, str]:
+    """What a case's verdict says in names and values; the JUnit file of a pytest session has them too."""
+    found: dict[str, object] = {
         "seed": case.seed,
         "subject": case.subject,
         "outcome": case.outcome.value,
         "expected": str(case.expected),
         **({"replay": case.replay} if case.replay else {}),
+        **({"failed": ", ".join(case.failed_rules)} if case.failed_rules else {}),
     }
-    facts.update({name: value for name in _RATES if (value := getattr(case.throughput, name)) is not None})
-    facts.update({name: getattr(case.operations, name) for name in ("submitted", "acknowledged", "effects", "dead")})
+    found.update({rule.rule.value: rule.observed for rule in case.rules if rule.rule in case.failed_rules})
+    found.update({name: value for name in _RATES if (value := getattr(case.throughput, name)) is not None})
+    found.update({name: getattr(case.operations, name) for name in ("submitted", "acknowledged", "effects", "dead")})
+    return {name: _legal(str(value)) for name, value in found.items() if value is not None}
+
+
+def _properties(element: ET.Element, case: CaseResult) -> None:
     properties = ET.SubElement(element, "properties")
-    for name, value in facts.items():
-        ET.SubElement(properties, "property", name=name, value=_legal(str(value)))
+    for name, value in facts(case).items():
+        ET.SubElement(properties, "property", name=name, value=value)
 
 
 def _finding(tag: str, case: CaseResult) -> ET.Element:

@@ -33,14 +33,18 @@ class Broker:
 
 
 @contextlib.contextmanager
-def connect(app: Celery) -> Iterator[Broker]:
+def connect(app: Celery, reply_s: float | None = None) -> Iterator[Broker]:
     """A client on the application's broker, closed at the end.
 
+    reply_s: how long to wait for each answer, where the application's broker_transport_options set nothing.
     Raises NotInstalled, and what redis-py or the operating system raises when there is no answer.
     """
     with contextlib.ExitStack() as stack:
         try:
             connection = stack.enter_context(app.connection_for_read())
+            if reply_s is not None:
+                limits = {"socket_timeout": reply_s, "socket_connect_timeout": reply_s}
+                connection.transport_options = {**limits, **connection.transport_options}
             if not isinstance(connection.transport, Transport):
                 raise NotInstalled("the application (celery -A) does not call locked_retry.install(app)")
             namespace = Options.read(connection.transport_options).namespace

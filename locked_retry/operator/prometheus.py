@@ -137,6 +137,11 @@ def broker_families(seen: Statistics) -> Iterator[Family]:
     yield gauge("key_bytes", "Mean memory of a key, from a sample.", *means)
 
 
+def broker_up(up: bool) -> Family:
+    """Whether Redis told a worker what it holds."""
+    return Family("locked_retry_broker_up", Type.GAUGE, "1 if Redis told what it holds, 0 if not.", (Sample(up),))
+
+
 def prometheus_text() -> str:
-    """The metrics of this process's worker, as text for a scrape (`CONTENT_TYPE`). See `telemetry.metrics`."""
+    """The metrics of this process's worker, as text for a scrape (`CONTENT_TYPE`). See `metrics.metrics`."""
     return render(worker_families(snapshot()))

@@ -24,7 +24,7 @@ NONSENSE: tuple[Any, ...] = ("1", None, True, float("nan"), float("inf"), -1, 1e
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Options)])
 def test_every_option_refuses_what_makes_no_sense(name: str) -> None:
-    fine = {"exclusive": (True,), "namespace": ("-1", "1"), "queue_weights": ({},)}.get(name, ())
+    fine = {"exclusive": (True,), "namespace": ("-1", "1"), "queue_weights": ({},), "metrics": ("1", "")}.get(name, ())
     for value in (*NONSENSE, "", b"x", "ü"):
         if value in fine and type(value) in map(type, fine):
             continue

@@ -17,6 +17,7 @@ import click
 import pytest
 import yaml
 from repository import ROOT
+from workflow_support import filled
 
 from taskchaos.harness.cli import main
 from taskchaos.harness.suite_paths import suite_names
@@ -66,24 +67,6 @@ def cells(matrix: dict[str, Any]) -> list[Cell]:
             cell.update(include)
         new += [] if fitting else [dict(include)]
     return whole + new
-
-
-def filled(text: object, **contexts: dict[str, Any]) -> str:
-    """A value with its expressions replaced: names, texts and `a || b` are what the workflow uses."""
-
-    def term(word: str) -> str:
-        if word.startswith("'"):
-            return word.strip("'")
-        context, *path = word.split(".")
-        value: Any = contexts[context]
-        for name in path:
-            value = value.get(name)
-        return "" if value is None else str(value)
-
-    def value(match: re.Match[str]) -> str:
-        return next((found for word in match[1].split("||") if (found := term(word.strip()))), "")
-
-    return re.sub(r"\$\{\{(.*?)\}\}", value, str(text))
 
 
 @dataclass

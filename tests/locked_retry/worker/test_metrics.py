@@ -7,17 +7,14 @@ import os
 import re
 import subprocess
 import sys
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
-from repository import ROOT
-from server_process import free_port
 from waiting import until
-from worker_support import APP, settled, surroundings
+from worker_support import settled, surroundings
 
 import locked_retry
 from locked_retry.broker.turns import Answer, Claim, DeadLettered, SettlementKind
@@ -27,15 +24,6 @@ from locked_retry.options import Options
 from locked_retry.worker import metrics as telemetry
 from locked_retry.worker.metrics import BOUNDS_S, Histogram, snapshot
 from locked_retry.worker.session import Session
-
-GUIDE = ROOT / "docs/how-to/run-locked-retry-in-production.md"
-
-
-def _guide(language: str, begin: str) -> str:
-    """A block of the guide, by its first words."""
-    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    (one,) = [block for block in blocks if block.lstrip("# ").startswith(begin)]
-    return one
 
 
 def _session(*, codes: str = "", took_s: float = 0.02, **answer: Any) -> Session:
@@ -164,21 +152,8 @@ def test_the_broker_is_told_as_prometheus_text() -> None:
     assert render([odd]) == "# HELP x a\\nb\n# TYPE x gauge\nx 1000000000000000\n"
 
 
-def test_the_guides_alerts_ask_for_metrics_that_exist() -> None:
-    memory = Memory(1, 1, "noeviction", {"lease": 1}, Size(1, 1.0), Size(1, 1.0))
-    broker = Statistics({"ok": 1}, Rows(1, 1, 1, 1), (Depth("q", 0, 1),), Overdue(0.0, 0.0), memory)
-    families = [*worker_families(snapshot(_session())), *broker_families(broker)]
-    there = {f"{family.name}{sample.suffix}" for family in families for sample in family.samples}
-    asked = set(re.findall(r"\blocked_retry_\w+", _guide("yaml", "groups")))
-    assert len(asked) > 8 and asked <= there
-
-
 def test_a_worker_tells_by_remote_control(redis: Redis, shared_server: Any, tmp_path: Path) -> None:
-    """And over HTTP by the guide's code, which is part of its application here."""
     with surroundings(shared_server.url, tmp_path) as one:
-        port = free_port()
-        page = f'os.environ["METRICS_PORT"] = "{port}"\n' + _guide("python", "metrics over HTTP")
-        (tmp_path / "tested_app.py").write_text(APP + page)
         one.worker()
         one.send("flaky", "a", 2)
         one.send("ends", "error")
@@ -192,9 +167,6 @@ def test_a_worker_tells_by_remote_control(redis: Redis, shared_server: Any, tmp_
         assert (seen["dead"], seen["stale"], seen["failures"], seen["held"]) == (1, 0, 0, 0)
         assert seen["parked"] >= 1 and seen["promoted"] == 2
         assert seen["turn_seconds"]["count"] == seen["turns"] > 0 and seen["answer_age_s"] < 60
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
-            scraped = _checked(answer.read().decode())
-        assert scraped['locked_retry_settled_total{kind="ok"}'] == 4
         outcome = subprocess.run(
             [sys.executable, "-m", "celery", "-A", "tested_app", "inspect", "locked_retry", "--json", "--timeout=3"],
             cwd=tmp_path,
