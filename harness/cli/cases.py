@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from taskchaos.harness.cli.options import OUT, stack_options, usual_parallel
+from taskchaos.harness.cli.options import OUT, how_much, stack_options, usual_parallel
 from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
+from taskchaos.harness.verbosity import Verbosity
 
 #: The suite of random schedules, and what it is run against unless told otherwise.
 SOAK, SOAKED = "soak", ("locked_retry",)
@@ -44,8 +45,8 @@ SOAK, SOAKED = "soak", ("locked_retry",)
 @OUT
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for a CI matrix; `merge` makes them one run.")
 @click.option("-k", "keyword", help="Only the scenarios whose name matches, as in pytest.")
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
+@how_much
+def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbosity: Verbosity, **given: Any) -> int:
     """Run suites against subjects and judge them.
 
     Without arguments: all suites in their quick scenarios, against locked_retry, stock Celery and the known-bad
@@ -73,7 +74,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
-    return run_cases(ask, verbose=verbose)
+    return run_cases(ask, verbosity=verbosity)
 
 
 @click.command()
@@ -84,8 +85,8 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
 @stack_options
 @click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
 @OUT
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given: Any) -> int:
+@how_much
+def soak(subjects: tuple[str, ...], parallel: int | None, verbosity: Verbosity, **given: Any) -> int:
     """Run random schedules for so many minutes: faults of all families, several at once, another set for each seed.
 
     Each case can be run again with `taskchaos replay`, and made smaller with `taskchaos shrink`.
@@ -106,4 +107,4 @@ def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
-    return run_cases(ask, verbose=verbose)
+    return run_cases(ask, verbosity=verbosity)

@@ -7,41 +7,42 @@ from typing import Any
 
 import click
 
-from taskchaos.harness.cli.options import AS_JSON, OUT
+from taskchaos.harness.cli.options import AS_JSON, OUT, how_much
 from taskchaos.harness.errors import ExitCode
 from taskchaos.harness.suite_paths import suites_folder
+from taskchaos.harness.verbosity import Verbosity
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False), default=".taskchaos/runs/latest")
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def judge(folder: str, verbose: bool) -> int:
+@how_much
+def judge(folder: str, verbosity: Verbosity) -> int:
     """Judge a stored run again, with the checker of this version, and write its files again."""
     from taskchaos.harness.run.replay import judge_again
 
-    return judge_again(Path(folder), verbose=verbose)
+    return judge_again(Path(folder), verbosity=verbosity)
 
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(file_okay=False))
 @OUT
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
+@how_much
+def merge(folders: tuple[str, ...], out: str | None, verbosity: Verbosity) -> int:
     """Make one run of the shards of a run. DIR: a shard's run folder, or a folder that contains some.
 
     A shard or case that is missing is named, and the exit code is then never 0.
     """
     from taskchaos.harness.run.merge import merge as merge_shards
 
-    return merge_shards([Path(folder) for folder in folders], Path(out) if out else None, verbose=verbose)
+    return merge_shards([Path(folder) for folder in folders], Path(out) if out else None, verbosity=verbosity)
 
 
 @click.command()
 @click.argument("case")
 @click.option("--subject", "-s", help="Another subject, or the same from another place [default: the stored one].")
 @OUT
-@click.option("-v", "--verbose", is_flag=True, help="Every rule.")
-def replay(case: str, subject: str | None, out: str | None, verbose: bool) -> int:
+@how_much
+def replay(case: str, subject: str | None, out: str | None, verbosity: Verbosity) -> int:
     """Run one case of a stored run again with the same plan. CASE: an id of the latest run, RUN/ID, or a folder.
 
     Works in another folder and on another machine: files of a person's own are looked for where they were, seen from
@@ -57,7 +58,7 @@ def replay(case: str, subject: str | None, out: str | None, verbose: bool) -> in
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
-    return run_cases(ask, verbose=verbose)
+    return run_cases(ask, verbosity=verbosity)
 
 
 @click.command()

@@ -70,6 +70,7 @@ WINGS = {
             "files",
             "profile",
             "subject_calls",
+            "verbosity",
             "versions",
             "workload",
         },
