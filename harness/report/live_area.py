@@ -7,30 +7,7 @@ leaves a terminal that can be typed into.
 
 from __future__ import annotations
 
-import os
-import shutil
-import unicodedata
 from collections.abc import Sequence
-from typing import TextIO
-
-
-def columns_of(text: str) -> int:
-    """How many columns a terminal needs for a text without control characters."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def size_of(stream: TextIO, fallback: tuple[int, int]) -> os.terminal_size:
-    """Columns and rows of a terminal as they are now. COLUMNS can make it narrower: what is wider would be wrapped."""
-    told = shutil.get_terminal_size(fallback)
-    try:
-        seen = os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError, AttributeError):
-        return told
-    if seen.columns <= 0:
-        return told
-    wanted = os.environ.get("COLUMNS", "")
-    columns = min(told.columns, seen.columns) if wanted.isdigit() and int(wanted) else seen.columns
-    return os.terminal_size((columns, seen.lines or fallback[1]))
 
 
 class LiveArea:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from taskchaos.harness.clock import NS_PER_S
+from taskchaos.harness.fitting import MORE, columns_of, fit
 from taskchaos.harness.record.events import (
     CaseDisturbed,
     CaseJudged,
@@ -20,7 +21,6 @@ from taskchaos.harness.record.events import (
     StackReady,
 )
 from taskchaos.harness.report.ansi import Paint
-from taskchaos.harness.report.live_area import columns_of
 from taskchaos.harness.report.phrases import plural, seconds, standing
 from taskchaos.harness.report.remaining import Countdown, Remaining, shown_left
 
@@ -111,7 +111,7 @@ class Progress:
         Each line with the columns that it needs, fewer than there are: what fills a line may be wrapped.
         """
         room = size.columns - 1
-        words = fit([paint.safe(word) for word in self.words(at_ns).split()], " ", room, paint)
+        words = fit([paint.safe(word) for word in self.words(at_ns).split()], " ", room, paint.safe(MORE))
         shown = [(columns_of(words), words)]
         long = min(_LONGEST_BAR, room - columns_of(words) - 2)
         if long >= _SHORTEST_BAR:
@@ -131,31 +131,12 @@ class Progress:
             padded = name + " " * (long - columns_of(name) + 2)
             text = padded + phase
             if columns_of(text) > room:
-                text = fit([name, phase], "  ", room, paint)
+                text = fit([name, phase], "  ", room, paint.safe(MORE))
             yield 2 + columns_of(text), f"  {paint.dim(text)}"
         if rest := len(named) - len(shown):
-            text = fit([paint.safe("…"), str(rest), "more"], " ", room, paint)
+            text = fit([paint.safe(MORE), str(rest), "more"], " ", room, paint.safe(MORE))
             yield 2 + columns_of(text), f"  {paint.dim(text)}"
 
     def running_words(self) -> str:
         """The cases that run, each with its phase."""
         return ", ".join(f"{name}: {phase}" for name, phase in self.running.items())
-
-
-def fit(parts: Sequence[str], between: str, columns: int, paint: Paint) -> str:
-    """As many parts as fit, whole, and `…` for the rest; of a first one that does not fit, as much of it as does."""
-    more = paint.safe("…")
-    text = between.join(parts)
-    if columns_of(text) <= columns:
-        return text
-    for count in range(len(parts) - 1, 0, -1):
-        text = between.join(parts[:count]) + between.rstrip() + f" {more}"
-        if columns_of(text) <= columns:
-            return text
-    text, room = "", columns - columns_of(more)
-    for character in parts[0]:
-        if columns_of(text + character) > room:
-            break
-        text += character
-    words, blank, _ = text.rpartition(" ")
-    return (words.rstrip(" :,") + " " if blank else text) + more if room >= 0 else ""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.fitting import columns_of
 from taskchaos.harness.record.result import CaseResult, RunResult
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, RuleResult
 from taskchaos.harness.report import overall
 from taskchaos.harness.report.ansi import Paint, wrap
-from taskchaos.harness.report.live_area import columns_of
 from taskchaos.harness.report.phrases import (
     Assessment,
     alike,

@@ -18,6 +18,7 @@ from taskchaos.faults.state import FaultState
 from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.errors import TaskchaosError
+from taskchaos.harness.fitting import MORE, columns_of, fit, size_of
 from taskchaos.harness.record.events import (
     CaseDisturbed,
     CaseJudged,
@@ -40,7 +41,7 @@ from taskchaos.harness.record.events import (
 from taskchaos.harness.record.result import CaseResult, RunResult
 from taskchaos.harness.report import github
 from taskchaos.harness.report.ansi import Paint, is_terminal, wrap
-from taskchaos.harness.report.live_area import LiveArea, columns_of, size_of
+from taskchaos.harness.report.live_area import LiveArea
 from taskchaos.harness.report.phrases import (
     MARKS,
     Assessment,
@@ -52,7 +53,7 @@ from taskchaos.harness.report.phrases import (
     seconds,
     standing,
 )
-from taskchaos.harness.report.progress import AGAIN, Progress, fit
+from taskchaos.harness.report.progress import AGAIN, Progress
 from taskchaos.harness.report.summary import case_block, summary_lines
 from taskchaos.harness.verbosity import Verbosity
 
@@ -322,7 +323,7 @@ class Terminal:
         if self._live:
             room = self._width - len(took) - 7  # mark, blanks, and what may not be filled
             padded = padded if columns_of(padded + phrase) <= room else name
-            phrase = fit(phrase.split(" "), " ", max(room - columns_of(padded), 0), self._paint)
+            phrase = fit(phrase.split(" "), " ", max(room - columns_of(padded), 0), self._paint.safe(MORE))
         return f"{self._paint.mark(kind)} {padded}  {self._paint.tone(kind, phrase)}  {self._paint.dim(took)}"
 
     def _unfinished(self, kind: Assessment) -> None:

@@ -68,6 +68,7 @@ WINGS = {
             "contract",
             "errors",
             "files",
+            "fitting",
             "profile",
             "subject_calls",
             "verbosity",

@@ -15,6 +15,7 @@ class Screen:
         self.columns, self.rows = columns, rows
         self.lines = [""]
         self.row = self.column = self.wrapped = 0
+        self.code: int | None = None  # how the program ended that wrote it, once it has
 
     def feed(self, text: str) -> Screen:
         """Show what a program writes; the terminal makes CR LF of each line feed."""

@@ -14,6 +14,7 @@ import report_samples as samples
 from screen import Screen
 
 from taskchaos.harness.contract import PhaseName
+from taskchaos.harness.fitting import columns_of
 from taskchaos.harness.record.events import (
     CaseDisturbed,
     CaseJudged,
@@ -26,8 +27,7 @@ from taskchaos.harness.record.events import (
 )
 from taskchaos.harness.report import terminal as terminal_module
 from taskchaos.harness.report.ansi import Paint
-from taskchaos.harness.report.live_area import columns_of
-from taskchaos.harness.report.progress import Progress, fit
+from taskchaos.harness.report.progress import Progress
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.report.terminal import Terminal
 from taskchaos.harness.verbosity import Verbosity
@@ -110,18 +110,6 @@ def test_cases_that_run_have_a_line_each_as_far_as_a_third_of_the_rows_will_do()
     assert sum("baseline" in line for line in few) == 5
     assert sum("baseline" in line for line in many) == 6
     assert many[-1] == "  … 6 more"
-
-
-def test_words_are_cut_whole() -> None:
-    paint = Paint()
-    assert fit(["one", "two", "three"], " ", 20, paint) == "one two three"
-    assert fit(["one", "two", "three"], " ", 10, paint) == "one two …"
-    assert fit(["one: a", "two: b"], ", ", 10, paint) == "one: a, …"
-    assert fit(["transient_error.once: drain"], ", ", 24, paint) == "transient_error.once …"
-    assert fit(["transient_error"], " ", 9, paint) == "transien…"
-    assert fit(["one", "two"], " ", 6, Paint(typographic=False)) == "one..."[:3] + "..."
-    assert fit(["one"], " ", 0, paint) == ""
-    assert columns_of("日本x") == 5
 
 
 def test_what_has_a_wide_letter_is_not_wrapped_either() -> None:
