@@ -75,7 +75,7 @@ def test_a_surprise_is_a_group_and_an_error() -> None:
     error = found[2]
     assert error.properties["title"] == f"{LOSES.id}: FAIL lost, duplicate"
     assert error.text.startswith("stock_best was expected to pass worker_kill.tree but failed: lost, duplicate\n")
-    assert "lost = 0, observed 3: 3 acknowledged operations left no effect" in error.text
+    assert "lost = 0, observed 3: 3 acknowledged tasks left no effect" in error.text
     assert error.text.endswith(f"again: {LOSES.replay}")
     assert lines[-1].startswith("FAIL in")
 
