@@ -55,7 +55,8 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
     cases = [item for item in kept if is_case(item)]
     ids = tuple(map(name_of, cases))
     costs_s = tuple(_takes_s(item, options.scale) for item in cases)
-    _say(config, options, events.CasesCollected(count=len(ids), cases=ids, costs_s=costs_s, dealt=dealt))
+    alone = sum(map(_alone, cases))
+    _say(config, options, events.CasesCollected(count=len(ids), cases=ids, costs_s=costs_s, alone=alone, dealt=dealt))
 
 
 def _belongs(item: pytest.Item, depth: Depth) -> bool:

@@ -60,13 +60,15 @@ class CasesCollected(Event):
     """cases: their ids in the order in which they are to be run, if known.
 
     dealt: of a shard, the ids that each shard of the run gets; together they are the whole selection. costs_s: about
-    how long each of the cases takes, where their suites say so; 0 where one does not.
+    how long each of the cases takes, where their suites say so; 0 where one does not. alone: so many of the last cases
+    measure capacity with nothing beside them.
     """
 
     type: ClassVar[str] = "cases_collected"
     count: int
     cases: tuple[str, ...] = ()
     costs_s: tuple[float, ...] = ()
+    alone: int = 0
     dealt: tuple[tuple[str, ...], ...] = ()
 
 

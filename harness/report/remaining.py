@@ -24,6 +24,8 @@ from taskchaos.harness.record.events import (
 #: How much the costs are believed against what is measured: as so many seconds of cases that took what they cost, and
 #: for one scenario as so many cases. On recorded runs the figure is then 10 to 20 % off at half-time.
 BELIEVED_S, BELIEVED_CASES = 150.0, 2
+#: Of cases that run alone only a part has to be alone, their drain: so much of what they cost each adds to the run.
+ALONE = 0.4
 #: What a case that is over its time still takes, as a share of what it was thought to take, and at least.
 OVERDUE, OVERDUE_S = 0.15, 0.5
 #: Closing and judging the run after its last case.
@@ -43,6 +45,7 @@ class Remaining:
         self._waiting: dict[str, float] = {}  # what the cases cost, in the order in which they are to be run
         self._running: dict[str, float] = {}  # since when, in seconds
         self._costs: dict[str, float] = {}
+        self._alone: set[str] = set()
         self._took: dict[str, list[float]] = defaultdict(list)  # by scenario
         self._measured_s = self._expected_s = 0.0
         self._again: set[str] = set()
@@ -57,6 +60,7 @@ class Remaining:
             case CasesCollected():
                 costs_s = event.costs_s if len(event.costs_s) == len(event.cases) else (0.0,) * len(event.cases)
                 self._costs = dict(zip(event.cases, costs_s, strict=True))
+                self._alone = set(event.cases[len(event.cases) - event.alone :])
                 self._waiting = {name: cost for name, cost in self._costs.items() if name not in self._running}
             case CaseStarted():
                 self._waiting.pop(event.case, None)
@@ -76,24 +80,30 @@ class Remaining:
         at_s = at_ns / NS_PER_S
         if self._ends_s is not None and at_s < self._ends_s:
             return self._ends_s - at_s
-        running = [self._of_one_that_runs(name, at_s - since_s) for name, since_s in self._running.items()]
-        waiting = [] if self._ends_s is not None else [self._takes_s(name) for name in self._waiting]
-        known = [takes_s for takes_s in (*running, *waiting) if takes_s is not None]
-        if len(known) < len(running) + len(waiting) or not known:
+        left = [*self._running, *(self._waiting if self._ends_s is None else ())]
+        takes_s = {name: known_s for name in left if (known_s := self._takes_s(name)) is not None}
+        if not left or len(takes_s) < len(left):
             return None
-        ends = [takes_s for takes_s in running if takes_s is not None]
+        ends = [
+            max(takes_s[name] - (at_s - since_s), OVERDUE * takes_s[name], OVERDUE_S)
+            for name, since_s in self._running.items()
+            if name not in self._alone
+        ]
         ends += [0.0] * (self._slots - len(ends))
         heapq.heapify(ends)
-        for takes_s in waiting:  # each begins where a place is free first
-            heapq.heapreplace(ends, ends[0] + (takes_s or 0.0))
-        return max(ends) + END_S
+        for name in left:  # each begins where a place is free first
+            if name not in self._alone and name not in self._running:
+                heapq.heapreplace(ends, ends[0] + takes_s[name])
+        return max(ends) + sum(ALONE * takes_s[name] for name in left if name in self._alone) + END_S
 
     def _ended(self, name: str, at_s: float) -> None:
         since_s = self._running.pop(name, None)
         if since_s is None:
             return
-        self._took[_scenario(name)].append(at_s - since_s)
-        if cost_s := self._costs.get(name, 0.0):
+        cost_s = self._costs.get(name, 0.0)
+        if name not in self._alone or not cost_s:  # others have mostly waited for each other
+            self._took[_scenario(name)].append(at_s - since_s)
+        if cost_s and name not in self._alone:
             self._measured_s += at_s - since_s
             self._expected_s += cost_s
         if name in self._again:
@@ -109,10 +119,6 @@ class Remaining:
             return (BELIEVED_CASES * cost_s * factor + sum(took)) / (BELIEVED_CASES + len(took))
         seen = took or [one for each in self._took.values() for one in each]
         return sum(seen) / len(seen) if seen else None
-
-    def _of_one_that_runs(self, name: str, for_s: float) -> float | None:
-        takes_s = self._takes_s(name)
-        return None if takes_s is None else max(takes_s - for_s, OVERDUE * takes_s, OVERDUE_S)
 
 
 class Countdown:

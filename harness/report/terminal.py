@@ -117,6 +117,7 @@ class Terminal:
         self._planned = False
         self._shown = ""
         self._server_known = False
+        self._blank = False  # whether the last line was
         self._said: set[str] = set()
         self._lost: OSError | None = None  # why the stream cannot be written to any more
 
@@ -207,10 +208,10 @@ class Terminal:
         untold = [case for case in result.cases if self._told.get(case.id) is not standing(case)]
         for case in sorted(untold, key=lambda case: standing(case).surprise):
             if self._verbose or standing(case).surprise:
-                self._print([""] if not self._told else [])
+                self._print([] if self._told else [""])
                 self._block(case, ())
         lines = summary_lines(result, report_path, self._paint, self._width, verbosity=self._verbosity)
-        self._print(["", *lines[:-1]])
+        self._print([*([] if self._blank else [""]), *lines[:-1]])
         if self._github:
             self._write("".join(f"{line}\n" for line in github.commands(result)))
         self._print(lines[-1:])
@@ -362,7 +363,8 @@ class Terminal:
         """Print whole lines where the live area was; it comes back below them. command: they are meant for GitHub."""
         if self._github and not command:
             lines = map(github.harmless, lines)
-        self._shown = ""
+        lines, self._shown = list(lines), ""
+        self._blank = lines[-1] == "" if lines else self._blank
         self._write(self._area.frame("".join(f"{line}\n" for line in lines), (), self._width))
 
     def _show_progress(self, at_ns: int) -> None:
