@@ -119,8 +119,12 @@ def case_block(case: CaseResult, paint: Paint, width: int, *, verbose: bool = Fa
     ):
         if rules and width >= TABLE_WIDTH:
             lines += _rule_table(title, case, rules, paint, width)
-        elif rules:
-            lines += [line for name, rule in alike(rules) for line in _rule_paragraph(name, case, rule, paint, width)]
+            continue
+        claimed = [rule for rule in rules if rule.outcome is not Outcome.NOT_CLAIMED]
+        lines += [line for name, rule in alike(claimed) for line in _rule_paragraph(name, case, rule, paint, width)]
+        if others := ", ".join(rule.rule.value for rule in rules if rule not in claimed):
+            first, *rest = wrap(f"not claimed: {others}", width, 6)
+            lines += [f"    {paint.mark(Outcome.NOT_CLAIMED)} {paint.dim(first)}", *(f"      {line}" for line in rest)]
     passed = sum(rule.outcome is Outcome.PASS for rule in case.rules)
     if passed and not verbose:
         lines.append(f"    {paint.mark(Outcome.PASS)} " + paint.dim(f"{plural(passed, 'rule')} passed"))
@@ -129,9 +133,7 @@ def case_block(case: CaseResult, paint: Paint, width: int, *, verbose: bool = Fa
 
 def _rule_paragraph(name: str, case: CaseResult, rule: RuleResult, paint: Paint, width: int) -> list[str]:
     """A rule as running text: what is demanded, what was observed, why, and likely causes in lines of their own."""
-    if rule.outcome is Outcome.NOT_CLAIMED:
-        return [f"    {paint.mark(rule.outcome)} {paint.dim(f'{name}  not claimed')}"]
-    wanted = " ".join(filter(None, [name, cut(demand(rule), MAX_NAME)]))
+    wanted = " ".join(filter(None, [name, cut(demand(rule), MAX_TEXT)]))
     seen = f", observed {figure(rule.observed)}" if rule.observed is not None else ""
     told = "; ".join(cut(text, MAX_TEXT) for text in (rule.reason, samples_phrase(rule), remark(case, rule)) if text)
     first, *rest = wrap(paint.safe(f"{wanted}{seen}: {told}"), width, 6)

@@ -354,10 +354,8 @@ class Terminal:
         tone = partial(self._paint.tone, Assessment.UNKNOWN) if alarm else self._paint.dim
         if self._verbose and not self._live:
             self._print([f"  {self._name(case):<{self._id_width}}  {tone(text) if alarm else text}"])
-        elif alarm:
+        elif alarm or self._verbose:
             self._case(case).lines += [f"    {tone(line)}" for line in wrap(text, self._width, 4)]
-        elif self._verbose:
-            self._case(case).lines.append(f"    {tone(text)}")
 
     def _print(self, lines: Iterable[str], *, command: bool = False) -> None:
         """Print whole lines where the live area was; it comes back below them. command: they are meant for GitHub."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import report_samples as samples
 
+from taskchaos.harness.errors import complain
 from taskchaos.harness.record.events import Event, Problem
 from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.report import github
@@ -133,6 +134,12 @@ def test_no_text_of_a_case_is_a_command(text: str, verbosity: Verbosity) -> None
 def test_a_line_that_is_made_harmless_is_no_command(text: str) -> None:
     assert all(command_of(github.harmless(line)) is None for line in text.splitlines())
     assert github.harmless("  worker::1 says ## [x]") == "  worker::1 says ## [x]"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_complaint_is_no_command(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    complain(text)
+    assert all(command_of(line) is None for line in capsys.readouterr().err.splitlines())
 
 
 @pytest.fixture

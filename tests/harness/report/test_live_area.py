@@ -244,3 +244,15 @@ def test_a_terminal_that_lacks_the_letters_gets_ascii() -> None:
     screen = Screen(60).feed(raw.getvalue().decode("ascii"))
     assert "####" in screen.text and "----" in screen.text
     assert screen.wrapped <= 1, "the problem is longer than the line"
+
+
+@pytest.mark.parametrize("width", [50, 80, 89])
+def test_all_rules_of_a_case_are_paragraphs_on_a_narrow_terminal(width: int) -> None:
+    found = samples.stream(samples.cases()[:1])
+    shown_rules = shown(found, width, verbosity=Verbosity.ALL)
+    rules = samples.cases()[0].rules
+    assert "demanded" not in shown_rules and "INVARIANTS" not in shown_rules
+    assert all(rule.rule.value in shown_rules for rule in rules)
+    assert shown_rules.count("not claimed: ") == 1
+    assert all(columns_of(line) <= width for line in shown_rules.splitlines() if not line.startswith("Again"))
+    assert "demanded" in shown(found, 90, verbosity=Verbosity.ALL)
