@@ -61,6 +61,8 @@ PLAIN_WIDTH, ROWS = 100, 24  # where there is no terminal to ask
 MAX_ID_WIDTH = 48
 MAX_TEXT = 2_000  # characters of what is said in one line
 MAX_NAME = 200
+#: In a run of so many cases at most, what they failed is told although it was expected: somebody looks into it.
+FEW_CASES = 2
 #: How often a log is told how far the run is.
 PROGRESS_S = 30
 _PHASE_WIDTH = max(len(p.value) for p in PhaseName)
@@ -301,7 +303,8 @@ class Terminal:
         self._flush_fault_phase(event.case)
         lines, result = self._case(event.case).lines, event.result
         del self._cases[event.case]
-        if self._verbose or standing(result).surprise:
+        few = 0 < self._progress.planned <= FEW_CASES and not self._quiet
+        if self._verbose or standing(result).surprise or (few and result.failed_rules):
             self._block(result, lines)
         elif not self._quiet:
             self._told[result.id] = standing(result)

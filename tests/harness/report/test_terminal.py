@@ -237,3 +237,12 @@ def test_quiet_tells_surprises_and_what_the_run_comes_to(snapshot: Snapshot) -> 
     assert not [line for line in text.splitlines() if line.startswith(("✓", "⊗"))]
     quiet = show(samples.stream(GOOD), Tty(), verbosity=Verbosity.QUIET, colour=False)
     assert [line.partition(" ")[0] for line in quiet.splitlines() if line] == ["2", "Report:", "PASS"]
+
+
+def test_of_a_run_of_few_cases_what_failed_as_expected_is_told_too() -> None:
+    caught = samples.cases()[3]
+    few, many = show(samples.judged(caught)), show(samples.judged(caught, *GOOD[:2]))
+    assert "3 acknowledged tasks left no effect" in few and "rules passed" in few
+    assert "3 acknowledged tasks left no effect" not in many
+    assert "rules passed" not in show(samples.judged(caught), verbosity=Verbosity.QUIET)
+    assert "rules passed" not in show(samples.judged(GOOD[0]))
