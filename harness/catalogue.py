@@ -15,12 +15,15 @@ from taskchaos.harness.case.stack_options import ProxyKind, StackKind, StackOpti
 from taskchaos.harness.case.subject_loading import place_of, resolve
 from taskchaos.harness.case.subject_names import ControlInfo, registered
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.profile import Depth
 from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.stack.mounted_disk import no_fuse
 
 #: What the file of a control says, by the names that `taskchaos controls --json` has for it.
 TOLD = {"bug": "Bug", "exposed_by": "Exposed by", "shows_as": "Symptom", "met_by": "Met by"}
 
+#: The profile that a scenario without a marker is part of.
+_SHALLOWEST = Depth.QUICK.name.lower()
 #: The stacks there are, by the names that `taskchaos faults --json` has for them.
 STACKS = {
     "local": StackOptions(),
@@ -72,18 +75,46 @@ def _told(text: str, label: str) -> str:
 
 
 def suite_rows(folder: Path) -> list[dict[str, Any]]:
-    """Name, first line of the docstring and scenarios of each suite, read without importing it."""
+    """Name, first line of the docstring and scenarios of each suite, read without importing it.
+
+    details: of each scenario its name, the first profile that it is part of, and the first sentence of its docstring.
+    """
     rows = []
     for path in sorted(folder.glob("test_*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        scenarios = [
-            n.name.removeprefix("test_")
-            for n in tree.body
-            if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
+        tests = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")]
+        marks = [n.value for n in tree.body if isinstance(n, ast.Assign) and _targets(n) == ["pytestmark"]]
+        usual = _depth(marks) or _SHALLOWEST
+        names = [test.name.removeprefix("test_") for test in tests]
+        details = [
+            {"scenario": name, "profile": _depth(test.decorator_list) or usual, "does": _first_sentence(test)}
+            for name, test in zip(names, tests, strict=True)
         ]
-        doc = (ast.get_docstring(tree) or "").splitlines()
-        rows.append({"suite": path.stem.removeprefix("test_"), "does": doc[0] if doc else "", "scenarios": scenarios})
+        suite = path.stem.removeprefix("test_")
+        rows.append({"suite": suite, "does": _first_line(tree), "scenarios": names, "details": details})
     return rows
+
+
+def _targets(assignment: ast.Assign) -> list[str]:
+    return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
+
+
+def _first_line(node: ast.Module) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def _first_sentence(node: ast.FunctionDef) -> str:
+    text = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    return re.sub(r"(?<=\.) [A-Z].*", "", text)
+
+
+def _depth(marks: Iterable[ast.expr]) -> str:
+    """What the marker chaos_depth among these says; "" if it is not among them."""
+    calls = [node for mark in marks for node in ast.walk(mark) if isinstance(node, ast.Call) and node.args]
+    for call in calls:
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "chaos_depth":
+            return str(ast.literal_eval(call.args[0]))
+    return ""
 
 
 def fault_rows() -> list[dict[str, Any]]:

@@ -45,7 +45,8 @@ class StackError(TaskchaosError):
 
 def complain(text: str) -> None:
     """Say on standard error, in one line, what went wrong."""
-    shown = f"taskchaos: {' '.join(text.split())}".encode("utf-8", "replace").decode()
+    text = " ".join(text.split()).replace("##[", "# #[")  # which GitHub's runner would take for a command
+    shown = f"taskchaos: {text}".encode("utf-8", "replace").decode()
     print(shown, file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -34,6 +34,11 @@ class Profile:
     recovery_limit_s: float | None
     drain_deadline_s: float
 
+    @property
+    def load_s(self) -> float:
+        """How long its phases with load are together."""
+        return self.baseline_s + self.fault_s + self.healed_s
+
     def lasting(self, fault_s: float) -> Profile:
         """The same with a fault phase of at least this length."""
         return replace(self, fault_s=max(self.fault_s, fault_s))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskchaos.harness.cli import complete
-from taskchaos.harness.cli.options import OUT, stack_options, usual_parallel
+from taskchaos.harness.cli.options import OUT, how_much, stack_options, usual_parallel
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.suite_paths import own, suite_paths, suites_folder
+from taskchaos.harness.verbosity import Verbosity
 
 if TYPE_CHECKING:
     from taskchaos.harness.run.project import RunChoices
@@ -56,8 +57,8 @@ SOAK, SOAKED = "soak", ("locked_retry",)
 @click.option(
     "-k", "keyword", shell_complete=complete.SCENARIOS, help="Only the scenarios whose name matches, as in pytest."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbose: bool, **given: Any) -> int:
+@how_much
+def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verbosity: Verbosity, **given: Any) -> int:
     """Run suites against subjects and judge them.
 
     Without arguments: all suites in their quick scenarios, against locked_retry, stock Celery and the known-bad
@@ -94,7 +95,7 @@ def run(suites: tuple[str, ...], parallel: int | None, keyword: str | None, verb
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
-    return run_cases(ask, verbose=verbose)
+    return run_cases(ask, verbosity=verbosity)
 
 
 def _suites(chosen: RunChoices) -> tuple[list[str], list[str]]:
@@ -137,8 +138,8 @@ def _suites(chosen: RunChoices) -> tuple[list[str], list[str]]:
 @stack_options
 @click.option("-n", "parallel", type=click.IntRange(1, 64), default=None, help="Cases at the same time [as for run].")
 @OUT
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given: Any) -> int:
+@how_much
+def soak(subjects: tuple[str, ...], parallel: int | None, verbosity: Verbosity, **given: Any) -> int:
     """Run random schedules for so many minutes: faults of all families, several at once, another set for each seed.
 
     Each case can be run again with `taskchaos replay`, and made smaller with `taskchaos shrink`.
@@ -159,4 +160,4 @@ def soak(subjects: tuple[str, ...], parallel: int | None, verbose: bool, **given
 
     from taskchaos.harness.pytest.front import Asked, run_cases
 
-    return run_cases(ask, verbose=verbose)
+    return run_cases(ask, verbosity=verbosity)

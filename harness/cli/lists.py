@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -12,6 +13,8 @@ from taskchaos.harness import codec
 from taskchaos.harness.cli import complete
 from taskchaos.harness.cli.options import AS_JSON
 from taskchaos.harness.errors import UsageError
+from taskchaos.harness.fitting import MORE, columns_of, fit, size_of
+from taskchaos.harness.profile import Depth
 from taskchaos.harness.suite_paths import suites_folder
 
 
@@ -21,7 +24,9 @@ def subjects(as_json: bool) -> None:
     """List the registered subjects."""
     from taskchaos.harness.catalogue import subject_rows
 
-    show(subject_rows(), as_json)
+    rows = subject_rows()
+    plain = [{"name": row["subject"], "is": row["is"], "claims": ", ".join(row["claims"])} for row in rows]
+    show(rows if as_json else plain, as_json)
 
 
 @click.command()
@@ -69,10 +74,20 @@ def controls(names: tuple[str, ...], as_json: bool, run_them: bool, seeds: int, 
 @click.command()
 @AS_JSON
 def suites(as_json: bool) -> None:
-    """List the suites and what they do."""
+    """List the suites and their scenarios: the first profile that each is part of, and what it does."""
     from taskchaos.harness.catalogue import suite_rows
 
-    show(suite_rows(suites_folder()), as_json)
+    rows = suite_rows(suites_folder())
+    if as_json:
+        show(rows, as_json)
+        return
+    wide = max((columns_of(each["scenario"]) for row in rows for each in row["details"]), default=0)
+    deep = max(len(depth.name) for depth in Depth)
+    for number, row in enumerate(rows):
+        click.echo("\n" if number else "", nl=False)
+        _echo(f"{row['suite']}  {row['does']}")
+        for each in row["details"]:
+            _echo(f"  {each['scenario']:<{wide}}  {each['profile']:<{deep}}  {each['does']}")
 
 
 @click.command()
@@ -82,7 +97,8 @@ def faults(as_json: bool) -> None:
     from taskchaos.harness.catalogue import fault_rows, with_where
 
     rows = fault_rows()
-    show(rows if as_json else with_where(rows), as_json)
+    plain = [{"name": name, "told": " ".join(filter(None, told))} for name, *told in map(dict.values, with_where(rows))]
+    show(rows if as_json else plain, as_json)
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -90,14 +106,27 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(codec.encode(rows), indent=1))
         return
-    widths = [max(len(str(next(iter(row.values())))) for row in rows)] if rows else [0]
-    for row in rows:
-        first, *rest = row.values()
-        click.echo(f"{first!s:<{widths[0]}}  " + "  ".join(str(r) for r in rest if r))
+    for line in _aligned([list(map(str, row.values())) for row in rows]):
+        _echo(line)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Rows below the names of their columns."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for line in _aligned([head, *rows]):
+        _echo(line)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line for each row; columns begin below each other."""
+    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text + " " * (width - columns_of(text)) for text, width in zip(row, widths, strict=True))
+
+
+def _echo(line: str) -> None:
+    """Print a line: on a terminal as many of its words as fit, elsewhere all."""
+    line = line.rstrip()
+    if sys.stdout.isatty():
+        can = (sys.stdout.encoding or "").lower().startswith("utf")
+        line = fit(line.split(" "), " ", size_of(sys.stdout, (80, 24)).columns, MORE if can else "...")
+    click.echo(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -10,11 +11,28 @@ from typing import Any
 import click
 
 from taskchaos.harness.cli import complete
+from taskchaos.harness.errors import UsageError
+from taskchaos.harness.verbosity import Verbosity
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 OUT = click.option(
     "--out", type=click.Path(file_okay=False), help="Run folder [default: a new one in .taskchaos/runs]."
 )
+
+
+def how_much(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options -q and -v of a command, which is given them as one `verbosity`."""
+
+    @click.option("-q", "--quiet", is_flag=True, help="Only surprises, and what the run comes to.")
+    @click.option("-v", "--verbose", is_flag=True, help="Every phase and every rule of every case.")
+    @functools.wraps(command)
+    def given(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose: give one of them")
+        verbosity = Verbosity.QUIET if quiet else Verbosity.ALL if verbose else Verbosity.USUAL
+        return command(*args, verbosity=verbosity, **options)
+
+    return given
 
 
 def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,16 +8,17 @@ from typing import Any
 import click
 
 from taskchaos.harness.cli import complete
-from taskchaos.harness.cli.options import AS_JSON, OUT
+from taskchaos.harness.cli.options import AS_JSON, OUT, how_much
 from taskchaos.harness.errors import ExitCode, UsageError
 from taskchaos.harness.record.layout import LATEST
 from taskchaos.harness.suite_paths import suites_folder
+from taskchaos.harness.verbosity import Verbosity
 
 
 @click.command()
 @click.argument("run", default=LATEST, metavar="[RUN]", shell_complete=complete.RUN_NAMES)
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def judge(run: str, verbose: bool) -> int:
+@how_much
+def judge(run: str, verbosity: Verbosity) -> int:
     """Judge a stored run again, with the checker of this version, and write its files again.
 
     RUN: a run folder, the name of one in .taskchaos/runs, or a .zip of one, which is unpacked beside it for that
@@ -27,14 +28,14 @@ def judge(run: str, verbose: bool) -> int:
     from taskchaos.harness.run.replay import find_run, judge_again
 
     place = find_run(run)
-    return judge_again(unpack_beside(place) if is_archive(place) else place, verbose=verbose)
+    return judge_again(unpack_beside(place) if is_archive(place) else place, verbosity=verbosity)
 
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path())
 @OUT
-@click.option("-v", "--verbose", is_flag=True, help="Every rule of every case.")
-def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
+@how_much
+def merge(folders: tuple[str, ...], out: str | None, verbosity: Verbosity) -> int:
     """Make one run of the shards of a run. DIR: a shard's run folder, a folder that contains some, or a .zip of either.
 
     A shard or case that is missing is named, and the exit code is then never 0.
@@ -46,7 +47,7 @@ def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
     given = [Path(folder) for folder in folders]
     check_places(given)
     with unpacked(given) as found:
-        return merge_shards(found, Path(out) if out else None, verbose=verbose)
+        return merge_shards(found, Path(out) if out else None, verbosity=verbosity)
 
 
 @click.command()
@@ -65,9 +66,9 @@ def merge(folders: tuple[str, ...], out: str | None, verbose: bool) -> int:
     help="Of --times: runs at the same time [default: 3; 1 for a case that drains a queue].",
 )
 @OUT
-@click.option("-v", "--verbose", is_flag=True, help="Every rule.")
+@how_much
 def replay(
-    case: str, subject: str | None, times: int | None, parallel: int | None, out: str | None, verbose: bool
+    case: str, subject: str | None, times: int | None, parallel: int | None, out: str | None, verbosity: Verbosity
 ) -> int:
     """Run one case of a stored run again with the same plan.
 
@@ -98,7 +99,7 @@ def replay(
 
         from taskchaos.harness.pytest.front import Asked, run_cases
 
-        return run_cases(ask, verbose=verbose)
+        return run_cases(ask, verbosity=verbosity)
 
 
 @click.command()

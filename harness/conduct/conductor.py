@@ -124,12 +124,20 @@ def _conduct() -> Iterator[None]:
         _conducting = False
 
 
-def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: Turn | None = None) -> CaseResult:
+def conduct(
+    case: Case,
+    folder: Path,
+    run_log: Path,
+    *,
+    tries: int = 1,
+    place: Turn | None = None,
+    disturbed: Callable[[CaseResult], str] = lambda result: "",
+) -> CaseResult:
     """Run the case in `folder`, judge it, and emit its events there and to the run's log.
 
-    tries: which attempt at this case this is. place: given if a full queue is to be drained alone. A stack that fails
-    gives an unknown result with the error. Raises UsageError for a case that cannot be run at all, and StackError when
-    nothing can be written down.
+    tries: which attempt at this case this is. place: given if a full queue is to be drained alone. disturbed: why the
+    caller will run it once more, whatever the verdict; "" if not. A stack that fails gives an unknown result with the
+    error. Raises UsageError for a case that cannot be run at all, and StackError when nothing can be written down.
     """
     began = time.monotonic()
     try:
@@ -167,6 +175,8 @@ def conduct(case: Case, folder: Path, run_log: Path, *, tries: int = 1, place: T
             text = str(error) if known else f"{type(error).__name__}: {error}"
             trouble = next((t for kind, t in _TROUBLES if isinstance(error, kind)), Trouble.STACK)
             result = judge.no_verdict(case, folder, " ".join(text.split()), trouble, time.monotonic() - began)
+        if why := disturbed(result):
+            log.emit(events.CaseDisturbed(case=case.id, reason=why))
         log.emit(events.CaseJudged(case=case.id, result=result))
         return result
     finally:

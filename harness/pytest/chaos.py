@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Unpack
 
@@ -164,12 +165,7 @@ class Chaos:
         case = replace(case, sources=self._kept_sources())
         self.called = True
         result = self._conduct(case, alone=self._item.get_closest_marker("chaos_alone") is not None)
-        late = case.workload.model is LoadModel.OPEN and load_was_late(result)
-        missed = case.expectation.missed(result.outcome, frozenset(result.failed_rules))
-        slept = result.trouble is Trouble.STANDSTILL
-        if late or missed or slept or (result.repairs and not result.as_expected):
-            # The machine was too busy to offer the load or slept, a control's defect met no chance to show, or the
-            # proxy had to be restarted, which nobody planned: no finding about the subject. Once more, alone.
+        if disturbance(case, result):  # no finding about the subject. Once more, alone.
             folder = self._options.folder / CASES / case.id
             folder.rename(folder.with_name(f"{case.id}~1"))
             result = self._conduct(case, alone=True, tries=2)
@@ -225,7 +221,27 @@ class Chaos:
         in_part = alone and case.workload.model is LoadModel.PREFILL and tries == 1
         with slot(self._options.folder, alone=alone and not in_part) as place:
             folder = self._options.folder / CASES / case.id
-            return conduct(case, folder, run_log, tries=tries, place=place if in_part else None)
+            return conduct(
+                case,
+                folder,
+                run_log,
+                tries=tries,
+                place=place if in_part else None,
+                disturbed=partial(disturbance, case) if tries == 1 else lambda result: "",
+            )
+
+
+def disturbance(case: Case, result: CaseResult) -> str:
+    """Why a case is run once more: what kept it from being a finding about its subject; "" if nothing did."""
+    if case.workload.model is LoadModel.OPEN and load_was_late(result):
+        return "the machine was too busy to offer the load"
+    if case.expectation.missed(result.outcome, frozenset(result.failed_rules)):
+        return "the control's defect met no chance to show"
+    if result.trouble is Trouble.STANDSTILL:
+        return "the machine slept or stood still"
+    if result.repairs and not result.as_expected:
+        return "a part of the stack had to be restarted"
+    return ""
 
 
 def load_was_late(result: CaseResult) -> bool:

@@ -17,6 +17,7 @@ from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.record.verdict import Outcome
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run.choices import local_options
+from taskchaos.harness.verbosity import Verbosity
 
 #: In this order a run's exit code says what the whole comes to; what is proven counts most.
 _WORST_FIRST = (ExitCode.INTERRUPTED, ExitCode.FAIL, ExitCode.USAGE, ExitCode.STACK, ExitCode.UNKNOWN)
@@ -107,7 +108,7 @@ def carry_out(runs: Iterable[SeedRun], parallel: int, suites: Path) -> tuple[lis
     codes: list[int] = []
     cases: dict[int, list[CaseResult]] = {}
     for one in runs:
-        codes.append(run_cases(partial(_asked, one, parallel, suites), verbose=False))
+        codes.append(run_cases(partial(_asked, one, parallel, suites), verbosity=Verbosity.USUAL))
         cases.setdefault(one.seed, []).extend(collect(events.read(one.folder / EVENTS)).cases)
         if codes[-1] == ExitCode.INTERRUPTED:
             break

@@ -26,6 +26,7 @@ from taskchaos.harness.run import ongoing
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.guard import ChildEnd, Say, guarded
 from taskchaos.harness.run.watch import RunWatch
+from taskchaos.harness.verbosity import Verbosity
 
 if TYPE_CHECKING:
     from taskchaos.harness.pytest.record import SessionRecord
@@ -48,7 +49,7 @@ class Asked:
     settings: str = ""
 
 
-def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
+def run_cases(ask: Callable[[], Asked], *, verbosity: Verbosity) -> int:
     """Run what is asked for and return the run's exit code. `ask` runs in the child: it loads the subjects' code."""
     watches: list[RunWatch] = []
     # The guard has the user's signals while the child runs, and gives them back to this: the reports are still to come.
@@ -63,7 +64,7 @@ def run_cases(ask: Callable[[], Asked], *, verbose: bool) -> int:
                 sys.stdout.flush()
         if "folder" in message:
             ongoing.hold(Path(message["folder"]))  # until the reports are written
-            watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbose=verbose))
+            watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbosity=verbosity))
             watches[-1].start()
 
     outcome = guarded(partial(_work, ask), heard)

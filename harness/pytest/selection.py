@@ -13,7 +13,7 @@ from taskchaos.harness.case.expectations import check_expectations
 from taskchaos.harness.case.plan import case_id
 from taskchaos.harness.case.subject_loading import name_for, place_of, resolve
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.profile import Depth
+from taskchaos.harness.profile import PROFILES, Depth, Profile
 from taskchaos.harness.pytest.keys import SEED, is_case
 from taskchaos.harness.record import events
 from taskchaos.harness.record.shard import Share, deal
@@ -52,8 +52,11 @@ def arrange(config: pytest.Config, options: RunOptions, items: list[pytest.Item]
     items[:] = kept
     if config.option.collectonly:
         return  # nothing will run
-    ids = tuple(name_of(i) for i in kept if is_case(i))
-    _say(config, options, events.CasesCollected(count=len(ids), cases=ids, dealt=dealt))
+    cases = [item for item in kept if is_case(item)]
+    ids = tuple(map(name_of, cases))
+    costs_s = tuple(_takes_s(item, options.scale) for item in cases)
+    alone = sum(map(_alone, cases))
+    _say(config, options, events.CasesCollected(count=len(ids), cases=ids, costs_s=costs_s, alone=alone, dealt=dealt))
 
 
 def _belongs(item: pytest.Item, depth: Depth) -> bool:
@@ -148,6 +151,12 @@ def _shipped() -> list[Path]:
 def _cost(item: pytest.Item) -> float:
     marker = item.get_closest_marker("chaos")
     return float(marker.kwargs.get("cost_s", 0)) if marker else 0.0
+
+
+def _takes_s(item: pytest.Item, scale: Profile) -> float:
+    """About how long a case takes in a profile: what its suite says is of the quick one. 0 if it says nothing."""
+    cost_s = _cost(item)
+    return cost_s + scale.load_s - PROFILES["quick"].load_s if cost_s else 0.0
 
 
 def _alone(item: pytest.Item) -> bool:

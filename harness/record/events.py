@@ -60,12 +60,16 @@ class RunStarted(Event):
 class CasesCollected(Event):
     """cases: their ids in the order in which they are to be run, if known.
 
-    dealt: of a shard, the ids that each shard of the run gets; together they are the whole selection.
+    dealt: of a shard, the ids that each shard of the run gets; together they are the whole selection. costs_s: about
+    how long each of the cases takes, where their suites say so; 0 where one does not. alone: so many of the last cases
+    measure capacity with nothing beside them.
     """
 
     type: ClassVar[str] = "cases_collected"
     count: int
     cases: tuple[str, ...] = ()
+    costs_s: tuple[float, ...] = ()
+    alone: int = 0
     dealt: tuple[tuple[str, ...], ...] = ()
 
 
@@ -183,6 +187,15 @@ class StackRepaired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseDisturbed(Event):
+    """The verdict that follows is no finding, for this reason: the case is run once more."""
+
+    type: ClassVar[str] = "case_disturbed"
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseJudged(Event):
     type: ClassVar[str] = "case_judged"
     case: str
@@ -286,6 +299,7 @@ EVENTS: Mapping[str, type[Event]] = {
         WorkerDied,
         ProcessGone,
         StackRepaired,
+        CaseDisturbed,
         CaseJudged,
         CaseLeftOut,
         CaseWithdrawn,

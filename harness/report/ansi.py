@@ -94,6 +94,13 @@ class Paint:
         """One character for a standing or an outcome."""
         return self.tone(key, self.safe(_MARKS[key]))
 
+    def bar(self, share: float, columns: int) -> str:
+        """A bar of so many columns, filled as far as the share says (0 to 1)."""
+        full, empty = "━─" if self.typographic else "#-"
+        filled = min(columns, max(0, int(share * columns)))
+        rest = empty * (columns - filled)
+        return (click.style(full * filled, fg="cyan") if self.colour else full * filled) + self.dim(rest)
+
     def safe(self, text: str) -> str:
         """Text on one line, without control characters, that the stream's encoding can carry."""
         text = one_line(text)
@@ -127,7 +134,7 @@ def can_encode(stream: TextIO) -> bool:
     """Whether the stream's encoding has the marks. A stream without an encoding takes any text."""
     encoding = getattr(stream, "encoding", None)
     try:
-        "✓✗⊗·≥…".encode(encoding or "utf-8")
+        "✓✗⊗·≥…━─".encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

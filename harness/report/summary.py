@@ -1,4 +1,4 @@
-"""What stands at the end of a terminal run: the rules of cases worth reading, the verdict table, the outcome."""
+"""What a terminal is told of a case, and what stands at the end of a run: the verdict table, the outcome."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskchaos.harness.errors import ExitCode
+from taskchaos.harness.fitting import columns_of
 from taskchaos.harness.record.result import CaseResult, RunResult
 from taskchaos.harness.record.verdict import SLO_RULES, Outcome, RuleResult
 from taskchaos.harness.report import overall
@@ -22,6 +23,7 @@ from taskchaos.harness.report.phrases import (
     explain,
     figure,
     head_phrase,
+    plural,
     rate,
     remark,
     samples_phrase,
@@ -29,34 +31,37 @@ from taskchaos.harness.report.phrases import (
     standing,
     surprises,
 )
+from taskchaos.harness.verbosity import Verbosity
 
-#: Up to so many cases, every rule of every case is shown.
-FEW_CASES = 2
 #: Most missing shards and cases that are named.
 MISSING_NAMED = 20
 #: Most characters of one text: the report has all of it.
 MAX_TEXT = 600
 MAX_NAME = 40  # of a column
+TABLE_WIDTH = 90  # narrower than this, there is no room for a table of rules with reasons
 _MIN_REASON = 30  # narrower than this, a reason goes on lines of its own
 
 
 def summary_lines(
-    result: RunResult, report_path: Path | None, paint: Paint, width: int, *, verbose: bool = False
+    result: RunResult,
+    report_path: Path | None,
+    paint: Paint,
+    width: int,
+    *,
+    verbosity: Verbosity = Verbosity.USUAL,
 ) -> list[str]:
-    """All lines of the summary, without line ends."""
+    """All lines that stand below the cases, without line ends. The last says what the run comes to."""
     lines: list[str] = []
-    # A long run tells only its surprises rule by rule: the rest is in the table and in the report.
-    few = len(result.cases) <= FEW_CASES
-    told = [c for c in result.cases if verbose or few or standing(c).surprise]
-    for case in sorted(told, key=lambda c: standing(c).surprise):
-        lines += [*case_block(case, paint, width), ""]
-    lines += verdict_table(result.cases, paint, width)
+    quiet = verbosity is Verbosity.QUIET
+    if not quiet:
+        lines += verdict_table(result.cases, paint, width)
     lines += wrap(paint.safe(overall.counts_sentence(result)), width, 0)
-    for case in surprises(result.cases):
+    for case in () if quiet else surprises(result.cases):
         lines += _marked(paint.mark(standing(case)), explain(case), paint, width)
     lines += _incomplete(result, paint)
     for one in overall.remarks(result):
-        lines += _marked(paint.mark(one.kind) if one.kind else "!", one.sentence, paint, width)
+        if not quiet or one.kind is not None:
+            lines += _marked(paint.mark(one.kind) if one.kind else "!", one.sentence, paint, width)
     lines.append("")
     if report_path is not None:
         lines.append(f"Report:  {paint.safe(str(report_path))}")
@@ -90,36 +95,71 @@ def outcome_line(result: RunResult, paint: Paint) -> str:
     return f"{word} {when}: {said} (exit code {result.exit_code})"
 
 
-def case_block(case: CaseResult, paint: Paint, width: int) -> list[str]:
-    """Every rule of one case, invariants first."""
+def case_block(case: CaseResult, paint: Paint, width: int, *, verbose: bool = False) -> list[str]:
+    """What is to be said of one case: the rules that it failed or that are unknown, invariants first.
+
+    verbose: every rule; otherwise those that passed are counted. A terminal too narrow for a table gets a paragraph
+    for each rule.
+    """
     kind = standing(case)
     name, phrase = (paint.safe(cut(text, MAX_TEXT)) for text in (case.id, head_phrase(case)))
-    lines = [f"{paint.mark(kind)} {paint.bold(name)}  {phrase}  {seconds(case.wall_s)}", *_figures(case, paint)]
+    took = paint.dim(seconds(case.wall_s))
+    if columns_of(f"? {name}  {phrase}  {seconds(case.wall_s)}") <= width:
+        lines = [f"{paint.mark(kind)} {paint.bold(name)}  {paint.tone(kind, phrase)}  {took}"]
+    else:
+        lines = [f"{paint.mark(kind)} {paint.bold(name)}  {took}"]
+        lines += [f"  {paint.tone(kind, line)}" for line in wrap(phrase, width, 2)]
+    lines += [f"  {paint.dim(line)}" for text in _figures(case) for line in wrap(text, width, 2)]
     if text := below(case):
         lines += [f"  {line}" for line in wrap(paint.safe(cut(text, MAX_TEXT)), width, 2)]
+    told = [r for r in case.rules if verbose or r.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
     for title, rules in (
-        ("INVARIANTS", [r for r in case.rules if r.rule not in SLO_RULES]),
-        ("SLO", [r for r in case.rules if r.rule in SLO_RULES]),
+        ("INVARIANTS", [r for r in told if r.rule not in SLO_RULES]),
+        ("SLO", [r for r in told if r.rule in SLO_RULES]),
     ):
-        if rules:
+        if rules and width >= TABLE_WIDTH:
             lines += _rule_table(title, case, rules, paint, width)
+            continue
+        claimed = [rule for rule in rules if rule.outcome is not Outcome.NOT_CLAIMED]
+        lines += [line for name, rule in alike(claimed) for line in _rule_paragraph(name, case, rule, paint, width)]
+        if others := ", ".join(rule.rule.value for rule in rules if rule not in claimed):
+            first, *rest = wrap(f"not claimed: {others}", width, 6)
+            lines += [f"    {paint.mark(Outcome.NOT_CLAIMED)} {paint.dim(first)}", *(f"      {line}" for line in rest)]
+    passed = sum(rule.outcome is Outcome.PASS for rule in case.rules)
+    if passed and not verbose:
+        lines.append(f"    {paint.mark(Outcome.PASS)} " + paint.dim(f"{plural(passed, 'rule')} passed"))
     return lines
 
 
-def _figures(case: CaseResult, paint: Paint) -> list[str]:
+def _rule_paragraph(name: str, case: CaseResult, rule: RuleResult, paint: Paint, width: int) -> list[str]:
+    """A rule as running text: what is demanded, what was observed, why, and likely causes in lines of their own."""
+    wanted = " ".join(filter(None, [name, cut(demand(rule), MAX_TEXT)]))
+    seen = f", observed {figure(rule.observed)}" if rule.observed is not None else ""
+    told = "; ".join(cut(text, MAX_TEXT) for text in (rule.reason, samples_phrase(rule), remark(case, rule)) if text)
+    first, *rest = wrap(paint.safe(f"{wanted}{seen}: {told}"), width, 6)
+    lines = [f"    {paint.mark(rule.outcome)} {first}", *(f"      {line}" for line in rest)]
+    return [*lines, *_causes(case, rule, paint, width, 6)]
+
+
+def _causes(case: CaseResult, rule: RuleResult, paint: Paint, width: int, indent: int) -> list[str]:
+    texts = [cut(f"likely cause, {cause_phrase(cause)}", MAX_TEXT) for cause in causes_of(case, rule.rule)]
+    return [" " * indent + paint.bold(line) for text in texts for line in wrap(paint.safe(text), width, indent)]
+
+
+def _figures(case: CaseResult) -> list[str]:
     counts, speed = case.operations, case.throughput
     lines = []
     if counts.submitted:
         told = [("submitted", counts.submitted), ("acknowledged", counts.acknowledged), ("refused", counts.refused)]
         told += [("unknown", counts.unknown), ("effects", counts.effects), ("dead", counts.dead)]
-        lines.append("  " + ", ".join(f"{figure(n)} {word}" for word, n in told if n or word == "submitted"))
+        lines.append(", ".join(f"{figure(n)} {word}" for word, n in told if n or word == "submitted"))
     rates = [("baseline", speed.baseline_tps), ("fault", speed.fault_tps), ("healed", speed.healed_tps)]
     parts = [f"{name} {rate(tps)}" for name, tps in rates if tps is not None]
     if speed.recovery_s is not None:
         parts.append(f"recovered in {seconds(speed.recovery_s)}")
     if parts:
-        lines.append("  " + ", ".join(parts))
-    return [paint.dim(line) for line in lines]
+        lines.append(", ".join(parts))
+    return lines
 
 
 def _rule_table(title: str, case: CaseResult, rules: Sequence[RuleResult], paint: Paint, width: int) -> list[str]:
@@ -142,9 +182,7 @@ def _rule_table(title: str, case: CaseResult, rules: Sequence[RuleResult], paint
         beside = reason.pop(0) if indent == start else ""
         lines.append(f"    {paint.mark(rule.outcome)} {columns}  {beside}".rstrip())
         lines += [" " * indent + line for line in reason if line]
-        for cause in causes_of(case, rule.rule):
-            text = paint.safe(cut(f"likely cause, {cause_phrase(cause)}", MAX_TEXT))
-            lines += [" " * indent + paint.bold(line) for line in wrap(text, width, indent)]
+        lines += _causes(case, rule, paint, width, indent)
     return lines
 
 

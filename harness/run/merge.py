@@ -30,6 +30,7 @@ from taskchaos.harness.report.terminal import Terminal
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.replay import conclude
+from taskchaos.harness.verbosity import Verbosity
 
 #: Events that are about one shard's run; the merged run has its own.
 _OF_THE_SHARD = (events.RunStarted, events.CasesCollected, events.RunEnded)
@@ -65,7 +66,7 @@ class Part:
         return {c.id: c.error for c in self.result.cases if c.error in (NOT_JUDGED, NOT_STARTED)}
 
 
-def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
+def merge(places: Sequence[Path], out: Path | None, *, verbosity: Verbosity) -> int:
     """Merge the shards found in the places into a run folder, show it, and return the exit code of the whole run.
 
     A place is the run folder of a shard or contains such folders. Missing shards and cases are named in every report,
@@ -97,7 +98,7 @@ def merge(places: Sequence[Path], out: Path | None, *, verbose: bool) -> int:
     except (OSError, shutil.Error) as error:
         raise TaskchaosError(f"merging into {options.folder}: {error}") from error
     run.link_latest(options.folder)
-    terminal = Terminal(sys.stdout, verbose=verbose)
+    terminal = Terminal(sys.stdout, verbosity=verbosity)
     for event in stream:
         if isinstance(event, events.RunStarted | events.Problem):
             terminal.handle(event)

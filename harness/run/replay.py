@@ -28,9 +28,10 @@ from taskchaos.harness.run.archive import is_archive, the_run_in, unpacked
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.relocate import Relocated, StoredFiles
 from taskchaos.harness.stack import environment
+from taskchaos.harness.verbosity import Verbosity
 
 
-def judge_again(folder: Path, *, verbose: bool) -> int:
+def judge_again(folder: Path, *, verbosity: Verbosity) -> int:
     """Judge every stored case with this version's checker, rewrite the run's files, return the exit code.
 
     What is missing or changed since the run was sealed makes its case, or the run, unknown. Raises UsageError for a
@@ -38,7 +39,7 @@ def judge_again(folder: Path, *, verbose: bool) -> int:
     """
     folder = folder.resolve()
     run.check_stored(folder)
-    terminal = Terminal(sys.stdout, verbose=verbose)
+    terminal = Terminal(sys.stdout, verbosity=verbosity)
     try:
         stream = list(events.read(folder / EVENTS))
         for event in stream:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from locked_retry.adapter.releases import UnknownRelease
 from locked_retry.operator.application import Broker, NotInstalled, connect
 from locked_retry.operator.dead_letters import Tools
+from locked_retry.text import encodable
 
 #: What can go wrong between here and Redis. Anything else is a bug and shows its traceback.
 FAILURES = (RedisError, KombuError, NotInstalled, OSError)
@@ -60,10 +61,17 @@ of_task = click.option("--task", default="", help="All of this task.")
 lines_of_json = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 
 
-def print_rows(rows: Iterable[Any], limit: int | None, as_json: bool, line: Callable[[Any], str]) -> None:
-    """Dataclasses, at most so many, a line each: as JSON, or as `line` writes it."""
+def print_rows(rows: Iterable[Any], limit: int | None, as_json: bool, line: Callable[[Any], str], nothing: str) -> None:
+    """Dataclasses, at most so many, a line each: as JSON, or as `line` writes it.
+
+    Where there are none, people are told so: on standard error, for the output of a list is its lines.
+    """
+    shown = 0
     for one in islice(rows, limit):
         click.echo(json.dumps(asdict(one)) if as_json else line(one))
+        shown += 1
+    if not shown and not as_json:
+        click.echo(encodable(nothing), err=True)
 
 
 def when(time_ms: int) -> str:

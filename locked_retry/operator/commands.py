@@ -46,7 +46,8 @@ def dead() -> None:
 @click.pass_context
 def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -> None:
     """All, newest first."""
-    print_rows(tools_of(context).dead(task=task), limit, as_json, _line)
+    nothing = f"no dead letter of {task}" if task else "no dead letters"
+    print_rows(tools_of(context).dead(task=task), limit, as_json, _line, nothing)
 
 
 def _line(letter: DeadLetter) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import click
 
@@ -41,7 +39,8 @@ def delayed() -> None:
 @click.pass_context
 def list_(context: click.Context, task: str, limit: int | None, as_json: bool) -> None:
     """All, in the order in which they are due."""
-    print_rows(all_delayed(tools_of(context), task), limit, as_json, _line)
+    nothing = f"no delayed task {task}" if task else "no delayed tasks"
+    print_rows(all_delayed(tools_of(context), task), limit, as_json, _line, nothing)
 
 
 def _line(one: Delayed) -> str:
@@ -94,8 +93,7 @@ def queue() -> None:
 @click.pass_context
 def queues(context: click.Context, as_json: bool) -> None:
     """All that have been declared: what waits in them, and since when they are paused."""
-    for one in queue_states(broker_of(context)):
-        click.echo(json.dumps(asdict(one)) if as_json else _state(one))
+    print_rows(queue_states(broker_of(context)), None, as_json, _state, "no queue has been declared")
 
 
 def _state(one: QueueState) -> str:

@@ -42,7 +42,7 @@ def test_fails_and_repeats(chaos):
 def test_the_load_goes_on_until_the_last_heal(tmp_path: Path) -> None:
     (tmp_path / "test_late.py").write_text(SUITE)
     out = tmp_path / "run"
-    done = taskchaos("run", "test_late.py", "-s", "locked_retry", "-n", "2", "--out", str(out), cwd=tmp_path)
+    done = taskchaos("run", "test_late.py", "-s", "locked_retry", "-n", "2", "-v", "--out", str(out), cwd=tmp_path)
     assert done.code == 0, done.out + done.err
     at_least = {"begins_late": 95, "heals_late": 75, "nothing_after_it": 75, "fails_and_repeats": 85, "in_time": 190}
     cases = {case["scenario"]: case for case in verdict(out)["cases"]}

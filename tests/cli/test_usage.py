@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
 
 import pytest
-from cli_support import taskchaos
+from cli_support import COMMAND, on_terminal, taskchaos
 
-from taskchaos.harness.suite_paths import suite_names
+from taskchaos.harness.fitting import columns_of
+from taskchaos.harness.suite_paths import suite_names, suites_folder
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
@@ -148,6 +150,52 @@ def test_listings_equal_the_snapshot(what: str) -> None:
     names = [next(iter(row.values())) for row in rows]
     assert all(name in plain.out for name in names)
     _compare(f"{what}.json", as_json.out)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("what", ["suites", "faults", "subjects", "controls"])
+def test_on_a_terminal_a_list_fits_its_width_and_is_cut_between_words(what: str, width: int) -> None:
+    whole = taskchaos(what).out.splitlines()
+    shown = on_terminal([COMMAND, what], width).text.splitlines()
+    assert len(shown) == len(whole)
+    for cut, line in zip(shown, whole, strict=True):
+        assert columns_of(cut) <= width
+        words, more, _ = cut.partition(" …")
+        assert line.startswith(words) and (not more or line[len(words)] == " ")
+    if what == "suites":
+        _compare(f"suites_{width}_columns.txt", "\n".join(shown) + "\n")
+
+
+def test_each_scenario_is_listed_with_the_profile_that_runs_it() -> None:
+    """The marker is read without importing the suite: here the suites are asked themselves."""
+    rows = {row["suite"]: row for row in json.loads(taskchaos("suites", "--json").out)}
+    listed = taskchaos("suites").out
+    for path in sorted(suites_folder().glob("test_*.py")):
+        module = importlib.import_module(f"taskchaos.suites.{path.stem}")
+        marks = module.pytestmark if isinstance(module.pytestmark, list) else [module.pytestmark]
+        usual = next((mark.args[0] for mark in marks if mark.name == "chaos_depth"), "quick")
+        details = {one["scenario"]: one for one in rows[path.stem.removeprefix("test_")]["details"]}
+        tests = {name: test for name, test in vars(module).items() if name.startswith("test_")}
+        assert list(details) == [name.removeprefix("test_") for name in tests]
+        for name, test in tests.items():
+            own = next((mark.args[0] for mark in getattr(test, "pytestmark", ()) if mark.name == "chaos_depth"), usual)
+            one = details[name.removeprefix("test_")]
+            assert one["profile"] == own
+            assert one["does"] and " ".join(test.__doc__.split()).startswith(one["does"])
+            assert f"{own:<7}  {one['does']}\n" in listed
+
+
+def test_suites_are_parted_by_a_blank_line() -> None:
+    blocks = taskchaos("suites").out.split("\n\n")
+    assert [block.split()[0] for block in blocks] == list(suite_names())
+
+
+@pytest.mark.parametrize("command", ["run", "soak", "replay", "judge", "merge"])
+def test_quiet_and_verbose_are_one_or_the_other(command: str) -> None:
+    given = {"soak": ["--minutes", "1"], "replay": ["x"], "merge": ["x"]}.get(command, [])
+    done = taskchaos(command, *given, "-q", "-v")
+    assert done.error_line == "taskchaos: --quiet and --verbose: give one of them"
+    assert done.code == 4
 
 
 def _compare(name: str, text: str) -> None:

@@ -210,4 +210,4 @@ def test_a_fault_at_one_command_loses_exactly_that_task(tmp_path: Path, scenario
     assert lost["observed"] == 1
     (sample,) = lost["samples"]
     assert last_seen in sample["note"]
-    assert f"op {sample['op']}" in done.out
+    assert f"task {sample['op']}" in done.out

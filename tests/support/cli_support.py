@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from screen import Screen
 
 COMMAND = str(Path(sys.executable).with_name("taskchaos"))
 TIMEOUT_S = 150
@@ -44,6 +52,52 @@ def taskchaos(*arguments: str, cwd: Path | None = None, timeout_s: float = TIMEO
         stdin=subprocess.DEVNULL,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def on_terminal(
+    command: Sequence[str],
+    width: int,
+    cwd: Path | None = None,
+    then: Callable[[Screen, int, int], None] = lambda screen, fd, pid: None,
+) -> Screen:
+    """Run a command on a terminal of this width to its end, and return the screen.
+
+    then: what the user does, called with each thing that is written: given the screen, the terminal and the process.
+    """
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm-256color", PYTHONIOENCODING="utf-8")
+        for name in ("COLUMNS", "LINES", "NO_COLOR", "GITHUB_ACTIONS"):
+            os.environ.pop(name, None)
+        os.chdir(cwd or ".")
+        set_size(0, width)
+        os.execv(command[0], command)
+    screen, decoder, text = Screen(width), codecs.getincrementaldecoder("utf-8")(), ""
+    try:
+        while data := _read(fd):
+            text += decoder.decode(data).replace("\r\n", "\n")
+            whole = text[: text.rfind("\n") + 1]
+            text = text[len(whole) :]
+            screen.feed(whole)
+            then(screen, fd, pid)
+        screen.feed(text)
+    finally:
+        os.close(fd)
+        _, status = os.waitpid(pid, 0)
+    screen.code = os.waitstatus_to_exitcode(status)
+    return screen
+
+
+def set_size(fd: int, width: int, rows: int = 24) -> None:
+    """Make a terminal as wide and as high."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, width, 0, 0))
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 1 << 16)
+    except OSError:  # nobody has the terminal open any more
+        return b""
 
 
 def verdict(folder: Path) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from plans import plan
 
-from taskchaos.harness.pytest.chaos import load_was_late
+from taskchaos.harness.case.plan import Case
+from taskchaos.harness.pytest.chaos import disturbance, load_was_late
 from taskchaos.harness.record.result import CaseResult, Expectation, Trouble
 from taskchaos.harness.record.verdict import OperationCounts, Outcome, Rule, RuleResult, Throughput
+from taskchaos.harness.workload import LoadModel, Workload
 
 
 def _rule(rule: Rule, outcome: Outcome) -> RuleResult:
@@ -85,3 +88,24 @@ def test_only_a_control_may_try_again_to_show_its_defect(
     expectation: Expectation, outcome: Outcome, failed: set[Rule], again: bool
 ) -> None:
     assert expectation.missed(outcome, frozenset(failed)) is again
+
+
+OPEN = plan(workload=Workload(model=LoadModel.OPEN, rate_tps=40, baseline_s=1.0))
+CONTROL = plan(expectation=Expectation(must=frozenset({Rule.LOST})))
+PASSED = replace(LATE, outcome=Outcome.PASS, operations=OperationCounts(), rules=(_rule(Rule.LOST, Outcome.PASS),))
+
+
+@pytest.mark.parametrize(
+    ("case", "result", "reason"),
+    [
+        (OPEN, LATE, "the machine was too busy to offer the load"),
+        (plan(), LATE, ""),
+        (CONTROL, PASSED, "the control's defect met no chance to show"),
+        (plan(), replace(LATE, trouble=Trouble.STANDSTILL, error="slept"), "the machine slept or stood still"),
+        (plan(), replace(LATE, repairs=("proxy restarted",)), "a part of the stack had to be restarted"),
+        (plan(), replace(PASSED, as_expected=True, repairs=("proxy restarted",)), ""),
+        (plan(), replace(LATE, outcome=Outcome.FAIL, failed_rules=(Rule.LOST,)), ""),
+    ],
+)
+def test_why_a_case_is_tried_again_is_said(case: Case, result: CaseResult, reason: str) -> None:
+    assert disturbance(case, result) == reason

@@ -35,6 +35,7 @@ from taskchaos.harness.record.verdict import Rule
 from taskchaos.harness.report import html, json_file, junit, markdown, write_all
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.report.terminal import Terminal
+from taskchaos.harness.verbosity import Verbosity
 
 TEXTS = {
     "control characters": "\x00\x07\x1b[2J\x1b]0;title\x07\r\n\t\x85\u2028end",
@@ -127,7 +128,7 @@ def test_every_view_shows_hostile_texts(name: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in written)
     page = Page(written)
     assert (page.scripts, page.images) == (1, 0)
-    for text in (show(result), show(result, verbose=True)):
+    for text in (show(result), show(result, verbosity=Verbosity.ALL)):
         assert all(c.isprintable() or c == "\n" for c in text)
         assert len(text) < 1_000_000
         text.encode()

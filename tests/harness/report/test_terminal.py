@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import report_samples as samples
@@ -15,12 +16,13 @@ import report_samples as samples
 from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.errors import TaskchaosError
 from taskchaos.harness.record import events
-from taskchaos.harness.record.events import Event, FaultChanged, NotCollected, PhaseEnded, Problem, RunEnded
+from taskchaos.harness.record.events import Event, FaultChanged, NotCollected, PhaseEnded, Problem
 from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 from taskchaos.harness.report.ansi import Paint
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.report.terminal import Terminal
+from taskchaos.harness.verbosity import Verbosity
 
 REPORT = Path("chaos-runs/20261123-0231-7/report.html")
 GOOD = tuple(c for c in samples.cases() if c.as_expected)
@@ -34,7 +36,7 @@ class Tty(io.StringIO):
         return True
 
 
-def show(found: list[Event], stream: io.StringIO | None = None, *, width: int | None = 100, **options: bool) -> str:
+def show(found: list[Event], stream: io.StringIO | None = None, *, width: int | None = 100, **options: Any) -> str:
     stream = stream or io.StringIO()
     terminal = Terminal(stream, width=width, **options)
     for event in found:
@@ -52,11 +54,12 @@ def test_a_run_that_passes_equals_the_snapshot(snapshot: Snapshot) -> None:
 
 
 def test_verbose_shows_the_rules_of_passed_cases_too(snapshot: Snapshot) -> None:
-    snapshot("terminal_verbose.txt", show(samples.stream(GOOD[:1]), verbose=True))
+    snapshot("terminal_verbose.txt", show(samples.stream(GOOD[:1]), verbosity=Verbosity.ALL))
 
 
-def test_a_narrow_terminal_equals_the_snapshot(snapshot: Snapshot) -> None:
-    snapshot("terminal_60_columns.txt", show(samples.stream()[-60:], width=60))
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_terminal_of_each_width_equals_the_snapshot(snapshot: Snapshot, width: int) -> None:
+    snapshot(f"terminal_{width}_columns.txt", show(samples.stream(), Tty(), width=width, colour=False, live=False))
 
 
 def test_a_live_terminal_with_colours_equals_the_snapshot(snapshot: Snapshot) -> None:
@@ -111,18 +114,6 @@ def test_hostile_text_cannot_drive_the_terminal() -> None:
     assert "line one line two ?]0;title?" in text
 
 
-def test_the_status_line_never_exceeds_the_width_and_is_erased_at_the_end() -> None:
-    stream = Tty()
-    terminal = Terminal(stream, width=40, colour=False)
-    for event in samples.stream():
-        terminal.handle(event)
-    terminal.tick()
-    drawn = re.findall(r"\r\x1b\[2K([^\r\n\x1b]*)(?=\r|$)", stream.getvalue())
-    assert max(len(line) for line in drawn) <= 39
-    terminal.handle(RunEnded(wall_s=1.0))
-    assert stream.getvalue().endswith("\x1b[2K")
-
-
 def test_one_case_says_how_to_run_it_again() -> None:
     assert "Again:   taskchaos replay worker_kill.tree.locked_retry" in show(samples.stream(GOOD[:1]))
 
@@ -161,7 +152,7 @@ def test_vanished_and_unproven_faults_are_alarms_and_unused_ones_are_not() -> No
         FaultChanged(case=name, fault=n, kind="cut", target=f"worker-{n}", state="healed" if n else "heal_failed")
         for n in range(4)
     ]
-    lines = show(found, colour=True).splitlines()
+    lines = show(found, colour=True, verbosity=Verbosity.ALL).splitlines()
     alarms = [line for line in lines if "\x1b[33m" in line and "fault " in line]
     assert [re.sub("\x1b\\[[0-9;]*m", "", a).removeprefix("  a.b.c  ").strip() for a in alarms] == [
         "fault 1 cut worker-1: no evidence that it bit. seen",
@@ -238,3 +229,20 @@ def test_a_run_without_cases_says_so() -> None:
     assert "! no subject is called nobody" in text
     assert "No case was run, so nothing is proven." in text
     assert text.endswith("UNKNOWN in 43.7s: what was given cannot be used (exit code 4)\n")
+
+
+def test_quiet_tells_surprises_and_what_the_run_comes_to(snapshot: Snapshot) -> None:
+    text = show(samples.stream(), verbosity=Verbosity.QUIET)
+    snapshot("terminal_quiet.txt", text)
+    assert not [line for line in text.splitlines() if line.startswith(("✓", "⊗"))]
+    quiet = show(samples.stream(GOOD), Tty(), verbosity=Verbosity.QUIET, colour=False)
+    assert [line.partition(" ")[0] for line in quiet.splitlines() if line] == ["2", "Report:", "PASS"]
+
+
+def test_of_a_run_of_few_cases_what_failed_as_expected_is_told_too() -> None:
+    caught = samples.cases()[3]
+    few, many = show(samples.judged(caught)), show(samples.judged(caught, *GOOD[:2]))
+    assert "3 acknowledged tasks left no effect" in few and "rules passed" in few
+    assert "3 acknowledged tasks left no effect" not in many
+    assert "rules passed" not in show(samples.judged(caught), verbosity=Verbosity.QUIET)
+    assert "rules passed" not in show(samples.judged(GOOD[0]))

@@ -54,6 +54,22 @@ def test_dead_letters_are_listed_and_shown(app: Celery, dead: Worker) -> None:
     assert json.loads(shown["message"])["headers"]["id"] == "a"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("dead", "list"), "no dead letters"),
+        (("dead", "list", "--task", "t"), "no dead letter of t"),
+        (("delayed", "list"), "no delayed tasks"),
+        (("delayed", "list", "--task", "t"), "no delayed task t"),
+        (("queue", "list"), "no queue has been declared"),
+    ],
+)
+def test_an_empty_list_says_so_beside_its_output(app: Celery, redis: Redis, words: tuple[str, ...], said: str) -> None:
+    plain = run(app, *words)
+    assert (plain.stdout, plain.stderr, plain.exit_code) == ("", f"{said}\n", 0)
+    assert run(app, *words, "--json").output == "", "programs read no lines at all"
+
+
 def test_requeue_takes_names_a_task_or_all(app: Celery, dead: Worker, redis: Redis) -> None:
     assert run(app, "dead", "requeue", "a").output == "1 requeued\n"
     assert json.loads(run(app, "dead", "requeue", "--task", "other", "--json").output) == {"requeued": ["b"]}
@@ -216,7 +232,7 @@ def test_python_m_runs_the_commands(dead: Worker, shared_server: Any) -> None:
         return CliRunner().invoke(main, ["--broker", shared_server.url, *words])
 
     assert len(words("dead", "list").output.splitlines()) == 2
-    assert words("--namespace", "other:", "dead", "list").output == ""
+    assert words("--namespace", "other:", "dead", "list").stdout == ""
     assert json.loads(words("stats", "--json").output)["rows"]["dead"] == 2
     command = [sys.executable, "-m", "locked_retry", "--help"]
     assert "Usage: python -m locked_retry" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
