@@ -16,7 +16,7 @@ from enum import StrEnum
 from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from taskchaos.faults.bounds import Bounds, bounds_of
+from taskchaos.faults.bounds import ValueBounds, bounds_of
 from taskchaos.faults.draw import Draw, FaultFamily, NotDrawn
 from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.faults.traffic import TrafficSource
@@ -417,7 +417,7 @@ class Fault(ABC):
     heal_deadline_s: ClassVar[float] = 10.0
 
     @classmethod
-    def parameters(cls) -> Mapping[str, Bounds]:
+    def parameters(cls) -> Mapping[str, ValueBounds]:
         """What may be chosen about it, by name: the fields that say their bounds."""
         return bounds_of(cls)
 

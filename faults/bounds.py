@@ -19,11 +19,11 @@ from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hint
 LONGEST_S = 86_400.0
 #: So much of a value that does not fit is shown.
 _SHOWN = 60
-_LARGEST = 1 << 63
+_LARGEST = 10**30
 
 
 @runtime_checkable
-class Bounds(Protocol):
+class ValueBounds(Protocol):
     """What a value may be. Its text is for people: `has to be ...`."""
 
     def fits(self, value: object) -> bool:
@@ -49,7 +49,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class Real:
     """A finite number, whole or not. above: it has to be more than `least`."""
 
     least: float = 0.0
@@ -63,8 +63,8 @@ class Number:
         return finite and self.least <= value <= self.most and not (self.above and value == self.least)
 
     def __str__(self) -> str:
-        between = f"above {self.least:,g} and at most {self.most:,g}" if self.above else ""
-        return f"a number {between or f'from {self.least:,g} to {self.most:,g}'}"
+        between = f"above {self.least:,.12g} and at most {self.most:,.12g}" if self.above else ""
+        return f"a number {between or f'from {self.least:,.12g} to {self.most:,.12g}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Kind:
 class OrNone:
     """None, or what other bounds allow."""
 
-    bounds: Bounds
+    bounds: ValueBounds
 
     def fits(self, value: object) -> bool:
         return value is None or self.bounds.fits(value)
@@ -167,7 +167,7 @@ class OrNone:
 def shown(value: object) -> str:
     """A value in a few characters, also one whose text cannot be made."""
     if isinstance(value, int) and abs(value) >= _LARGEST:
-        return "a number of more than 63 bits"
+        return "a number of more than 30 digits"
     try:
         text = " ".join(repr(value).split())
     except Exception:
@@ -175,18 +175,18 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def objection(name: str, bounds: Bounds, value: object) -> str:
+def objection(name: str, bounds: ValueBounds, value: object) -> str:
     """Why a field cannot have this value; "" if it can."""
     return "" if bounds.fits(value) else f"{name} has to be {bounds}, not {shown(value)}"
 
 
 @cache
-def bounds_of(kind: Any) -> Mapping[str, Bounds]:
+def bounds_of(kind: Any) -> Mapping[str, ValueBounds]:
     """By name, the bounds of the fields of a dataclass that say theirs."""
-    found: dict[str, Bounds] = {}
+    found: dict[str, ValueBounds] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if get_origin(hint) is Annotated:
-            said = [extra for extra in get_args(hint)[1:] if isinstance(extra, Bounds)]
+            said = [extra for extra in get_args(hint)[1:] if isinstance(extra, ValueBounds)]
             found |= {name: said[0]} if said else {}
     return {field.name: found[field.name] for field in fields(kind) if field.name in found}
 
@@ -204,9 +204,9 @@ def default_of(kind: type, name: str) -> object:
     return next((f.default for f in fields(kind) if f.name == name and f.default is not MISSING), None)
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """That there is nothing of this name, and what was meant, or what there is."""
+def unknown(what: str, name: object, known: Iterable[str], listed: str = "") -> str:
+    """That there is nothing of this name, and what was meant, or what there is. listed: where to find that."""
     names = list(known)
-    close = get_close_matches(str(name), names, 1) if isinstance(name, str) else []
-    there = f"did you mean {close[0]}?" if close else f"there is {', '.join(names)}" if names else "there is none"
+    close = get_close_matches(name, names, 1) if isinstance(name, str) else []
+    there = f"did you mean {close[0]}?" if close else listed or f"there is {', '.join(names) or 'none'}"
     return f"no {what} {shown(name)}: {there}"

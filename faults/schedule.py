@@ -9,7 +9,7 @@ from math import inf
 from typing import Annotated, Any
 
 from taskchaos.faults.base import RESULTS, Contained, Fault, FaultError, Link, On, Server, Worker
-from taskchaos.faults.bounds import LONGEST_S, Kind, Number, Text, check, default_of, objection, shown, unknown
+from taskchaos.faults.bounds import LONGEST_S, Kind, Real, Text, check, default_of, objection, shown, unknown
 from taskchaos.faults.clock import Clocked, ClockWrong
 from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from taskchaos.faults.container import Disconnect, OutOfMemory
@@ -110,13 +110,13 @@ class PlannedFault:
 
     kind: Annotated[str, Text()]
     target: Annotated[str, Text()]
-    at_s: Annotated[float, Number(0, LONGEST_S)] = 0.0
-    hold_s: Annotated[float, Number(0, LONGEST_S)] = 0.0
+    at_s: Annotated[float, Real(0, LONGEST_S)] = 0.0
+    hold_s: Annotated[float, Real(0, LONGEST_S)] = 0.0
     parameters: Annotated[Mapping[str, int | str], Kind(Mapping, "a dict of parameters")] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in FAULTS:
-            raise ValueError(unknown("fault", self.kind, FAULTS))
+            raise ValueError(unknown("kind of fault", self.kind, FAULTS, "`taskchaos faults` lists them"))
         check(self, f"{self}: ")
         known = FAULTS[self.kind].parameters()
         for name, value in self.parameters.items():

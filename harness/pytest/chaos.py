@@ -11,9 +11,10 @@ from typing import NoReturn, Unpack
 import pytest
 
 from taskchaos.faults.base import Ability
+from taskchaos.faults.bounds import Kind, OrNone, objection, shown
 from taskchaos.faults.schedule import FAULTS, Schedule
 from taskchaos.harness.case.plan import Case
-from taskchaos.harness.case.stack_options import Pool, StackChanges, changed
+from taskchaos.harness.case.stack_options import MOST_ROLES, Pool, StackChanges, StackOptions, changed
 from taskchaos.harness.case.subject_loading import resolve
 from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
@@ -121,6 +122,7 @@ class Chaos:
         must_see: what has to happen in the case for its verdict to mean anything; unknown where that was not seen.
         needs: what the case asks of its stack (StackChanges).
         """
+        _check_asked(workload, schedule, slo, must_see, needs)
         if self.called:
             raise RuntimeError("chaos was called twice: a test runs one case, so give the second a test of its own")
         if self._options.time_is_up(self.seed, workload.load_s + BESIDE_LOAD_S):
@@ -193,6 +195,20 @@ class Chaos:
         with slot(self._options.folder, alone=alone and not in_part) as place:
             folder = self._options.folder / CASES / case.id
             return conduct(case, folder, run_log, tries=tries, place=place if in_part else None)
+
+
+def _check_asked(workload: object, schedule: object, slo: object, must_see: object, needs: StackChanges) -> None:
+    """Raise ValueError, naming the argument, for what is none of its kind. Their values, each kind checks itself."""
+    for name, value, bounds in (
+        ("workload", workload, Kind(Workload)),
+        ("schedule", schedule, Kind(Schedule)),
+        ("slo", slo, OrNone(Kind(Slo))),
+    ):
+        if why := objection(name, bounds, value):
+            raise ValueError(f"chaos: {why}")
+    if not isinstance(must_see, (tuple, list, set, frozenset)) or not all(isinstance(one, Seen) for one in must_see):
+        raise ValueError(f"chaos: must_see has to be a collection of Seen, not {shown(must_see)}")
+    changed(StackOptions(workers=MOST_ROLES), **needs)
 
 
 def load_was_late(result: CaseResult) -> bool:

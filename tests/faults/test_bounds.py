@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from repository import ROOT
 
-from taskchaos.faults.bounds import Bounds, Choice, Text, Whole, default_of
+from taskchaos.faults.bounds import Choice, Text, ValueBounds, Whole, default_of
 from taskchaos.faults.schedule import FAULTS, PlannedFault, Schedule
 from taskchaos.faults.swarm import drawable
 from taskchaos.harness.case.plan import Case
@@ -35,7 +35,7 @@ NEVER: dict[str, Any] = {
 }
 
 
-def beyond(bounds: Bounds) -> dict[str, Any]:
+def beyond(bounds: ValueBounds) -> dict[str, Any]:
     """What these bounds exclude, each value that is right at them."""
     match bounds:
         case Whole():
@@ -91,9 +91,9 @@ def test_every_field_of_a_planned_fault_is_checked(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["latencyy", "", None, 5, ["latency"], "x" * 5000])
 def test_a_fault_that_there_is_not_is_refused(kind: Any) -> None:
-    with pytest.raises(ValueError, match=r"^no fault ") as raised:
+    with pytest.raises(ValueError, match=r"^no kind of fault ") as raised:
         PlannedFault(kind, "a")
-    assert kind != "latencyy" or str(raised.value) == "no fault 'latencyy': did you mean latency?"
+    assert kind != "latencyy" or str(raised.value) == "no kind of fault 'latencyy': did you mean latency?"
 
 
 #: Within the bounds of each, and for nothing: together, or held for so long.
@@ -159,7 +159,7 @@ def test_a_stored_plan_is_held_to_the_same(tmp_path: Path) -> None:
         ('"round_trip_ms": 20', '"round_trip": 20', "latency on worker-1: no parameter 'round_trip': did you mean"),
         ('"hold_s": 1.0', '"hold_s": 0', "latency on worker-1: hold_s has to be above 0"),
         ('"at_s": 0.0', '"at_s": -1', "latency on worker-1: at_s has to be a number from 0 to 86,400, not -1.0"),
-        ('"kind": "latency"', '"kind": "flood"', "no fault 'flood'"),
+        ('"kind": "latency"', '"kind": "flood"', "no kind of fault 'flood': `taskchaos faults` lists them"),
     ):
         assert good in written
         plan.write_text(written.replace(good, bad))
