@@ -16,6 +16,7 @@ from enum import StrEnum
 from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from taskchaos.faults.bounds import ValueBounds, bounds_of
 from taskchaos.faults.draw import Draw, FaultFamily, NotDrawn
 from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.faults.traffic import TrafficSource
@@ -414,6 +415,19 @@ class Fault(ABC):
     #: How long `prove` may take to see that it is there, and `verify_healed` to see the world whole again.
     proof_deadline_s: ClassVar[float] = 2.0
     heal_deadline_s: ClassVar[float] = 10.0
+
+    @classmethod
+    def parameters(cls) -> Mapping[str, ValueBounds]:
+        """What may be chosen about it, by name: the fields that say their bounds."""
+        return bounds_of(cls)
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        """Why it does nothing, or cannot be seen to, with these parameters together, held for so long; "" if it can.
+
+        values: all of them, each within its bounds. hold_s: infinite where that is not known yet.
+        """
+        return ""
 
     @property
     @abstractmethod

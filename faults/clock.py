@@ -7,12 +7,15 @@ a person sets a clock. The ledger is kept by that one, and so are the harness's 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, On, Undo
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.draw import Draw
 from taskchaos.faults.preload.page import ProcessPage, Word
 
+#: Ten years: so far a clock may be wrong.
+MOST_MS = 10 * 365 * 86_400_000
 _NS_PER_MS = 1_000_000
 
 
@@ -37,7 +40,7 @@ class ClockWrong(Fault):
     drawn: ClassVar[Draw] = Draw((0.5, 3.0), {"offset_ms": (-3_600_000, -5000, 5000, 3_600_000)}, starves=False)
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PRELOAD})
     role: Clocked
-    offset_ms: int = 3_600_000
+    offset_ms: Annotated[int, Whole(-MOST_MS, MOST_MS, never=(0,))] = 3_600_000
     _before: int | None = field(default=None, init=False)
     _there: bool = field(default=False, init=False)
 
@@ -49,8 +52,6 @@ class ClockWrong(Fault):
         return Undo("nothing: only the process sees that clock", self.target)
 
     def inject(self) -> None:
-        if not self.offset_ms:
-            raise FaultError("clock: offset_ms has to be other than 0")
         page = self.role.page()
         if page[Word.CLOCK_OFFSET_NS]:
             raise FaultError(f"clock: that of {self.target} is wrong already")

@@ -8,11 +8,13 @@ says what "before" and "after" promise.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, Fault, FaultError, Hit, Link, On, PingResult, Undo
+from taskchaos.faults.bounds import Choice, Text, Whole
 from taskchaos.faults.command_api import CommandClient, FiringReport, RuleState
 from taskchaos.faults.draw import Draw, NotDrawn
 from taskchaos.faults.network import silenced
@@ -37,6 +39,14 @@ ERRORS = (
     "MISCONF Errors writing to the AOF file: No space left on device",
 )
 
+#: What may be said of the commands that are met; 0, and no text, say nothing.
+_NAME = r"[A-Za-z0-9*?|._-]+"
+COMMANDS = Text("names of Redis commands, separated by commas", empty=True, like=rf"{_NAME}( *, *{_NAME})*")
+GLOB = Text("a glob (* and ?)", empty=True)
+COUNT = Whole(0, 1_000_000)
+#: How late a command, or its reply, may be made.
+LATE = Whole(1, 60_000)
+
 _numbers = count(1)
 
 
@@ -47,21 +57,26 @@ class CommandFault(Fault):
     on = On.COMMAND
 
     link: Link
-    command: str = ""
-    script: str = ""
-    key: str = ""
-    argument: str = ""
-    connection: str = ""
-    nth: int = 0
-    every: int = 0
-    first: int = 0
-    times: int = 0
+    command: Annotated[str, COMMANDS] = ""
+    script: Annotated[str, GLOB] = ""
+    key: Annotated[str, GLOB] = ""
+    argument: Annotated[str, GLOB] = ""
+    connection: Annotated[str, GLOB] = ""
+    nth: Annotated[int, COUNT] = 0
+    every: Annotated[int, COUNT] = 0
+    first: Annotated[int, COUNT] = 0
+    times: Annotated[int, COUNT] = 0
     _rule: str = field(default="", init=False)
     _state: RuleState | None = field(default=None, init=False)  # as the proxy last said
     _watch: Watch | None = field(default=None, init=False)
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.COMMANDS})
     drawn: ClassVar[Draw | NotDrawn] = Draw(HOLD_S, {"every": EVERY, "how": HOWS})
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        given = [name for name in ("nth", "every", "first") if values[name]]
+        return f"only one of nth, every and first can be given, not {' and '.join(given)}" if len(given) > 1 else ""
 
     @property
     def target(self) -> str:
@@ -212,7 +227,7 @@ class ReplyLost(CommandFault):
 
     kind: ClassVar[str] = "reply_lost"
     summary: ClassVar[str] = "a command is executed and its reply is lost (how: reset, close, silence, truncate)"
-    how: str = "reset"
+    how: Annotated[str, Choice(HOWS)] = "reset"
 
     def _add(self) -> None:
         self._add_rule("after", self.how, **({"mute": True} if self.how == "silence" else {}))
@@ -227,7 +242,7 @@ class CutBefore(CommandFault):
 
     kind: ClassVar[str] = "cut_before"
     summary: ClassVar[str] = "a command is cut off before it is executed (how: reset, close, silence, truncate)"
-    how: str = "reset"
+    how: Annotated[str, Choice(HOWS)] = "reset"
 
     def _add(self) -> None:
         self._add_rule("before", self.how, **({"mute": True} if self.how == "silence" else {}))
@@ -243,8 +258,8 @@ class ErrorReply(CommandFault):
     kind: ClassVar[str] = "error_reply"
     summary: ClassVar[str] = "a command is answered with an error text (at: before or after its execution)"
     drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "error": ERRORS, "at": ("before", "after")})
-    error: str = ERRORS[0]
-    at: str = "before"
+    error: Annotated[str, Text()] = ERRORS[0]
+    at: Annotated[str, Choice(("before", "after"))] = "before"
 
     def _add(self) -> None:
         self._add_rule(self.at, "error", error=self.error)
@@ -260,7 +275,7 @@ class ReplyLate(CommandFault):
     kind: ClassVar[str] = "reply_late"
     summary: ClassVar[str] = "a command is executed at once and its reply comes delay_ms later"
     drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "delay_ms": range(100, 1501)})
-    delay_ms: int = 1000
+    delay_ms: Annotated[int, LATE] = 1000
 
     def _add(self) -> None:
         self._add_rule("after", "delay", delay=self.delay_ms)
@@ -276,7 +291,7 @@ class RequestLate(CommandFault):
     kind: ClassVar[str] = "request_late"
     summary: ClassVar[str] = "a command reaches Redis delay_ms late"
     drawn: ClassVar[Draw] = Draw(HOLD_S, {"every": EVERY, "delay_ms": range(100, 1501)})
-    delay_ms: int = 1000
+    delay_ms: Annotated[int, LATE] = 1000
 
     def _add(self) -> None:
         self._add_rule("before", "delay", delay=self.delay_ms)

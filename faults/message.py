@@ -11,9 +11,10 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo
+from taskchaos.faults.base import Evidence, Fault, On, Undo
+from taskchaos.faults.bounds import Choice
 from taskchaos.faults.draw import Draw
 
 _numbers = itertools.count(1)
@@ -110,15 +111,12 @@ class PoisonMessage(Fault):
     drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"how": tuple(POISONS)}, starves=False)
 
     queue: Queue
-    how: str = "no_json"
+    how: Annotated[str, Choice(tuple(POISONS))] = "no_json"
     _mark: str = field(default="", init=False)
     _message: bytes = field(default=b"", init=False)
     _sent: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Raises FaultError for a defect that is not there."""
-        if self.how not in POISONS:
-            raise FaultError(f"{self.kind}: no how {self.how!r}; there are {', '.join(POISONS)}")
         self._mark = f"poison-message-{next(_numbers)}"
         self._message = POISONS[self.how](self._mark)
 

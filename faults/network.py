@@ -13,17 +13,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, Link, On, Ping, PingResult, Undo
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.draw import Draw
 from taskchaos.faults.toxiproxy import ProxyState, Stream, ToxiproxyError
 from taskchaos.faults.traffic import Met, Sight
 from taskchaos.faults.watch import Watch
 
+#: The longest delay that a fault of a link may have.
+MOST_MS = 10_000
 BOTH = (Stream.UPSTREAM, Stream.DOWNSTREAM)
 #: Toxics that keep a PING from being answered.
 _SILENCING = frozenset({"timeout", "reset_peer"})
+#: How many PINGs tell how fast a link is without a delay, and how long each is waited for.
+FEW, PATIENCE_S = 3, 0.5
+#: How many tell that it has one so small that a busy machine adds as much by itself now and then.
+MANY, BUSY_S = 5, 0.02
 #: The proxy's timers may ring so much early, one in each direction.
 _GRAIN_MS = 2.0
 
@@ -157,13 +164,52 @@ def silenced(state: ProxyState, *, besides: Collection[str] = ()) -> bool:
 
 
 @dataclass
-class Latency(LinkFault):
+class DelayFault(LinkFault):
+    """Base: it shows by how much longer a PING takes than right before, when the link was without it."""
+
+    _without_s: float = field(default=0.0, init=False)
+
+    def _adds_s(self) -> float:
+        """How much longer its PING takes, about."""
+        raise NotImplementedError
+
+    def inject(self) -> None:
+        before: list[float] = []
+        while len(before) < FEW and (ping := self._probe(PATIENCE_S)).result is PingResult.PONG:
+            before.append(ping.took_s)
+        self._without_s = min(before, default=0.0)  # by that of another fault, if there is one that lets none through
+        super().inject()
+
+    def _longer(self, ping: Ping) -> bool:
+        """Whether it took longer than without the fault, by more than chance."""
+        return ping.took_s >= self._without_s + self._adds_s() / 2
+
+    @property
+    def _pings(self) -> int:
+        """One, unless it adds no more than a busy machine does now and then: then the fastest of some has to do."""
+        return MANY if self._adds_s() < BUSY_S else 1
+
+    def _send_ping(self, state: ProxyState) -> Ping:
+        pings = [super(DelayFault, self)._send_ping(state) for _ in range(self._pings)]
+        self._ping = min(pings, key=lambda ping: (ping.result is not PingResult.PONG, ping.took_s))
+        return self._ping
+
+    @property
+    def look_s(self) -> float:
+        return super().look_s + (self._pings - 1) * (self._ping.took_s if self._ping else 0.0)
+
+
+@dataclass
+class Latency(DelayFault):
     """Every round trip over the link takes `round_trip_ms` longer (half of it each way)."""
 
     kind: ClassVar[str] = "latency"
     summary: ClassVar[str] = "each round trip takes round_trip_ms longer, half each way"
     drawn: ClassVar[Draw] = Draw((0.3, 3.0), {"round_trip_ms": range(10, 301)}, starves=False)
-    round_trip_ms: int = 10
+    round_trip_ms: Annotated[int, Whole(5, MOST_MS)] = 10
+
+    def _adds_s(self) -> float:
+        return self.round_trip_ms / 1000
 
     def _apply(self) -> None:
         there = self.round_trip_ms // 2
@@ -175,7 +221,8 @@ class Latency(LinkFault):
 
     def _shows(self, ping: Ping, state: ProxyState) -> str:
         took_ms = ping.took_s * 1000
-        return f"PING took {took_ms:.1f} ms" if ping.result is PingResult.PONG and took_ms >= delay_ms(state) else ""
+        shows = ping.result is PingResult.PONG and took_ms >= delay_ms(state) and self._longer(ping)
+        return f"PING took {took_ms:.1f} ms, and {self._without_s * 1000:.1f} ms before" if shows else ""
 
     def _denies(self, ping: Ping, state: ProxyState) -> bool:
         return ping.result is PingResult.PONG and ping.took_s * 1000 < delay_ms(state) - _GRAIN_MS

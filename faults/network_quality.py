@@ -5,19 +5,23 @@ Each is seen by a PING as large as it takes to notice: Redis echoes what a PING 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from taskchaos.faults.base import Evidence, Link, Ping, PingResult
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.draw import Draw
 from taskchaos.faults.loop import Loop
-from taskchaos.faults.network import BOTH, Latency, LinkFault, RefusedLink, delay_ms
+from taskchaos.faults.network import BOTH, MOST_MS, DelayFault, Latency, LinkFault, RefusedLink, delay_ms
 from taskchaos.faults.toxiproxy import ProxyState, Stream
 from taskchaos.faults.traffic import Met
 
 #: What a PING of the harness is to take at least over a link that is slow for its size, beyond the link's own latency.
 SLOW_S = 0.1
+#: The least that a delay may add to the longest PING.
+TOLD_S = 0.01
 #: Redis takes no longer line, and what frames the echo.
 LONGEST_PING = 32_768
 FRAME = 16
@@ -32,8 +36,19 @@ class Jitter(Latency):
     drawn: ClassVar[Draw] = Draw(
         (0.5, 3.0), {"round_trip_ms": range(60, 201), "jitter_ms": range(10, 61)}, starves=False
     )
-    round_trip_ms: int = 60
-    jitter_ms: int = 40
+    round_trip_ms: Annotated[int, Whole(20, MOST_MS)] = 60
+    jitter_ms: Annotated[int, Whole(2, MOST_MS)] = 40
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        if values["jitter_ms"] > values["round_trip_ms"]:
+            return f"jitter_ms has to be at most round_trip_ms, {values['round_trip_ms']}, not {values['jitter_ms']}"
+        return ""
+
+    @property
+    def _pings(self) -> int:
+        """Chance decides how long each takes: a long one shows it."""
+        return 1
 
     def _apply(self) -> None:
         for stream in BOTH:
@@ -41,19 +56,22 @@ class Jitter(Latency):
 
 
 @dataclass
-class _SlowFault(LinkFault):
+class _SlowFault(DelayFault):
     """Base: it is answered, and not before a certain time."""
 
     def _least_s(self) -> float:
         """How long its PING takes at least."""
         raise NotImplementedError
 
+    def _adds_s(self) -> float:
+        return self._least_s()
+
     def _told(self, took_ms: float) -> str:
         """What a PING that took so long has met."""
         raise NotImplementedError
 
     def _shows(self, ping: Ping, state: ProxyState) -> str:
-        if ping.result is not PingResult.PONG or self._denies(ping, state):
+        if ping.result is not PingResult.PONG or self._denies(ping, state) or not self._longer(ping):
             return ""
         return self._told(ping.took_s * 1000)
 
@@ -86,7 +104,7 @@ class Bandwidth(_SizedFault):
     kind: ClassVar[str] = "bandwidth"
     summary: ClassVar[str] = "kb_per_s kilobytes a second, each way and connection"
     drawn: ClassVar[Draw] = Draw((0.5, 3.0), {"kb_per_s": (10, 20, 50, 100)}, starves=False)
-    kb_per_s: int = 20
+    kb_per_s: Annotated[int, Whole(1, 1000)] = 20
 
     def _apply(self) -> None:
         for stream in BOTH:
@@ -106,19 +124,26 @@ class Slicing(_SizedFault):
     kind: ClassVar[str] = "slicing"
     summary: ClassVar[str] = "what is sent arrives in pieces of about piece_bytes, delay_us apart"
     drawn: ClassVar[Draw] = Draw((0.5, 3.0), {"piece_bytes": (16, 64, 256), "delay_us": (500, 1000, 2000)})
-    piece_bytes: int = 64
-    delay_us: int = 2000
+    piece_bytes: Annotated[int, Whole(1, 512)] = 64
+    delay_us: Annotated[int, Whole(100, 100_000)] = 2000
 
     def _apply(self) -> None:
         for stream in BOTH:
             self._toxic("slicer", stream, average_size=self.piece_bytes, size_variation=0, delay=self.delay_us)
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        pieces = LONGEST_PING // values["piece_bytes"] - 1
+        most_s = pieces * values["delay_us"] / 1_000_000
+        why = f"a PING of {LONGEST_PING} bytes would take {most_s * 1000:.1f} ms longer, which nobody could tell"
+        return f"{why}: take smaller piece_bytes, or a longer delay_us" if most_s < TOLD_S else ""
 
     def _pieces(self) -> int:
         """In halves of halves, none above the size: so many of a PING's bytes at least."""
         return max(1, self._size() // self.piece_bytes - 1)
 
     def _size(self) -> int:
-        wanted = int(SLOW_S / 2 / (self.delay_us / 1_000_000)) + 2 if self.delay_us else 2
+        wanted = int(SLOW_S / 2 / (self.delay_us / 1_000_000)) + 2
         return min(LONGEST_PING, wanted * self.piece_bytes)
 
     def _least_s(self) -> float:
@@ -132,7 +157,7 @@ class LimitData(LinkFault):
     kind: ClassVar[str] = "limit_data"
     summary: ClassVar[str] = "each connection is closed after limit_bytes bytes from Redis, in the middle of a reply"
     drawn: ClassVar[Draw] = Draw((1.5, 3.0), {"limit_bytes": (8, 16)})  # a producer gets 4 bytes a task
-    limit_bytes: int = 2000
+    limit_bytes: Annotated[int, Whole(1, LONGEST_PING - FRAME)] = 2000
 
     def _apply(self) -> None:
         self._toxic("limit_data", Stream.DOWNSTREAM, bytes=self.limit_bytes)
@@ -155,7 +180,7 @@ class SlowClose(_SlowFault):
     kind: ClassVar[str] = "slow_close"
     summary: ClassVar[str] = "a close takes delay_ms to get through: the peer seems to live on"
     drawn: ClassVar[Draw] = Draw((1.5, 3.0), {"delay_ms": range(200, 1201)}, starves=False)
-    delay_ms: int = 1000
+    delay_ms: Annotated[int, Whole(20, MOST_MS)] = 1000
 
     def _apply(self) -> None:
         for stream in BOTH:
@@ -181,9 +206,15 @@ class Flapping(RefusedLink):
     kind: ClassVar[str] = "flapping"
     summary: ClassVar[str] = "the link is refused and back again, each for half of period_ms"
     drawn: ClassVar[Draw] = Draw((1.0, 3.0), {"period_ms": range(200, 601)})
-    period_ms: int = 400
+    period_ms: Annotated[int, Whole(20, MOST_MS)] = 400
     _loop: Loop | None = field(default=None, init=False)
     _turns: int = field(default=0, init=False)  # it was refused, or back
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        if hold_s * 1000 > values["period_ms"]:
+            return ""
+        return f"hold_s has to be longer than period_ms, {values['period_ms']}: it is to be refused more than once"
 
     def _apply(self) -> None:
         super()._apply()

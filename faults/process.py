@@ -7,16 +7,20 @@ finish their task and can tell nobody, a killed tree leaves nothing. A pause lea
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Undo, Worker, wait_for
+from taskchaos.faults.bounds import Choice, Whole
 from taskchaos.faults.draw import Draw, NotDrawn
 from taskchaos.faults.loop import Loop
 
 #: By what a worker is told to end.
 TOLD = {name: signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGQUIT")}
+#: The longest that one may be given for that.
+MOST_GRACE_S = 600
 #: How long orphans get to end with their parent, before they count as living on.
 ORPHANS_END_S = 0.3
 #: How long a worker may take to consume again that was started again.
@@ -202,13 +206,8 @@ class Restart(KillTree):
         "a worker is told to end (`told`: SIGTERM, SIGINT, SIGQUIT), gets SIGKILL grace_s later, and is started again"
     )
     drawn: ClassVar[Draw | NotDrawn] = Draw((0.1, 0.5), {"grace_s": (1, 2), "told": tuple(TOLD)}, after_s=2 + RESPAWN_S)
-    grace_s: int = 1
-    told: str = "SIGTERM"
-
-    def __post_init__(self) -> None:
-        """Raises FaultError for another signal."""
-        if self.told not in TOLD:
-            raise FaultError(f"{self.kind}: told is one of {', '.join(TOLD)}, not {self.told!r}")
+    grace_s: Annotated[int, Whole(0, MOST_GRACE_S)] = 1
+    told: Annotated[str, Choice(tuple(TOLD))] = "SIGTERM"
 
     def kill(self) -> None:
         self.worker.terminate(self.grace_s, TOLD[self.told])
@@ -227,11 +226,17 @@ class KillLoop(WorkerFault):
     kind: ClassVar[str] = "kill_loop"
     summary: ClassVar[str] = "SIGKILL to the whole worker again and again, every_ms after each start"
     drawn: ClassVar[Draw] = Draw((2.0, 4.0), {"every_ms": range(200, 401)}, after_s=RESPAWN_S)
-    every_ms: int = 300
+    every_ms: Annotated[int, Whole(10, 10_000)] = 300
     _loop: Loop | None = field(default=None, init=False)
     _killed: list[int] = field(default_factory=list, init=False)
     _lives: set[int] = field(default_factory=set, init=False)  # main processes that it killed or started
     _times: int = field(default=0, init=False)
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        if hold_s * 1000 > values["every_ms"]:
+            return ""
+        return f"hold_s has to be longer than every_ms, {values['every_ms']}: it is to kill more than once"
 
     def undo(self) -> Undo:
         return Undo("start the worker again", self.worker.name)

@@ -10,14 +10,22 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from taskchaos.faults.base import Evidence, FaultError, Server, Undo
+from taskchaos.faults.bounds import Choice, Text, Whole
 from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.redis_process import ServerFault
 
 #: Nobody listens there: a replica of it never gets as far as to drop its own data.
 NOWHERE = ("127.0.0.1", 1)
+#: Rules of ACL SETUSER that take something away.
+TAKEN = r"-@?[a-z0-9|_-]+( +-@?[a-z0-9|_-]+)*"
+#: Policies under which keys are deleted.
+POLICIES = (
+    *("allkeys-lru", "allkeys-lfu", "allkeys-random"),
+    *("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"),
+)
 
 
 @dataclass
@@ -154,7 +162,7 @@ class RedisAcl(AnswerFault):
     drawn: ClassVar[NotDrawn] = NotDrawn(
         "NOPERM is an answer for good: whoever meets it may give up what it was about, and say so"
     )
-    without: str = "-@write"
+    without: Annotated[str, Text("rules that take something away, such as -@write -evalsha", like=TAKEN)] = "-@write"
     _were: list[str] = field(default_factory=list, init=False)
 
     def remember(self) -> None:
@@ -271,8 +279,8 @@ class RedisEvicting(SettingFault):
     kind: ClassVar[str] = "redis_evicting"
     summary: ClassVar[str] = "Redis's memory is used up and its policy (`policy`) lets it delete keys: evicted_keys > 0"
     drawn: ClassVar[NotDrawn] = NotDrawn("it takes away what Redis acknowledged, and all else is judged by that")
-    policy: str = "allkeys-lru"
-    short_kb: int = 16
+    policy: Annotated[str, Choice(POLICIES)] = "allkeys-lru"
+    short_kb: Annotated[int, Whole(1, 1_000_000)] = 16
 
     def settings(self) -> dict[str, str]:
         used = int(self.server.figures("memory")["used_memory"])

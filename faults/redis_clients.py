@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from taskchaos.faults.base import HARNESS, FaultError, Server, ServerConnection
+from taskchaos.faults.base import HARNESS, Server, ServerConnection
+from taskchaos.faults.bounds import Choice, Whole
 from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.redis_answers import AnswerFault, SettingFault, setting
 from taskchaos.faults.redis_repeated import RepeatedFault
@@ -58,15 +59,13 @@ class RedisClientPause(AnswerFault):
 
     kind: ClassVar[str] = "redis_client_pause"
     summary: ClassVar[str] = "CLIENT PAUSE: Redis lets writes (`mode`: write, all) wait until it is healed"
-    mode: str = "write"
+    mode: Annotated[str, Choice(("write", "all"))] = "write"
     _aside: Aside | None = field(default=None, init=False)
 
     def way_back(self) -> str:
         return "CLIENT UNPAUSE (not answered while all are paused: then restart it)"
 
     def begin(self) -> None:
-        if self.mode not in ("write", "all"):
-            raise FaultError(f"{self.kind}: mode is write or all, not {self.mode!r}")
         if self.mode == "all":
             self._aside = Aside(self.server)
         self._ask("CLIENT", "PAUSE", _FOR_EVER_MS, self.mode.upper())
@@ -109,7 +108,7 @@ class RedisClientKill(RepeatedFault):
     kind: ClassVar[str] = "redis_client_kill"
     summary: ClassVar[str] = "CLIENT KILL of all clients of a type (`type`: normal, pubsub), each `every_ms`"
     command: ClassVar[str] = "client|kill"
-    type: str = "normal"
+    type: Annotated[str, Choice(("normal", "pubsub"))] = "normal"
     _killed: int = field(default=0, init=False)
 
     def act(self, server: Server) -> None:
@@ -135,7 +134,7 @@ class RedisClientsFull(SettingFault):
 
     kind: ClassVar[str] = "redis_clients_full"
     summary: ClassVar[str] = "maxclients is reached by `places` idle connections, everybody else is killed and refused"
-    places: int = 16
+    places: Annotated[int, Whole(1, 1000)] = 16
     _fillers: list[ServerConnection] = field(default_factory=list, init=False)
 
     def settings(self) -> dict[str, str]:
@@ -171,7 +170,7 @@ class RedisOutputLimit(SettingFault):
     kind: ClassVar[str] = "redis_output_limit"
     summary: ClassVar[str] = "Redis cuts clients whose answers are larger than `limit_kb` (client-output-buffer-limit)"
     drawn: ClassVar[NotDrawn] = NotDrawn("it needs answers that are larger than its limit")
-    limit_kb: int = 32
+    limit_kb: Annotated[int, Whole(1, 10_000)] = 32
     _there: frozenset[str] = field(default=frozenset(), init=False)
 
     def settings(self) -> dict[str, str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, FaultError, Undo
+from taskchaos.faults.bounds import Choice, Whole
 from taskchaos.faults.preload.page import Word
 from taskchaos.faults.redis_answers import errors
 from taskchaos.faults.redis_process import ServerFault
 
+#: What a sync may fail with.
+SYNC_ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EBADF", "EINVAL")
 _NS_PER_MS = 1_000_000
 
 
@@ -57,8 +60,8 @@ class RedisSyncError(ServerFault):
     kind: ClassVar[str] = "redis_sync_error"
     summary: ClassVar[str] = "a sync of Redis's append-only file fails: MISCONF until appendonly is set to no, then yes"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PRELOAD})
-    error: str = "EIO"
-    good: int = 0
+    error: Annotated[str, Choice(SYNC_ERRORS)] = "EIO"
+    good: Annotated[int, Whole(0, 10_000)] = 0
     proof_deadline_s: ClassVar[float] = 4.0  # a sync comes each second, if there is something to be synced
     _before: int | None = field(default=None, init=False)
     _refused: int = field(default=0, init=False)
@@ -68,15 +71,12 @@ class RedisSyncError(ServerFault):
         return Undo("CONFIG SET appendonly no; CONFIG SET appendonly yes", self.target)
 
     def inject(self) -> None:
-        number = getattr(errno, self.error, None)
-        if not self.error.startswith("E") or not isinstance(number, int):
-            raise FaultError(f"{self.kind}: error is a name such as EIO or ENOSPC, not {self.error!r}")
         page = self.server.page()
         self.await_clients()
         self._refused = self._misconf()
         self._before = page[Word.SYNCS_FAILED]
         page[Word.SYNC_GOOD] = self.good
-        page[Word.SYNC_ERRNO] = number
+        page[Word.SYNC_ERRNO] = getattr(errno, self.error)
 
     def prove(self) -> Evidence | None:
         if self._before is None:
@@ -135,7 +135,7 @@ class RedisDiskSlow(ServerFault):
     kind: ClassVar[str] = "redis_disk_slow"
     summary: ClassVar[str] = "each sync of Redis's append-only file takes `delay_ms` longer"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PRELOAD})
-    delay_ms: int = 500
+    delay_ms: Annotated[int, Whole(1, 60_000)] = 500
     proof_deadline_s: ClassVar[float] = 4.0
     _before: int | None = field(default=None, init=False)
 

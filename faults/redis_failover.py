@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from taskchaos.faults.base import Ability, Evidence, FaultError, Undo
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.redis_process import ServerFault
 
@@ -66,7 +67,7 @@ class Failover(ServerFault):
     )
     proof_deadline_s: ClassVar[float] = 15.0
     heal_deadline_s: ClassVar[float] = 20.0
-    lag_ms: int = 0
+    lag_ms: Annotated[int, Whole(0, 10_000)] = 0
     _before: int | None = field(default=None, init=False)
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from math import isfinite
+from typing import Annotated, Any, ClassVar
 
 from taskchaos.faults.base import Ability, Evidence, FaultError, wait_for
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.redis_answers import errors
 from taskchaos.faults.redis_process import RedisKilled
 
@@ -30,9 +33,15 @@ class RedisLoading(RedisKilled):
     kind: ClassVar[str] = "redis_loading"
     summary: ClassVar[str] = "SIGKILL to Redis; started again, it reads its file for as long as it holds (LOADING)"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.OWN_SERVER})
-    most_s: int = 8
+    most_s: Annotated[int, Whole(1, 120)] = 8
     _begun: bool = field(default=False, init=False)
     _seen: bool = field(default=False, init=False)
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        if not isfinite(hold_s) or hold_s <= values["most_s"]:
+            return ""
+        return f"hold_s has to be at most most_s, {values['most_s']}, not {hold_s:g}: by then it has read all"
 
     def end(self) -> None:
         self.server.ask("EVAL", _FILL, 1, _KEY, self.most_s * _COMMANDS_PER_S)

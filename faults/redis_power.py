@@ -7,9 +7,10 @@ This is what tells `appendfsync everysec` from `always`. Under `always` nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from taskchaos.faults.base import Ability, Evidence, FaultError
+from taskchaos.faults.bounds import Choice, Whole
 from taskchaos.faults.redis_process import ServerDown
 
 #: What is lost: all that was not synced; or only the last write, of which a part is there.
@@ -44,13 +45,9 @@ class RedisPowerLoss(ServerDown):
     kind: ClassVar[str] = "redis_power_loss"
     summary: ClassVar[str] = "power loss: Redis ends, and what it had not synced (fsync) is gone; started again"
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.VOLATILE_DISK})
-    lose: str = UNSYNCED
-    nth: int = 0
+    lose: Annotated[str, Choice((UNSYNCED, TORN))] = UNSYNCED
+    nth: Annotated[int, Whole(0, 10_000)] = 0
     _loss: PowerLoss | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        if self.lose not in (UNSYNCED, TORN) or not isinstance(self.nth, int) or self.nth < 0:
-            raise FaultError(f"{self.kind}: lose is {UNSYNCED} or {TORN}, nth is 0 (now) or a number of syncs")
 
     def end(self) -> None:
         if not isinstance(self.server, OnVolatileDisk):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from taskchaos.faults.base import Evidence, Fault, FaultError, On, Server, Undo, wait_for
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.draw import Draw, NotDrawn
 
 #: Redis postpones a write for up to two seconds while a sync is under way.
@@ -128,7 +129,7 @@ class RedisRestarted(ServerDown):
 
     kind: ClassVar[str] = "redis_restart"
     summary: ClassVar[str] = "Redis is shut down (SIGTERM, SIGKILL grace_s later) and started again: a deployment"
-    grace_s: int = 5
+    grace_s: Annotated[int, Whole(0, 600)] = 5
 
     def end(self) -> None:
         self.server.terminate(self.grace_s)

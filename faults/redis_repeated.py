@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from taskchaos.faults.base import FaultError, Server, ServerConnection, wait_for
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.draw import Draw
 from taskchaos.faults.loop import Loop
 from taskchaos.faults.redis_answers import AnswerFault, errors, setting
 from taskchaos.faults.redis_process import RECONNECT_S
 
+EVERY = Whole(10, 10_000)
 _JOIN_S = 5.0
 
 
@@ -22,7 +25,7 @@ class RepeatedFault(AnswerFault):
 
     #: What the server counts it as, such as script|flush.
     command: ClassVar[str]
-    every_ms: int = 200
+    every_ms: Annotated[int, EVERY] = 200
     _loop: Loop | None = field(default=None, init=False)
     _done_before: int = field(default=0, init=False)
 
@@ -105,13 +108,19 @@ class RedisBusy(RepeatedFault):
     kind: ClassVar[str] = "redis_busy"
     summary: ClassVar[str] = "a slow script keeps Redis: others are answered BUSY after `after_ms`; SCRIPT KILL ends it"
     command: ClassVar[str] = "script|kill"
-    every_ms: int = 400
-    after_ms: int = 50
+    every_ms: Annotated[int, EVERY] = 400
+    after_ms: Annotated[int, Whole(1, 10_000)] = 50
     _threshold: tuple[str, str] = field(default=("", ""), init=False)
     _counted: int = field(default=0, init=False)
     _own: int = field(default=0, init=False)  # answered to us
     _slow: ServerConnection | None = field(default=None, init=False)
     _killer: ServerConnection | None = field(default=None, init=False)
+
+    @classmethod
+    def clash(cls, values: Mapping[str, Any], hold_s: float) -> str:
+        if values["after_ms"] < values["every_ms"]:
+            return ""
+        return f"after_ms has to be below every_ms, {values['every_ms']}, not {values['after_ms']}: nobody is told"
 
     def remember(self) -> None:
         """The name of the setting, and what it was."""

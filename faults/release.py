@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from taskchaos.faults.base import Ability, FaultError, Release
+from taskchaos.faults.base import Ability, Release
+from taskchaos.faults.bounds import Choice
 from taskchaos.faults.draw import NotDrawn
 from taskchaos.faults.process import Restart
 
@@ -20,13 +21,7 @@ class ChangeRelease(Restart):
     )
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PREVIOUS})
     drawn: ClassVar[NotDrawn] = NotDrawn("who works beside whom is what a deployment is about, and no accident")
-    to: str = Release.PRESENT
-
-    def __post_init__(self) -> None:
-        """Raises FaultError for another signal, or a release that there is none of."""
-        super().__post_init__()
-        if self.to not in set(Release):
-            raise FaultError(f"{self.kind}: to is one of {', '.join(Release)}, not {self.to!r}")
+    to: Annotated[str, Choice(tuple(one.value for one in Release))] = Release.PRESENT
 
     def kill(self) -> None:
         super().kill()

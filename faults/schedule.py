@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from typing import Annotated, Any
 
 from taskchaos.faults.base import RESULTS, Contained, Fault, FaultError, Link, On, Server, Worker
+from taskchaos.faults.bounds import LONGEST_S, Kind, Real, Text, check, default_of, objection, shown, unknown
 from taskchaos.faults.clock import Clocked, ClockWrong
 from taskchaos.faults.command import CutBefore, ErrorReply, ReplyLate, ReplyLost, RequestLate
 from taskchaos.faults.container import Disconnect, OutOfMemory
@@ -99,13 +102,46 @@ def role_of(target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """One fault of a schedule. at_s counts from the start of the fault phase; parameters: whole numbers and texts."""
+    """One fault of a schedule. at_s counts from the start of the fault phase; parameters: whole numbers and texts.
 
-    kind: str
-    target: str
-    at_s: float = 0.0
-    hold_s: float = 0.0
-    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    What a parameter may be, its fault says (`Fault.parameters`). Raises ValueError, in one line that names fault,
+    target and field, for what is no fault, or out of its bounds.
+    """
+
+    kind: Annotated[str, Text()]
+    target: Annotated[str, Text()]
+    at_s: Annotated[float, Real(0, LONGEST_S)] = 0.0
+    hold_s: Annotated[float, Real(0, LONGEST_S)] = 0.0
+    parameters: Annotated[Mapping[str, int | str], Kind(Mapping, "a dict of parameters")] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or self.kind not in FAULTS:
+            raise ValueError(unknown("kind of fault", self.kind, FAULTS, "`taskchaos faults` lists them"))
+        check(self, f"{self}: ")
+        known = FAULTS[self.kind].parameters()
+        for name, value in self.parameters.items():
+            if name not in known:
+                raise ValueError(f"{self}: {unknown('parameter', name, known)}")
+            if why := objection(name, known[name], value):
+                raise ValueError(f"{self}: {why}")
+        if why := FAULTS[self.kind].clash(self.values, inf):
+            raise ValueError(f"{self}: {why}")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its parameters, those that are not given with their defaults."""
+        fault = FAULTS[self.kind]
+        return {name: default_of(fault, name) for name in fault.parameters()} | dict(self.parameters)
+
+    @property
+    def useless(self) -> str:
+        """Why it does nothing when it is held for so long; "" if it does."""
+        if FAULTS[self.kind].lasts and not self.hold_s:
+            return "hold_s has to be above 0: it is there until it is healed"
+        return FAULTS[self.kind].clash(self.values, self.hold_s)
+
+    def __str__(self) -> str:
+        return f"{self.kind} on {self.target if Text().fits(self.target) else shown(self.target)}"
 
     def make(
         self,
@@ -116,9 +152,7 @@ class PlannedFault:
         clocks: Mapping[str, Clocked] | None = None,
         producers: Mapping[str, Producer] | None = None,
     ) -> Fault:
-        """The fault on its target. Raises FaultError for an unknown kind, target or parameter."""
-        if self.kind not in FAULTS:
-            raise FaultError(f"no fault {self.kind!r}; there are {', '.join(FAULTS)}")
+        """The fault on its target. Raises FaultError for a target that is not there."""
         on = FAULTS[self.kind].on
         targets: Mapping[str, object] = {
             On.LINK: links,
@@ -137,17 +171,21 @@ class PlannedFault:
         if on is On.CONTAINER and not isinstance(target, Contained):
             raise FaultError(f"{self.kind}: {self.target} is in no container")
         make: Callable[..., Fault] = FAULTS[self.kind]
-        try:
-            return make(target, **self.parameters)
-        except TypeError as error:
-            raise FaultError(f"{self.kind}: {error}") from None
+        return make(target, **self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Faults over time, in order of begin."""
+    """Faults over time, in order of begin. Raises ValueError for one that could do nothing in the time that it has."""
 
     faults: tuple[PlannedFault, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.faults, tuple) or not all(isinstance(one, PlannedFault) for one in self.faults):
+            raise ValueError(f"a schedule is of faults, Schedule.of(PlannedFault(...), ...), not {shown(self.faults)}")
+        for planned in self.faults:
+            if why := planned.useless:
+                raise ValueError(f"{planned}: {why}")
 
     @property
     def length_s(self) -> float:
@@ -157,7 +195,7 @@ class Schedule:
     @classmethod
     def of(cls, *faults: PlannedFault) -> Schedule:
         """A schedule of these faults."""
-        return cls(tuple(sorted(faults, key=lambda f: f.at_s)))
+        return cls(tuple(sorted(faults, key=lambda f: getattr(f, "at_s", 0.0))))
 
     @classmethod
     def spread(

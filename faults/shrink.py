@@ -67,7 +67,7 @@ def smallest(schedule: Schedule, fails: Fails) -> Schedule:
 def _shorter(schedule: Schedule, fails: Fails) -> Schedule:
     """The same faults, each held for as short as still fails: all halved together first, then one by one."""
     for _ in range(HALVINGS):
-        halved = Schedule(tuple(_held(fault, fault.hold_s / 2) for fault in schedule.faults))
+        halved = _of([_held(fault, fault.hold_s / 2) for fault in schedule.faults]) or schedule
         if halved == schedule or not fails(halved):
             break
         schedule = halved
@@ -86,7 +86,15 @@ def _held(fault: PlannedFault, hold_s: float) -> PlannedFault:
 
 
 def _with(schedule: Schedule, place: int, fault: PlannedFault) -> Schedule:
-    return Schedule((*schedule.faults[:place], fault, *schedule.faults[place + 1 :]))
+    return _of([*schedule.faults[:place], fault, *schedule.faults[place + 1 :]]) or schedule
+
+
+def _of(faults: Sequence[PlannedFault]) -> Schedule | None:
+    """The schedule of these; None where one would do nothing in so short a time."""
+    try:
+        return Schedule(tuple(faults))
+    except ValueError:
+        return None
 
 
 def _earlier(schedule: Schedule, fails: Fails) -> Schedule:

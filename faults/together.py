@@ -7,10 +7,10 @@ once in many thousand tasks; here the first one waits until the second is there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from taskchaos.faults.base import FaultError
-from taskchaos.faults.command import CommandFault
+from taskchaos.faults.bounds import Choice
+from taskchaos.faults.command import LATE, CommandFault
 from taskchaos.faults.draw import NotDrawn
 
 #: What two commands that are let go together have in common: the task that they name, or nothing.
@@ -28,13 +28,8 @@ class Together(CommandFault):
     kind: ClassVar[str] = "together"
     summary: ClassVar[str] = "a command waits for another connection's about the same task, and both go at once"
     drawn: ClassVar[NotDrawn] = NotDrawn("it needs the command that the subject claims a task by, and tasks sent twice")
-    about: str = TASK
-    longest_ms: int = 300
-
-    def inject(self) -> None:
-        if self.about not in (TASK, ANY):
-            raise FaultError(f"{self.kind}: about is one of {TASK}, {ANY}, not {self.about!r}")
-        super().inject()
+    about: Annotated[str, Choice((TASK, ANY))] = TASK
+    longest_ms: Annotated[int, LATE] = 300
 
     def _add(self) -> None:
         group = f"{self.kind} {self.command} {self.script}"

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import floor, isfinite
+from math import floor
+from typing import Annotated
+
+from taskchaos.faults.bounds import Member, Real, check
 
 #: Exponents beyond this only meet the cap.
 _LARGEST_EXPONENT = 64
+#: No wait is longer than a year.
+WAIT = Real(0, 365 * 86_400.0)
 #: Seconds that are equal but for rounding.
 _ROUNDING_S = 1e-9
 
@@ -41,19 +46,16 @@ class BackoffLaw:
     `jitter` says. grain_s: waits are whole multiples of it (Celery's retry_backoff: 1 s); 0: they are not.
     """
 
-    kind: LawKind = LawKind.EXPONENTIAL
-    base_s: float = 1.0
-    cap_s: float = 600.0
-    floor_s: float = 0.0
-    jitter: JitterKind = JitterKind.FULL
-    grain_s: float = 0.0
+    kind: Annotated[LawKind, Member(LawKind)] = LawKind.EXPONENTIAL
+    base_s: Annotated[float, WAIT] = 1.0
+    cap_s: Annotated[float, WAIT] = 600.0
+    floor_s: Annotated[float, WAIT] = 0.0
+    jitter: Annotated[JitterKind, Member(JitterKind)] = JitterKind.FULL
+    grain_s: Annotated[float, WAIT] = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError for a law that cannot be kept."""
-        for name in ("base_s", "cap_s", "floor_s", "grain_s"):
-            value = getattr(self, name)
-            if not (isfinite(value) and value >= 0):
-                raise ValueError(f"backoff: {name} has to be a number of seconds, 0 or more, not {value}")
+        check(self, "backoff: ")
         if not self.floor_s <= self.base_s <= self.cap_s:
             raise ValueError(f"backoff: need floor_s <= base_s <= cap_s, got {self}")
 

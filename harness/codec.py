@@ -14,6 +14,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, cast
 
+from taskchaos.faults.bounds import shown
+
 T = TypeVar("T")
 #: JSON knows no bounds (in Python not even that of finite numbers); what reads the values does.
 _LONGEST_NUMBER = 20
@@ -62,7 +64,7 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         try:
             return kind(data)
         except (ValueError, TypeError):
-            raise CodecError(f"{path}: {data!r} is none of {', '.join(str(m.value) for m in kind)}") from None
+            raise CodecError(f"{path}: {shown(data)} is none of {', '.join(str(m.value) for m in kind)}") from None
     return _decode_scalar(kind, data, path)
 
 
@@ -131,4 +133,4 @@ def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
 
 def _expect(holds: bool, path: str, wanted: str, data: Any) -> None:
     if not holds:
-        raise CodecError(f"{path or 'value'}: wanted {wanted}, got {data!r:.200}")
+        raise CodecError(f"{path or 'value'}: wanted {wanted}, got {shown(data)}")

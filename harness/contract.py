@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Annotated
 
+from taskchaos.faults.bounds import LONGEST_S, Flag, Kind, OrNone, Real, SetOf, Whole, check
 from taskchaos.harness.backoff import BackoffLaw
 
 
@@ -51,13 +53,14 @@ class Contract:
     attempts, which a contract that claims BACKOFF has to name.
     """
 
-    claims: frozenset[Claim]
-    max_attempts: int = 4
-    max_crashes: int | None = None
-    backoff: BackoffLaw | None = None
+    claims: Annotated[frozenset[Claim], SetOf(Claim)]
+    max_attempts: Annotated[int, Whole(1, 1_000_000)] = 4
+    max_crashes: Annotated[int | None, OrNone(Whole(0, 1_000_000))] = None
+    backoff: Annotated[BackoffLaw | None, OrNone(Kind(BackoffLaw))] = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a claim without what it is judged by."""
+        """Raises ValueError, naming the field, for a claim without what it is judged by, and what is out of bounds."""
+        check(self, "contract: ")
         if Claim.BACKOFF in self.claims and self.backoff is None:
             raise ValueError("a contract that claims backoff names its law: Contract(..., backoff=BackoffLaw(...))")
 
@@ -94,8 +97,14 @@ class Slo:
     whether connections, memory, keys and files are counted before and after, and have to come back.
     """
 
-    target_tps: float | None = None
-    phases: frozenset[PhaseName] = frozenset({PhaseName.BASELINE, PhaseName.HEALED})
-    recovery_limit_s: float | None = None
-    waits: bool = False
-    growth: bool = False
+    target_tps: Annotated[float | None, OrNone(Real(0, 1_000_000, above=True))] = None
+    phases: Annotated[frozenset[PhaseName], SetOf(PhaseName)] = frozenset({PhaseName.BASELINE, PhaseName.HEALED})
+    recovery_limit_s: Annotated[float | None, OrNone(Real(0, LONGEST_S, above=True))] = None
+    waits: Annotated[bool, Flag()] = False
+    growth: Annotated[bool, Flag()] = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the field, for what nothing could be held against."""
+        check(self, "slo: ")
+        if self.target_tps is not None and not self.phases:
+            raise ValueError("slo: phases has to name one at least: target_tps is wanted in each of them")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast, runtime_checkable
 
+from taskchaos.faults.bounds import Flag, Whole, check
 from taskchaos.harness.contract import Claim, Contract
 from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.workload import Operation, TransientError, operation_number
@@ -44,16 +45,20 @@ class Settings:
     mingle: whether a worker that starts asks the others what was revoked, as Celery's do, which takes it a second.
     """
 
-    visibility_timeout_s: int = 3
-    restore_interval_s: int = 1
-    max_retries: int = 3
-    concurrency: int = 2
-    keep_results: bool = False
-    business_keys: bool = False
-    max_tasks_per_child: int = 0
-    soft_shutdown_s: int = 0
-    autoscale: bool = False
-    mingle: bool = False
+    visibility_timeout_s: Annotated[int, Whole(1, 86_400)] = 3
+    restore_interval_s: Annotated[int, Whole(1, 86_400)] = 1
+    max_retries: Annotated[int, Whole(0, 1000)] = 3
+    concurrency: Annotated[int, Whole(1, 64)] = 2
+    keep_results: Annotated[bool, Flag()] = False
+    business_keys: Annotated[bool, Flag()] = False
+    max_tasks_per_child: Annotated[int, Whole(0, 1_000_000)] = 0
+    soft_shutdown_s: Annotated[int, Whole(0, 3600)] = 0
+    autoscale: Annotated[bool, Flag()] = False
+    mingle: Annotated[bool, Flag()] = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the field, for what no worker can be given."""
+        check(self)
 
     @property
     def redelivery_s(self) -> float:

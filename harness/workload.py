@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
+
+from taskchaos.faults.bounds import LONGEST_S, Member, Real, Whole, check
 
 _TASK_ID = re.compile(r"op-(\d{1,18})(?!\d)")
 #: Bounds of a plan: how often an operation may fail, and how many there may be.
@@ -19,6 +21,10 @@ MOST_OPERATIONS = 10_000_000
 MOST_ETA_MS = 600_000
 #: Celery on Redis tells so many priorities apart by itself, this far from one another; the smallest is the most urgent.
 MOST_PRIORITIES, PRIORITY_STEP = 4, 3
+#: The most bytes that a payload may be padded with.
+MOST_PADDING = 100_000_000
+#: Each so many-th operation, 0: none; and how much later.
+EVERY, LATER_MS = Whole(0, MOST_OPERATIONS), Whole(0, MOST_ETA_MS)
 #: In the folder of marks: from when until when the dependency of the tasks is down.
 OUTAGE = "outage.json"
 #: The longest that a fault phase may last beyond its plan, until its last heal, with the load going on.
@@ -112,62 +118,34 @@ class Workload:
     phase: an attempt that is made meanwhile fails, transiently, besides the failures that its operation has of its own.
     """
 
-    model: LoadModel = LoadModel.OPEN
-    rate_tps: int = 100
-    baseline_s: float = 1.0
-    fault_s: float = 1.0
-    healed_s: float = 1.0
-    prefill: int = 0
-    failures: int = 0
-    failing_every: int = 1  # every n-th operation fails `failures` times first
-    permanent_every: int = 0
-    poison_every: int = 0
-    work_ms: int = 0
-    padding: int = 0
-    keys: int = 0
-    again_every: int = 0
-    again_after_ms: int = 0
-    revoke_every: int = 0
-    revoke_after_ms: int = 0
-    burst: int = 1
-    eta_every: int = 0
-    eta_ms: int = 0
-    priorities: int = 0
-    chord_of: int = 0
-    outage_after_s: float = 0.0
-    outage_s: float = 0.0
+    model: Annotated[LoadModel, Member(LoadModel)] = LoadModel.OPEN
+    rate_tps: Annotated[int, Whole(1, MOST_OPERATIONS)] = 100
+    baseline_s: Annotated[float, Real(0, LONGEST_S)] = 1.0
+    fault_s: Annotated[float, Real(0, LONGEST_S)] = 1.0
+    healed_s: Annotated[float, Real(0, LONGEST_S)] = 1.0
+    prefill: Annotated[int, Whole(0, MOST_OPERATIONS)] = 0
+    failures: Annotated[int, Whole(0, MOST_FAILURES)] = 0
+    failing_every: Annotated[int, Whole(1, MOST_OPERATIONS)] = 1  # every n-th operation fails `failures` times first
+    permanent_every: Annotated[int, EVERY] = 0
+    poison_every: Annotated[int, EVERY] = 0
+    work_ms: Annotated[int, Whole(0, 86_400_000)] = 0
+    padding: Annotated[int, Whole(0, MOST_PADDING)] = 0
+    keys: Annotated[int, EVERY] = 0
+    again_every: Annotated[int, EVERY] = 0
+    again_after_ms: Annotated[int, LATER_MS] = 0
+    revoke_every: Annotated[int, EVERY] = 0
+    revoke_after_ms: Annotated[int, LATER_MS] = 0
+    burst: Annotated[int, Whole(1, MOST_OPERATIONS)] = 1
+    eta_every: Annotated[int, EVERY] = 0
+    eta_ms: Annotated[int, LATER_MS] = 0
+    priorities: Annotated[int, Whole(0, MOST_PRIORITIES)] = 0
+    chord_of: Annotated[int, EVERY] = 0
+    outage_after_s: Annotated[float, Real(0, LONGEST_S)] = 0.0
+    outage_s: Annotated[float, Real(0, LONGEST_S)] = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the field, for a load that cannot be sent."""
-        for name in ("rate_tps", "failing_every", "burst"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} has to be at least 1, not {getattr(self, name)}")
-        for name in (
-            "baseline_s",
-            "fault_s",
-            "healed_s",
-            "prefill",
-            "failures",
-            "permanent_every",
-            "poison_every",
-            "work_ms",
-            "padding",
-            "keys",
-            "again_every",
-            "again_after_ms",
-            "revoke_every",
-            "revoke_after_ms",
-            "eta_every",
-            "eta_ms",
-            "priorities",
-            "chord_of",
-            "outage_after_s",
-            "outage_s",
-        ):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} has to be 0 or more, not {getattr(self, name)}")
-        if self.failures > MOST_FAILURES:
-            raise ValueError(f"failures has to be at most {MOST_FAILURES}, not {self.failures}")
+        check(self)
         if self.outage_s and not self.outage_after_s + self.outage_s <= self.fault_s:
             raise ValueError(f"the outage has to end within the fault phase of {self.fault_s:g} s")
         if self.outage_s and self.model is not LoadModel.OPEN:
@@ -178,15 +156,10 @@ class Workload:
             raise ValueError("what is revoked is one task, submitted once: no chord_of or again_every beside it")
         if self.revoke_every and self.model is not LoadModel.OPEN:
             raise ValueError("a revoke needs workers that hear it: a load with phases")
-        if bool(self.eta_every) != bool(self.eta_ms) or self.eta_ms > MOST_ETA_MS:
-            raise ValueError(f"eta_every and eta_ms go together, and eta_ms is at most {MOST_ETA_MS}")
-        for name in ("again_after_ms", "revoke_after_ms"):
-            if getattr(self, name) > MOST_ETA_MS:
-                raise ValueError(f"{name} has to be at most {MOST_ETA_MS}, not {getattr(self, name)}")
+        if bool(self.eta_every) != bool(self.eta_ms):
+            raise ValueError("eta_every and eta_ms go together: give both, or none")
         if self.chord_of and self.eta_every:
             raise ValueError("a chord is sent to be run at once: chord_of and eta_every exclude one another")
-        if self.priorities > MOST_PRIORITIES:
-            raise ValueError(f"priorities has to be at most {MOST_PRIORITIES}, not {self.priorities}")
         if self.priorities and (self.keys or self.eta_every or self.chord_of):
             raise ValueError("what has a priority waits for its turn only: no keys, eta_every or chord_of beside it")
         if self.operations > MOST_OPERATIONS:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from taskchaos.faults.bounds import LONGEST_S, Real, check
 from taskchaos.faults.schedule import Schedule
 from taskchaos.harness import codec
+from taskchaos.harness.backoff import WAIT
 from taskchaos.harness.case.stack_options import StackOptions
 from taskchaos.harness.contract import Contract, Slo
 from taskchaos.harness.errors import UsageError
@@ -44,17 +47,21 @@ class Case:
     seed: int
     workload: Workload
     contract: Contract
-    longest_wait_s: float = 0.0
+    longest_wait_s: Annotated[float, WAIT] = 0.0
     schedule: Schedule = Schedule()
     slo: Slo = Slo()
     expectation: Expectation = Expectation()
     baseline: Expectation = Expectation()
     stack: StackOptions = field(default_factory=StackOptions)
-    drain_deadline_s: float = 20.0
+    drain_deadline_s: Annotated[float, Real(0, LONGEST_S, above=True)] = 20.0
     must_see: frozenset[Seen] = frozenset()
     nodeid: str = ""
     sources: tuple[StoredSource, ...] = ()
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the field, for what is out of its bounds."""
+        check(self)
 
     @property
     def id(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import Annotated, TypedDict, Unpack
 
 from taskchaos.faults.base import Ability
+from taskchaos.faults.bounds import Flag, Kind, Member, Whole, check, unknown
 from taskchaos.faults.preload.page import compiler
 from taskchaos.faults.schedule import FAULTS
 from taskchaos.harness.subject import Settings
@@ -56,6 +57,8 @@ class Fsync(StrEnum):
         return {"appendonly": "yes", "appendfsync": self.value}
 
 
+#: The most producers, or workers.
+MOST_ROLES = 64
 _ABILITIES = {
     StackKind.LOCAL: {Ability.VOLATILE_DISK, Ability.REPLICA, Ability.OWN_SERVER, Ability.DEBUG},
     StackKind.COMPOSE: {Ability.CONTAINERS},
@@ -75,24 +78,30 @@ class StackOptions:
     last ones, begin with that release. wire: the embedded proxy keeps a record of the commands that carry tasks.
     """
 
-    place: StackKind = StackKind.LOCAL
-    proxy: ProxyKind = ProxyKind.EMBEDDED
+    place: Annotated[StackKind, Member(StackKind)] = StackKind.LOCAL
+    proxy: Annotated[ProxyKind, Member(ProxyKind)] = ProxyKind.EMBEDDED
 
-    workers: int = 2
-    producers: int = 1
-    pool: Pool = Pool.PREFORK
-    worker_start: WorkerStart = WorkerStart.ZYGOTE
+    workers: Annotated[int, Whole(1, MOST_ROLES)] = 2
+    producers: Annotated[int, Whole(1, MOST_ROLES)] = 1
+    pool: Annotated[Pool, Member(Pool)] = Pool.PREFORK
+    worker_start: Annotated[WorkerStart, Member(WorkerStart)] = WorkerStart.ZYGOTE
     redis_binary: str | None = None
-    settings: Settings = Settings()
-    distance_ms: int = 0
-    redis_disk_mb: int = 0
-    fsync: Fsync = Fsync.EVERYSEC
-    preload: bool = False
-    volatile_disk: bool = False
-    failover: bool = False
+    settings: Annotated[Settings, Kind(Settings)] = Settings()
+    distance_ms: Annotated[int, Whole(0, 10_000)] = 0
+    redis_disk_mb: Annotated[int, Whole(0, 1_000_000)] = 0
+    fsync: Annotated[Fsync, Member(Fsync)] = Fsync.EVERYSEC
+    preload: Annotated[bool, Flag()] = False
+    volatile_disk: Annotated[bool, Flag()] = False
+    failover: Annotated[bool, Flag()] = False
     previous: str | None = None
-    behind: int = 0
-    wire: bool = False
+    behind: Annotated[int, Whole(0, MOST_ROLES)] = 0
+    wire: Annotated[bool, Flag()] = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the field, for a stack that cannot be started."""
+        check(self)
+        if self.behind > self.workers:
+            raise ValueError(f"behind has to be at most workers, {self.workers}, not {self.behind}")
 
     @property
     def slots(self) -> int:
@@ -149,8 +158,15 @@ class StackChanges(TypedDict, total=False):
     mingle: bool
 
 
+#: All that a case may be asked with, beside its load.
+ASKED = ("schedule", "slo", "must_see", *StackChanges.__annotations__)
+
+
 def changed(options: StackOptions, **changes: Unpack[StackChanges]) -> StackOptions:
-    """The options with these changed."""
+    """The options with these changed. Raises ValueError, naming the field, for what there is not or that cannot be."""
+    for name in changes:
+        if name not in StackChanges.__annotations__:
+            raise ValueError(f"chaos: {unknown('argument', name, ASKED)}")
     inner = {field.name for field in fields(Settings)}
     settings = {name: value for name, value in changes.items() if name in inner}
     others = {name: value for name, value in changes.items() if name not in inner}

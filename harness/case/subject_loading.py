@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taskchaos.faults.bounds import shown
 from taskchaos.harness.case.subject_names import controls, registered, spec_of
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.errors import UsageError
@@ -154,10 +155,10 @@ def conformance(subject: Any) -> tuple[str, ...]:
     elif not subject.contract.claims:
         problems.append("claims nothing, so nothing it does could fail: claim Claim.NO_LOSS at least")
     longest_wait_s = getattr(subject, "longest_wait_s", None)
-    if not isinstance(longest_wait_s, (int, float)):
+    if not isinstance(longest_wait_s, (int, float)) or isinstance(longest_wait_s, bool):
         problems.append("lacks `longest_wait_s` (seconds)")
     elif not 0 <= longest_wait_s < FOREVER_S:
-        problems.append(f"`longest_wait_s` is {longest_wait_s}: it has to be a number of seconds from 0 on")
+        problems.append(f"`longest_wait_s` is {shown(longest_wait_s)}: it has to be a number of seconds from 0 on")
     if not isinstance(getattr(subject, "commands", None), Commands):
         problems.append("lacks `commands` (taskchaos.harness.subject.Commands)")
     return tuple(problems)

@@ -12,12 +12,12 @@ from typing import NoReturn, Unpack
 import pytest
 
 from taskchaos.faults.base import Ability
+from taskchaos.faults.bounds import Kind, OrNone, objection, shown
 from taskchaos.faults.schedule import FAULTS, Schedule
 from taskchaos.harness.case.plan import Case
-from taskchaos.harness.case.stack_options import Pool, StackChanges, changed
+from taskchaos.harness.case.stack_options import MOST_ROLES, Pool, StackChanges, StackOptions, changed
 from taskchaos.harness.case.subject_loading import resolve, source_of
 from taskchaos.harness.case.subject_names import shipped_names
-from taskchaos.harness.codec import CodecError
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Contract, Slo
@@ -131,8 +131,9 @@ class Chaos:
         """
         __tracebackhide__ = True  # pytest shows the line of the test, not ours
         try:
+            _check_asked(workload, schedule, slo, must_see, needs)
             return self._run(workload, schedule, slo, must_see, needs)
-        except (TaskchaosError, CodecError) as error:  # one line says it all
+        except (TaskchaosError, ValueError) as error:  # one line says it all
             raise error.with_traceback(None) from None
 
     def _run(
@@ -242,6 +243,20 @@ def disturbance(case: Case, result: CaseResult) -> str:
     if result.repairs and not result.as_expected:
         return "a part of the stack had to be restarted"
     return ""
+
+
+def _check_asked(workload: object, schedule: object, slo: object, must_see: object, needs: StackChanges) -> None:
+    """Raise ValueError, naming the argument, for what is none of its kind. Their values, each kind checks itself."""
+    for name, value, bounds in (
+        ("workload", workload, Kind(Workload)),
+        ("schedule", schedule, Kind(Schedule)),
+        ("slo", slo, OrNone(Kind(Slo))),
+    ):
+        if why := objection(name, bounds, value):
+            raise ValueError(f"chaos: {why}")
+    if not isinstance(must_see, (tuple, list, set, frozenset)) or not all(isinstance(one, Seen) for one in must_see):
+        raise ValueError(f"chaos: must_see has to be a collection of Seen, not {shown(must_see)}")
+    changed(StackOptions(workers=MOST_ROLES), **needs)
 
 
 def load_was_late(result: CaseResult) -> bool:

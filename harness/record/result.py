@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
+from taskchaos.faults.bounds import SetOf, check
 from taskchaos.harness.errors import ExitCode
 from taskchaos.harness.record.history import ReleaseSeen
 from taskchaos.harness.record.shard import Shard
@@ -22,8 +24,12 @@ class Expectation:
     may: rules that may fail besides, because they follow from the same defect or depend on chance.
     """
 
-    must: frozenset[Rule] = frozenset()
-    may: frozenset[Rule] = frozenset()
+    must: Annotated[frozenset[Rule], SetOf(Rule)] = frozenset()
+    may: Annotated[frozenset[Rule], SetOf(Rule)] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the field, for what is no set of rules."""
+        check(self, "expectation: ")
 
     @property
     def by_chance(self) -> Expectation:

@@ -91,14 +91,16 @@ def _options(tmp_path: Path) -> RunOptions:
 def test_a_case_that_the_stack_cannot_run_is_left_out(tmp_path: Path) -> None:
     item: Any = _Item()
     with pytest.raises(pytest.skip.Exception, match="disconnect needs --stack compose"):
-        Chaos(_options(tmp_path), item, "stock_best")(Workload(), Schedule.of(PlannedFault("disconnect", "worker-1")))
+        Chaos(_options(tmp_path), item, "stock_best")(
+            Workload(), Schedule.of(PlannedFault("disconnect", "worker-1", 0.0, 1.0))
+        )
     assert not (tmp_path / "run").exists(), "nothing was run; that it is listed, the plugin sees to"
 
 
 def test_what_a_machine_lacks_is_said_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a C compiler leaves out what needs one; where CHAOS_REQUIRE names it, that is a failure."""
     monkeypatch.setattr("taskchaos.harness.case.stack_options.compiler", lambda: None)
-    schedule = Schedule.of(PlannedFault("clock", "redis"))
+    schedule = Schedule.of(PlannedFault("clock", "redis", 0.0, 1.0))
     item: Any = _Item()
     with pytest.raises(pytest.skip.Exception, match="clock needs --stack local, Linux and a C compiler"):
         Chaos(_options(tmp_path), item, "stock_best")(Workload(), schedule)

@@ -9,7 +9,7 @@ import redis
 from resp_support import Wire
 
 from taskchaos.faults.base import FaultError, Link, On
-from taskchaos.faults.command import CommandFault
+from taskchaos.faults.command import CommandFault, ErrorReply
 from taskchaos.faults.nemesis import Change, Nemesis
 from taskchaos.faults.schedule import PlannedFault, Schedule, faults_on
 from taskchaos.faults.state import FaultState
@@ -105,13 +105,10 @@ def test_the_nemesis_injects_proves_and_heals_it(wire: Wire) -> None:
 
 
 def test_a_rule_that_the_server_refuses_is_an_error(wire: Wire) -> None:
-    planned = PlannedFault("error_reply", wire.name, parameters={"nth": 1, "every": 2})
-    fault = planned.make({wire.name: link_of(wire)}, {})
+    fault = ErrorReply(link_of(wire), nth=1, every=2)
     with pytest.raises(FaultError, match="only one of nth, every and first"):
         fault.inject()
     fault.heal()
-    with pytest.raises(FaultError, match="unexpected keyword"):
-        PlannedFault("error_reply", wire.name, parameters={"nht": 1}).make({wire.name: link_of(wire)}, {})
 
 
 def test_the_seventh_evalsha_of_a_worker_is_hit_in_100_of_100_runs(wire: Wire) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -19,6 +20,7 @@ from taskchaos.faults.command_api import CommandClient
 from taskchaos.faults.network import Latency, RefusedLink
 from taskchaos.faults.schedule import PlannedFault, faults_on
 from taskchaos.faults.state import FaultState
+from taskchaos.faults.toxiproxy import ToxiproxyClient
 from taskchaos.harness.case.stack_options import StackOptions
 from taskchaos.harness.stack.local.stack import LocalStack
 from taskchaos.harness.workload import LoadModel, Workload
@@ -64,7 +66,8 @@ def connected(link: Link) -> redis_py.Redis:
 
 
 def fault(kind: str, link: Link, hold_s: float = 0.4, at_s: float = 0.0, **parameters: int | str) -> PlannedFault:
-    return PlannedFault(kind, link.name, at_s, hold_s, parameters)
+    often: dict[str, int | str] = {"period_ms": 200} if kind == "flapping" else {}
+    return PlannedFault(kind, link.name, at_s, hold_s, {**often, **parameters})
 
 
 #: What is met within a short hold by somebody who sends little.
@@ -111,11 +114,64 @@ def test_the_traffic_of_the_role_proves_it(stack: LocalStack, link_of: MakeLink,
     assert f" of {link.name}" in course.said(PROVEN)
 
 
+#: Faults that add a delay, at the least that they may be asked for, and at their defaults.
+DELAYS: list[tuple[str, dict[str, int | str]]] = [
+    ("latency", {"round_trip_ms": 5}),
+    ("latency", {}),
+    ("jitter", {"round_trip_ms": 20, "jitter_ms": 2}),
+    ("jitter", {"round_trip_ms": 20, "jitter_ms": 20}),
+    ("bandwidth", {"kb_per_s": 1000}),
+    ("bandwidth", {}),
+    ("slicing", {"piece_bytes": 512, "delay_us": 200}),
+    ("slicing", {}),
+    ("slow_close", {"delay_ms": 20}),
+]
+DELAY_NAMES = [f"{kind}-{'-'.join(map(str, parameters.values())) or 'default'}" for kind, parameters in DELAYS]
+#: What each toxic is set to for it to do nothing.
+NOTHING = {
+    "latency": {"latency": 0, "jitter": 0},
+    "bandwidth": {"rate": 10**9},
+    "slicer": {"average_size": 10**9, "size_variation": 0, "delay": 0},
+    "slow_close": {"delay": 0},
+}
+
+
+@pytest.mark.parametrize(("kind", "parameters"), DELAYS, ids=DELAY_NAMES)
+def test_the_least_delay_is_told_from_none(
+    stack: LocalStack, link_of: MakeLink, kind: str, parameters: dict[str, int | str]
+) -> None:
+    link = link_of()
+    with talking(link):
+        course = ran(stack, fault(kind, link, 1.0, **parameters), links=[link])
+    assert course.states() == [INJECTED, PROVEN, HELD, HEALED]
+
+
+@pytest.mark.parametrize(("kind", "parameters"), DELAYS, ids=DELAY_NAMES)
+def test_a_delay_that_adds_nothing_is_no_evidence(
+    stack: LocalStack,
+    link_of: MakeLink,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    parameters: dict[str, int | str],
+) -> None:
+    """The proxy has what it was told, and nobody notices: proven is what is there beyond what was there before."""
+    add_toxic = ToxiproxyClient.add_toxic
+
+    def idle(api: ToxiproxyClient, link: str, type: str, **said: Any) -> object:
+        return add_toxic(api, link, type, **{**said, "attributes": NOTHING[type]})
+
+    monkeypatch.setattr(ToxiproxyClient, "add_toxic", idle)
+    link = link_of()
+    with talking(link):
+        course = ran(stack, fault(kind, link, 1.0, **parameters), links=[link])
+    assert PROVEN not in course.states() and UNPROVEN in course.states(), course.states()
+
+
 def test_traffic_may_come_late(stack: LocalStack, link_of: MakeLink) -> None:
     """As long as it comes before the heal; and then it is said at once."""
     link = link_of()
     with connected(link) as client:
-        course = started(stack, fault("latency", link, hold_s=600.0, round_trip_ms=4), links=[link])
+        course = started(stack, fault("latency", link, hold_s=600.0, round_trip_ms=5), links=[link])
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 2.3, "later than the state had to be seen")
         assert course.states() == [INJECTED]
@@ -133,7 +189,7 @@ def test_a_fault_is_held_until_its_role_has_met_it(
     monkeypatch.setattr(nemesis, "LONGER_S", 60.0)
     link = link_of()
     with connected(link) as client:
-        course = started(stack, fault("latency", link, hold_s=0.2, round_trip_ms=4), links=[link])
+        course = started(stack, fault("latency", link, hold_s=0.2, round_trip_ms=5), links=[link])
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 0.6, "longer than it was planned")
         assert course.states() == [INJECTED]
@@ -145,7 +201,7 @@ def test_a_fault_is_held_until_its_role_has_met_it(
 def test_traffic_may_come_during_the_last_look(stack: LocalStack, link_of: MakeLink) -> None:
     link = link_of()
     with connected(link) as client:
-        course = started(stack, fault("latency", link, round_trip_ms=4), links=[link], begin=False)
+        course = started(stack, fault("latency", link, round_trip_ms=5), links=[link], begin=False)
         latency = course.nemesis._plan[0][1]
         look = latency.holds
         latency.holds = lambda: client.ping() and look()  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ import pytest
 from course import Course
 from waiting import until
 
-from taskchaos.faults.base import QUEUE, FaultError
+from taskchaos.faults.base import QUEUE
 from taskchaos.faults.message import POISONS, PoisonMessage
 from taskchaos.faults.nemesis import Change, Nemesis
 from taskchaos.faults.schedule import PlannedFault, Schedule
@@ -77,8 +77,3 @@ def test_a_poison_message_that_nobody_takes_is_unproven_and_removed(stack: Local
     assert course.states() == [FaultState.INJECTED, FaultState.UNPROVEN, FaultState.HEALED]
     assert "nobody took it" in course.said(FaultState.UNPROVEN)
     assert stack.redis.client.llen("celery") == 0
-
-
-def test_an_unknown_defect_is_refused(stack: LocalStack) -> None:
-    with pytest.raises(FaultError, match="no how 'bogus'; there are no_json"):
-        _made(stack, "bogus")

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.usefixtures("linux")
 
 PARAMETERS: dict[str, dict[str, int | str]] = {
     "latency": {"round_trip_ms": 20},
+    "flapping": {"period_ms": 100},
+    "kill_loop": {"every_ms": 50},
     **{kind: {"command": "INCRBY", "key": "talk", "every": 3} for kind in faults_on(On.COMMAND)},
     "reply_late": {"command": "INCRBY", "delay_ms": 20},
     "request_late": {"command": "INCRBY", "delay_ms": 20},
@@ -124,7 +126,8 @@ def test_broken_faults_of_links_never_pass(stack_of: MakeStack, name: str) -> No
 def test_broken_faults_of_workers_never_pass(stack_of: MakeStack, name: str) -> None:
     stack, case = stack_of(len(ON_WORKERS)), CASES[name]
     faults = [
-        PlannedFault(kind, worker, 0.0, case.hold_s) for kind, worker in zip(ON_WORKERS, stack.workers, strict=True)
+        PlannedFault(kind, worker, 0.0, case.hold_s, PARAMETERS.get(kind, {}))
+        for kind, worker in zip(ON_WORKERS, stack.workers, strict=True)
     ]
     _run(stack, case, faults, dict(stack.workers), [])
     until(lambda: stack.whole() == "", stack.whole)

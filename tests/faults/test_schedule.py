@@ -46,7 +46,6 @@ def test_faults_are_ordered_by_begin() -> None:
 @pytest.mark.parametrize(
     ("planned", "message"),
     [
-        (PlannedFault("flood", "worker-1"), "no fault 'flood'; there are latency"),
         (PlannedFault("kill_tree", "worker-9"), "kill_tree: no target 'worker-9'"),
         (PlannedFault("latency", "worker-1"), "latency: no target 'worker-1'"),
     ],

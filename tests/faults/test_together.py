@@ -11,7 +11,7 @@ import pytest
 import redis
 from resp_support import Wire
 
-from taskchaos.faults.base import FaultError, Link
+from taskchaos.faults.base import Link
 from taskchaos.faults.schedule import PlannedFault
 from taskchaos.faults.together import Together
 from taskchaos.faults.toxiproxy import ToxiproxyClient
@@ -90,8 +90,3 @@ def test_healing_lets_go_of_who_waits(wire: Wire) -> None:
         with in_force(fault):
             waits = threads.submit(client.get, "lock:op-1")
         assert waits.result(10) is None
-
-
-def test_what_they_have_in_common_is_a_task_or_nothing(wire: Wire) -> None:
-    with pytest.raises(FaultError, match="about is one of task, any, not 'all'"):
-        together(wire, about="all").inject()

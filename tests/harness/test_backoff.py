@@ -72,9 +72,9 @@ def test_celery_draws_from_a_law_of_whole_seconds() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"base_s": -1}, "base_s has to be a number of seconds"),
-        ({"cap_s": float("inf")}, "cap_s has to be a number of seconds"),
-        ({"grain_s": float("nan")}, "grain_s has to be a number of seconds"),
+        ({"base_s": -1}, "base_s has to be a number from 0 to 31,536,000"),
+        ({"cap_s": float("inf")}, "cap_s has to be a number from 0 to 31,536,000"),
+        ({"grain_s": float("nan")}, "grain_s has to be a number from 0 to 31,536,000"),
         ({"base_s": 2, "cap_s": 1}, "need floor_s <= base_s <= cap_s"),
         ({"floor_s": 2}, "need floor_s <= base_s <= cap_s"),
     ],

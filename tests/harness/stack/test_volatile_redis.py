@@ -107,12 +107,6 @@ def test_a_disk_that_ends_is_the_stacks_trouble(make: Make) -> None:
     assert until(server.died).startswith("the disk ended with status -9")
 
 
-@pytest.mark.parametrize("parameters", [{"lose": "all"}, {"nth": -1}, {"nth": "1"}])
-def test_what_it_does_not_know_is_said(make: Make, parameters: dict[str, int | str]) -> None:
-    with pytest.raises(FaultError, match="lose is unsynced or torn, nth is 0"):
-        RedisPowerLoss(None, **parameters)  # type: ignore[arg-type]
-
-
 _HARNESS = """
 import sys
 from pathlib import Path
