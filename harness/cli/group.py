@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from taskchaos.harness import __version__
+from taskchaos.harness.cli.browser import open_report, serve
 from taskchaos.harness.cli.cases import run, soak
 from taskchaos.harness.cli.compare import compare, runs
 from taskchaos.harness.cli.complete import completion
@@ -74,7 +75,7 @@ def proxy(arguments: tuple[str, ...]) -> None:
 
 
 for each in (
-    *(run, soak, replay, shrink, judge, merge, evidence, compare, runs),
+    *(run, soak, replay, shrink, judge, merge, evidence, compare, runs, open_report, serve),
     *(subjects, controls, suites, faults, check_subject, new_subject),
     *(ps, heal, proxy, completion),
 ):

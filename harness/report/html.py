@@ -189,7 +189,7 @@ def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
-        finalize=_printable,
+        finalize=printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -220,7 +220,7 @@ def render(result: RunResult, details: Mapping[str, CaseDetail]) -> str:
     )
 
 
-def _printable(value: object) -> object:
+def printable(value: object) -> object:
     """Text without what would steer a browser's text rather than be shown: control characters, changes of direction."""
     if type(value) is not str or value.isprintable():
         return value
@@ -389,12 +389,12 @@ def _kind_of(who: str) -> str:
 
 def words(command: str) -> Markup:
     """A command that wraps between words only, never at a hyphen."""
-    return Markup(" ").join(Markup("<span>{}</span>").format(_printable(word)) for word in command.split(" "))
+    return Markup(" ").join(Markup("<span>{}</span>").format(printable(word)) for word in command.split(" "))
 
 
 def breakable(name: str) -> Markup:
     """A name that may be wrapped behind its dots, dashes and underscores, and nowhere else."""
-    parts = re.split(r"(?<=[._/-])", str(_printable(name)))
+    parts = re.split(r"(?<=[._/-])", str(printable(name)))
     return Markup("<wbr>").join(parts)
 
 

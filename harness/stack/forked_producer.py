@@ -109,10 +109,8 @@ class ForkedProducer:
         Raises SubjectError for a status that is none of a producer's: what it calls of the subject has ended it.
         """
         status = self.ended()
-        if status is None or (self.pid in self._victims and status == -SIGKILL):
-            return ""
-        if status == 0 and (self._over or self.sent().finished):
-            return ""
+        if status in (0, None) or (self.pid in self._victims and status == -SIGKILL):
+            return ""  # what it has left undone the evidence lacks
         how = self._lives[-1].how_it_ended()
         if status < 0 or status in (BROKEN, alarm.EXIT_STATUS):
             return how

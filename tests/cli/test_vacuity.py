@@ -4,6 +4,7 @@ a queue that never comes to rest. The sabotage sits in a subject's module, which
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_support import rule, taskchaos, verdict
@@ -152,15 +153,27 @@ def test_quiet(chaos):
 """
 
 
-@pytest.mark.parametrize("status", [0, 1, 3])
-@pytest.mark.parametrize("call", ["submit", "revoke"])
-def test_who_ends_the_process_that_calls_it_is_the_subject(tmp_path: Path, call: str, status: int) -> None:
-    """Not the stack, whose processes end with a status that says so."""
+def _ended(tmp_path: Path, call: str, status: int) -> dict[str, Any]:
     (tmp_path / "test_ends.py").write_text(ENDS.format(call=call, status=status))
     out = tmp_path / "run"
     done = taskchaos("run", "test_ends.py", "-s", "test_ends.py:Mine", "-n", "1", "--out", str(out), cwd=tmp_path)
     (case,) = verdict(out)["cases"]
-    assert (done.code, case["trouble"]) == (2, "subject"), done.out + done.err
+    assert done.code == 2, done.out + done.err
+    return dict(case)
+
+
+@pytest.mark.parametrize("call", ["submit", "revoke"])
+def test_who_ends_the_producer_as_if_it_had_sent_all_is_not_believed(tmp_path: Path, call: str) -> None:
+    case = _ended(tmp_path, call, 0)
+    assert (case["outcome"], rule(case, "evidence")["outcome"]) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize("status", [1, 3])
+@pytest.mark.parametrize("call", ["submit", "revoke"])
+def test_who_ends_the_process_that_calls_it_is_the_subject(tmp_path: Path, call: str, status: int) -> None:
+    """Not the stack, whose processes end with a status that says so."""
+    case = _ended(tmp_path, call, status)
+    assert case["trouble"] == "subject"
     assert f"it has ended the process, which ended with status {status}" in case["error"]
 
 

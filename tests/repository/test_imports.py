@@ -84,6 +84,7 @@ WINGS = {
         {"conduct"},
         {"report"},
         {"run"},
+        {"serve"},
         {"pytest"},
         {"cli", "catalogue", "scaffold", "start", "suite_paths", "templates"},
     ),
