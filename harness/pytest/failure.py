@@ -57,7 +57,7 @@ def _found(case: CaseResult) -> list[str]:
     for one in complaints(case):
         if one.outcome is case.outcome:
             observed = "" if one.observed is None else f", observed {figure(one.observed)}"
-            lines.append(f"{one.what}{observed}: {one.reason}")
+            lines.append(f"{one.named}{observed}: {one.reason}")
             lines += [f"  {text}" for text in (one.findings, one.remark) if text]
             lines += [f"  likely cause, {cause}" for cause in one.causes]
     return lines

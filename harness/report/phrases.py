@@ -337,6 +337,12 @@ class Complaint:
     findings: str
     remark: str
     causes: tuple[str, ...] = ()
+    name: str = ""  # the rule's, or of several that are unknown for one reason
+
+    @property
+    def named(self) -> str:
+        """What is demanded, with the rule's name where the words do not begin with it."""
+        return self.what if self.what.partition(" ")[0] == self.name.partition(" ")[0] else f"{self.name}: {self.what}"
 
 
 def complaints(case: CaseResult, limit: int = SAMPLES_NAMED) -> list[Complaint]:
@@ -350,6 +356,7 @@ def complaints(case: CaseResult, limit: int = SAMPLES_NAMED) -> list[Complaint]:
             samples_phrase(rule, limit),
             remark(case, rule),
             tuple(cause_phrase(cause) for cause in causes_of(case, rule.rule)),
+            name,
         )
         for name, rule in alike(case.rules)
         if rule.outcome in (Outcome.FAIL, Outcome.UNKNOWN)

@@ -190,6 +190,6 @@ class Mine(CelerySubject):
 def test_who_claims_exclusive_and_names_no_claim_is_not_said_to_keep_it(tmp_path: Path) -> None:
     """Two deliveries would meet at the pop, and at what comes after it by luck."""
     (tmp_path / "mine.py").write_text(BLIND)
-    done = taskchaos("run", "command", "-k", "together", "-s", "mine.py:Mine", cwd=tmp_path)
+    done = taskchaos("run", "command", "-k", "together", "-s", "mine.py:Mine", "--profile", "default", cwd=tmp_path)
     assert done.code == 2, done.out + done.err
     assert "its `commands` name no `claim` at which two can be made to meet" in " ".join(done.out.split())
