@@ -40,7 +40,7 @@ def verdict(side: CaseSide) -> str:
 
 def conclusion(found: Comparison) -> str:
     """What the comparison comes to, in one line."""
-    counts = [f"{len(found.of(kind))} {kind}" for kind in ChangeKind if found.of(kind)]
+    counts = [_counted(found, kind) for kind in ChangeKind if found.of(kind)]
     text = f"{plural(len(found.cases), 'case')} in both: {', '.join(counts)}" if counts else "no case is in both runs"
     if found.of(ChangeKind.REGRESSION):
         return f"REGRESSION: {text}"
@@ -49,6 +49,11 @@ def conclusion(found: Comparison) -> str:
     if found.before.doubts or found.after.doubts:
         return f"IN DOUBT: {text}; no regression is seen"
     return f"NO REGRESSION: {text}"
+
+
+def _counted(found: Comparison, kind: ChangeKind) -> str:
+    number = len(found.of(kind))
+    return plural(number, kind.value) if kind is ChangeKind.REGRESSION else f"{number} {kind}"
 
 
 def interval(found: Interval | None) -> str:
