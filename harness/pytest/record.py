@@ -33,11 +33,14 @@ from taskchaos.harness.report import write_all
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.run.notes import noted_call
 from taskchaos.harness.stack.zygote_client import stop_zygote
 
 #: Raised by `chaos` itself: the verdict is in the stream already.
 _VERDICTS = (Inconclusive, NoVerdict, Unexpected)
 _LONGEST = 500
+#: What xdist says of a test worker that is gone.
+_CRASHED = re.compile(r"worker '(\w+)' crashed")
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Warning|Exit|Interrupt)\b")
 
 
@@ -112,7 +115,7 @@ class SessionRecord:
         # Not only what the report says: a hook of a conftest.py may have made it say something else.
         failed = report.failed or (bool(note.get("failed")) and not hasattr(report, "wasxfail"))
         if failed and not note.get("verdict"):
-            reason = str(note.get("reason") or _last_error(report.longreprtext))
+            reason = str(note.get("reason") or self._crash(report.longreprtext) or _last_error(report.longreprtext))
             when = report.when if report.when in ("setup", "call", "teardown") else "call"
             assertion = bool(note.get("assertion"))
             test = str(note.get("test", report.nodeid))
@@ -122,6 +125,12 @@ class SessionRecord:
                 self.emit(events.CaseWithdrawn(case=case))
             else:
                 self.emit(events.CaseLeftOut(case=case, reason=_skip_reason(report)))
+
+    def _crash(self, text: str) -> str:
+        """What of a subject a test worker was in when it ended, if that is what happened."""
+        found = _CRASHED.search(text)
+        what = noted_call(self.options.folder, found[1]) if found else ""
+        return f"{what} has ended the process of the test, and {found[0]}" if found and what else ""
 
     def internal_error(self, text: str) -> None:
         """pytest, a plugin or a conftest.py raised where nothing may raise."""
