@@ -6,7 +6,8 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -19,6 +20,29 @@ T = TypeVar("T")
 
 class SubjectFault(Exception):
     """The subject's code failed. The message names its function and line, such as `install() raised ...`."""
+
+
+_watchers: list[Callable[[str], object]] = []
+
+
+def watch_calls(told: Callable[[str], object]) -> None:
+    """Have somebody told what of a subject is called in this process, and "" when that has returned.
+
+    Who is told survives the process: code that ends it says nothing itself.
+    """
+    _watchers.append(told)
+
+
+@contextmanager
+def in_hand(what: str) -> Iterator[None]:
+    """While this lasts, code of a subject runs: what, in words, such as `subject 'x': expectation()`."""
+    for told in _watchers:
+        told(what)
+    try:
+        yield
+    finally:
+        for told in _watchers:
+            told("")
 
 
 def call(

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from taskchaos.harness.errors import UsageError
+from taskchaos.faults.bounds import shown
+from taskchaos.harness.errors import SubjectError, UsageError
+from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.subject import Subject
+from taskchaos.harness.subject_calls import SubjectFault, call, in_hand
 
 #: How like a shipped suite's name another has to be to be taken for a misspelt one.
 _LIKENESS = 0.8
+
+
+def expectation_of(subject: Subject, suite: str, scenario: str) -> Expectation:
+    """What a subject says that it should come to. Raises SubjectError for what its code raises, or returns instead."""
+    with in_hand(f"subject {subject.name}: expectation()"):
+        try:
+            found: object = call(subject, "expectation", lambda: subject.expectation(suite, scenario))
+        except SubjectFault as fault:
+            raise SubjectError(f"subject {subject.name}: {fault}") from fault
+    if not isinstance(found, Expectation):
+        raise SubjectError(f"subject {subject.name}: expectation() has to return an Expectation, not {shown(found)}")
+    return found
 
 
 def check_expectations(subject: Subject, whole: Mapping[str, frozenset[str]], shipped: frozenset[str]) -> None:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taskchaos.faults.bounds import shown
-from taskchaos.harness.case.subject_names import controls, registered, spec_of
+from taskchaos.faults.bounds import Text, shown
+from taskchaos.harness.case.naming import meant
+from taskchaos.harness.case.subject_names import spec_of
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.errors import UsageError
-from taskchaos.harness.files import read_file
+from taskchaos.harness.record.result import Expectation
 from taskchaos.harness.subject import Commands, Settings, Subject
-from taskchaos.harness.subject_calls import SubjectFault, call, describe
+from taskchaos.harness.subject_calls import SubjectFault, call, describe, in_hand
 
 if TYPE_CHECKING:
     from celery import Celery
 
 #: No claimed wait may be as long: a year.
 FOREVER_S = 365 * 86400.0
+#: Stands in folders, in ids of tests and in tables.
+NAME = Text("a text of 1 to 60 characters on one line, without / or \\", most=60, like=r"[^/\\]+")
 
 
 def resolve(spec: str) -> Subject:
@@ -36,42 +37,24 @@ def resolve(spec: str) -> Subject:
     target = spec_of(spec)
     place, _, attribute = target.rpartition(":")
     if not place:
-        raise UsageError(f"no subject {spec!r}: {_meant(spec)}")
-    if place.endswith(".py"):
-        module = _import_file(Path(place))
-    else:
-        module = _import_module(place, spec, installed=target != spec)
+        raise UsageError(f"no subject {shown(spec)}: {meant(spec)}")
+    with in_hand(f"subject {spec!r}: importing {place}"):
+        if place.endswith(".py"):
+            module = _import_file(Path(place))
+        else:
+            module = _import_module(place, spec, installed=target != spec)
     found = getattr(module, attribute, None)
     if found is None:
         raise UsageError(f"subject {spec!r}: {place} has no {attribute!r}")
     try:
-        subject = found() if isinstance(found, type) else found
-    except Exception as error:
+        with in_hand(f"subject {spec!r}: {attribute}()"):
+            subject = found() if isinstance(found, type) else found
+    except (Exception, SystemExit) as error:
         raise UsageError(f"subject {spec!r}: {attribute}() raised {describe(error)}") from error
     problems = conformance(subject)
     if problems:
         raise UsageError(f"subject {spec!r}: " + "; ".join(problems))
     return subject  # type: ignore[no-any-return]
-
-
-def _meant(spec: str) -> str:
-    """What was to be written in place of a spec that is none."""
-    if spec.endswith(".py"):
-        return f"name its class as well, {spec}:{_class_in(Path(spec))}"
-    names = [info.name for info in registered()]
-    known = [*names, *(info.name for pair in controls() for info in (pair.control, pair.twin))]
-    if close := get_close_matches(spec, known, 1):
-        return f"did you mean {close[0]}?"
-    return f"use package.module:Name, file.py:Name, or one of {', '.join(names)}"
-
-
-def _class_in(file: Path) -> str:
-    """The last class of a file, which is not run for that; what a template calls it where there is none."""
-    try:
-        tree = ast.parse(read_file(file))
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
-        return "Subject"
-    return next((node.name for node in reversed(tree.body) if isinstance(node, ast.ClassDef)), "Subject")
 
 
 def source_of(spec: str) -> tuple[Path, str] | None:
@@ -148,8 +131,11 @@ def conformance(subject: Any) -> tuple[str, ...]:
         problems.append(
             f"lacks {', '.join(m + '()' for m in missing)} (taskchaos.harness.subject.CelerySubject has it)"
         )
-    if not isinstance(getattr(subject, "name", None), str):
+    name = getattr(subject, "name", None)
+    if not isinstance(name, str):
         problems.append("lacks a `name` (text)")
+    elif not NAME.fits(name):
+        problems.append(f"its `name` has to be {NAME}, not {shown(name)}")
     if not isinstance(getattr(subject, "contract", None), Contract):
         problems.append("lacks a `contract` (taskchaos.harness.contract.Contract)")
     elif not subject.contract.claims:
@@ -159,6 +145,15 @@ def conformance(subject: Any) -> tuple[str, ...]:
         problems.append("lacks `longest_wait_s` (seconds)")
     elif not 0 <= longest_wait_s < FOREVER_S:
         problems.append(f"`longest_wait_s` is {shown(longest_wait_s)}: it has to be a number of seconds from 0 on")
+    expectations = getattr(subject, "expectations", {})
+    if not isinstance(expectations, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Expectation) for key, value in expectations.items()
+    ):
+        problems.append(
+            f"its `expectations` have to be a dict of Expectation by suite or suite.scenario, not {shown(expectations)}"
+        )
+    if not isinstance(getattr(subject, "only_in", ""), str):
+        problems.append(f"its `only_in` has to be a text, suite.scenario, not {shown(subject.only_in)}")
     if not isinstance(getattr(subject, "commands", None), Commands):
         problems.append("lacks `commands` (taskchaos.harness.subject.Commands)")
     return tuple(problems)

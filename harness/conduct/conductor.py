@@ -132,12 +132,14 @@ def conduct(
     tries: int = 1,
     place: Turn | None = None,
     disturbed: Callable[[CaseResult], str] = lambda result: "",
+    unusable: SubjectError | None = None,
 ) -> CaseResult:
     """Run the case in `folder`, judge it, and emit its events there and to the run's log.
 
     tries: which attempt at this case this is. place: given if a full queue is to be drained alone. disturbed: why the
-    caller will run it once more, whatever the verdict; "" if not. A stack that fails gives an unknown result with the
-    error. Raises UsageError for a case that cannot be run at all, and StackError when nothing can be written down.
+    caller will run it once more, whatever the verdict; "" if not. unusable: what is wrong with the subject, so that
+    nothing is run: no verdict, because of the subject. A stack that fails gives an unknown result with the error.
+    Raises UsageError for a case that cannot be run at all, and StackError when nothing can be written down.
     """
     began = time.monotonic()
     try:
@@ -160,6 +162,8 @@ def conduct(
             )
         )
         try:
+            if unusable:
+                raise unusable
             with _conduct():
                 _run(case, folder, log, run_log.with_name(STOP), place)
             began += place.waited_s if place else 0.0

@@ -14,6 +14,7 @@ import pytest
 from taskchaos.faults.base import Ability
 from taskchaos.faults.bounds import Kind, OrNone, objection, shown
 from taskchaos.faults.schedule import FAULTS, Schedule
+from taskchaos.harness.case.expectations import expectation_of
 from taskchaos.harness.case.plan import Case
 from taskchaos.harness.case.stack_options import MOST_ROLES, Pool, StackChanges, StackOptions, changed
 from taskchaos.harness.case.subject_loading import resolve, source_of
@@ -21,7 +22,7 @@ from taskchaos.harness.case.subject_names import shipped_names
 from taskchaos.harness.conduct.conductor import conduct
 from taskchaos.harness.conduct.slots import slot
 from taskchaos.harness.contract import Contract, Slo
-from taskchaos.harness.errors import TaskchaosError
+from taskchaos.harness.errors import SubjectError, TaskchaosError
 from taskchaos.harness.profile import Profile
 from taskchaos.harness.pytest.failure import failure_text
 from taskchaos.harness.pytest.keys import COUNTS_AS, Inconclusive, NoVerdict, TimeIsUp, Unexpected
@@ -60,6 +61,7 @@ class Chaos:
         self.suite = suite_of(item)
         self.scenario = scenario_of(item)
         self.called = False
+        self._unusable: SubjectError | None = None
 
     @property
     def seed(self) -> int:
@@ -212,8 +214,12 @@ class Chaos:
 
     def _expected(self, *, failing: bool) -> Expectation:
         """What is expected of the subject; where tasks fail besides, it may also fail as it does of that alone."""
-        expected = self._subject.expectation(self.suite, self.scenario)
-        beside = self._subject.expectation(*FAILURES_ALONE) if failing else Expectation()
+        try:
+            expected = expectation_of(self._subject, self.suite, self.scenario)
+            beside = expectation_of(self._subject, *FAILURES_ALONE) if failing else Expectation()
+        except SubjectError as error:
+            self._unusable = error
+            return Expectation()
         return replace(expected, may=expected.may | beside.must | beside.may)
 
     def _conduct(self, case: Case, *, alone: bool, tries: int = 1) -> CaseResult:
@@ -229,6 +235,7 @@ class Chaos:
                 tries=tries,
                 place=place if in_part else None,
                 disturbed=partial(disturbance, case) if tries == 1 else lambda result: "",
+                unusable=self._unusable,
             )
 
 

@@ -26,6 +26,7 @@ from taskchaos.harness.run import ongoing
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.guard import ChildEnd, Say, guarded
 from taskchaos.harness.run.watch import RunWatch
+from taskchaos.harness.subject_calls import watch_calls
 from taskchaos.harness.verbosity import Verbosity
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _work(ask: Callable[[], Asked], say: Say) -> None:
 
     from taskchaos.harness.pytest.keys import FOR_TEST_WORKERS
 
+    watch_calls(lambda what: say(in_hand=what))
     asked = ask()
     options = run.reserve(asked.options)
     log = run.open_run(options)
@@ -142,6 +144,8 @@ def _never_began(outcome: ChildEnd) -> TaskchaosError:
         return _Ended("interrupted", ExitCode.INTERRUPTED)
     if "error" in outcome.said:
         return _Ended(outcome.said["error"], ExitCode(outcome.said["code"]))
+    if what := outcome.said.get("in_hand"):
+        return UsageError(f"{what} has ended the process of the run, which {outcome.how}")
     return StackError(f"the run {outcome.how} before it began: the code of a subject or of a suite ends its process")
 
 
@@ -195,7 +199,9 @@ def _close(folder: Path, outcome: ChildEnd) -> None:
             why = (
                 "pytest failed internally, before it could close the run: see logs/pytest.log, or what is printed above"
             )
-        events.append(folder / EVENTS, events.Problem(text=why, stack=True))
+        if what := outcome.said.get("in_hand"):
+            why = f"{what} has ended the process of the run, which {outcome.how}"
+        events.append(folder / EVENTS, events.Problem(text=why, stack=not what, doubt=bool(what)))
     ended = _ended(folder)
     if outcome.interrupted or not ended.wall_s:
         events.append(folder / EVENTS, replace(ended, interrupted=outcome.interrupted))

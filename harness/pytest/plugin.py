@@ -6,6 +6,7 @@ import gc
 import json
 import os
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from taskchaos.harness import codec
         from taskchaos.harness.pytest.keys import FOR_TEST_WORKERS
         from taskchaos.harness.run.folder import RunOptions
+        from taskchaos.harness.run.notes import note_call
         from taskchaos.harness.stack.child_process import die_with_parent
+        from taskchaos.harness.subject_calls import watch_calls
 
         if os.environ.get("PYTHONSAFEPATH") == FOR_TEST_WORKERS:
             del os.environ["PYTHONSAFEPATH"]
         die_with_parent()
-        config.stash[_options_key] = codec.decode(RunOptions, json.loads(shared))
+        options = config.stash[_options_key] = codec.decode(RunOptions, json.loads(shared))
+        watch_calls(partial(note_call, options.folder, str(config.workerinput["workerid"])))  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(trylast=True)

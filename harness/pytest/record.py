@@ -7,6 +7,7 @@ shows. Test workers (xdist) mark the reports, the controller writes the events: 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import signal
 import threading
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 
+import taskchaos.faults
+import taskchaos.harness
 from taskchaos.harness.clock import NS_PER_S, now_ns
 from taskchaos.harness.conduct.conductor import conducting
 from taskchaos.harness.errors import TaskchaosError
@@ -33,11 +36,16 @@ from taskchaos.harness.report import write_all
 from taskchaos.harness.report.run import collect
 from taskchaos.harness.run import folder as run
 from taskchaos.harness.run.folder import RunOptions
+from taskchaos.harness.run.notes import noted_call
 from taskchaos.harness.stack.zygote_client import stop_zygote
 
 #: Raised by `chaos` itself: the verdict is in the stream already.
 _VERDICTS = (Inconclusive, NoVerdict, Unexpected)
 _LONGEST = 500
+#: Where the checks of values are that a test gives.
+_OURS = (Path(taskchaos.harness.__file__).parent, Path(taskchaos.faults.__file__).parent, Path(dataclasses.__file__))
+#: What xdist says of a test worker that is gone.
+_CRASHED = re.compile(r"worker '(\w+)' crashed")
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Warning|Exit|Interrupt)\b")
 
 
@@ -66,10 +74,17 @@ def never_called(chaos: Chaos) -> None:
 def _reason(error: BaseException) -> str:
     """An exception in one line, with the place in the test where it came up."""
     text = " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    place = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "_pytest" not in f.filename), "")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "_pytest" not in f.filename]
+    if isinstance(error, ValueError):  # that we refuse is told by the line that asked for it
+        frames = [f for f in frames if not _is_ours(f.filename)] or frames
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     kind = type(error).__name__
     return f"{kind}: {text[:_LONGEST]} ({place})" if text else f"{kind} ({place})"
+
+
+def _is_ours(file: str) -> bool:
+    """Whether code is of taskchaos, or what makes its dataclasses."""
+    return file.startswith("<") or any(map(Path(file).is_relative_to, _OURS))
 
 
 @dataclass(slots=True)
@@ -112,7 +127,7 @@ class SessionRecord:
         # Not only what the report says: a hook of a conftest.py may have made it say something else.
         failed = report.failed or (bool(note.get("failed")) and not hasattr(report, "wasxfail"))
         if failed and not note.get("verdict"):
-            reason = str(note.get("reason") or _last_error(report.longreprtext))
+            reason = str(note.get("reason") or self._crash(report.longreprtext) or _last_error(report.longreprtext))
             when = report.when if report.when in ("setup", "call", "teardown") else "call"
             assertion = bool(note.get("assertion"))
             test = str(note.get("test", report.nodeid))
@@ -122,6 +137,12 @@ class SessionRecord:
                 self.emit(events.CaseWithdrawn(case=case))
             else:
                 self.emit(events.CaseLeftOut(case=case, reason=_skip_reason(report)))
+
+    def _crash(self, text: str) -> str:
+        """What of a subject a test worker was in when it ended, if that is what happened."""
+        found = _CRASHED.search(text)
+        what = noted_call(self.options.folder, found[1]) if found else ""
+        return f"{what} has ended the process of the test, and {found[0]}" if found and what else ""
 
     def internal_error(self, text: str) -> None:
         """pytest, a plugin or a conftest.py raised where nothing may raise."""

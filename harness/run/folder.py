@@ -118,7 +118,9 @@ def new_folder(seed: int) -> Path:
 
 def fresh_folder(out: str | Path | None, seed: int) -> Path:
     """The folder given for a run, or a new name for one. Raises UsageError when it holds a run already."""
-    folder = Path(out).resolve() if out else new_folder(seed)
+    if out is not None and not str(out).strip():
+        raise UsageError(f"--out {str(out)!r}: name a folder, or leave it out")
+    folder = Path(out).resolve() if out is not None else new_folder(seed)
     if (folder / PLAN).exists():
         raise UsageError(f"--out {folder}: holds a run already; give another folder")
     return folder

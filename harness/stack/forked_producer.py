@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSYS, SIGTRAP
 
 from taskchaos.faults.producer import Sent
 from taskchaos.harness.clock import now_ns
@@ -16,7 +16,10 @@ from taskchaos.harness.record.sent import sent_so_far
 from taskchaos.harness.stack.producer import Told
 from taskchaos.harness.stack.runtime import BROKEN, RoleConfig
 from taskchaos.harness.stack.zygote import Spawn
-from taskchaos.harness.stack.zygote_client import Spawned, Zygote
+from taskchaos.harness.stack.zygote_client import Spawned, Zygote, outside
+
+#: How code ends the process that it runs in, and nobody else does.
+OWN_DOING = frozenset(-number for number in (SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP))
 
 
 class ForkedProducer:
@@ -112,8 +115,8 @@ class ForkedProducer:
         if status in (0, None) or (self.pid in self._victims and status == -SIGKILL):
             return ""  # what it has left undone the evidence lacks
         how = self._lives[-1].how_it_ended()
-        if status < 0 or status in (BROKEN, alarm.EXIT_STATUS):
-            return how
+        if status in (BROKEN, alarm.EXIT_STATUS) or (status < 0 and status not in OWN_DOING):
+            return how + (outside(status) and f", {len(self.sent().unanswered)} submits in hand{outside(status)}")
         raise SubjectError(f"subject in {self.name}: called to submit or revoke, it has ended the process, which {how}")
 
     def dismiss(self) -> None:

@@ -131,6 +131,8 @@ class ForkedWorker(ABC):
             return None
         if not process.poll_ready() and process.refusal:
             raise SubjectError(f"subject in {self.name}: {process.refusal}")
+        if not process.poll_ready() and process.fault:
+            raise SubjectError(f"subject in {self.name}: {process.fault}")
         return f"{self.how_it_ended()}: {log_tail(self._log, 3)}"
 
     def how_it_ended(self) -> str:

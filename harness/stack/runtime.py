@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from celery import Celery, signals
 
 from taskchaos.harness import codec
 from taskchaos.harness.case.subject_loading import resolve
+from taskchaos.harness.errors import UsageError
 from taskchaos.harness.record.history import ClaimKind
 from taskchaos.harness.record.layout import LEDGER, MARKS
 from taskchaos.harness.record.ledger import Ledger
@@ -77,7 +79,12 @@ def build(config: RoleConfig, expired: Callable[[str], object] | None = None) ->
     another thread when that code does not return.
     """
     folder = Path(config.folder)
-    subject = resolve(config.subject)
+    note = note_path(config.path)
+    with noted(note, "importing it"):
+        try:
+            subject = resolve(config.subject)
+        except UsageError as error:
+            raise SubjectFault(str(error)) from error
     release = f"{config.release} {told(versions())}" if config.release else ""
     ledger = Ledger(folder / LEDGER, config.role, config.pid_base, release)
     app = Celery("taskchaos", broker=config.broker_url, backend=config.result_url)
@@ -103,14 +110,31 @@ def build(config: RoleConfig, expired: Callable[[str], object] | None = None) ->
         app.finalize()
         return task
 
-    call(subject, "install", lambda: subject.install(app, config.settings), expired=expired)
-    task = call(subject, "register", register, expired=expired)
+    with noted(note, "install()"):
+        call(subject, "install", lambda: subject.install(app, config.settings), expired=expired)
+    with noted(note, "register()"):
+        task = call(subject, "register", register, expired=expired)
     if elsewhere := strayed(app, config):
         raise SubjectFault(
             f"install() or register() leads past the links: {elsewhere}. Leave broker_url and result_backend alone: "
             "they point at the links that faults are done to"
         )
     return Runtime(app, task, subject, ledger)
+
+
+def note_path(config: Path) -> Path:
+    """Where a role's process writes down what it calls of the subject while it starts. config: its configuration."""
+    return config.with_suffix(".calls")
+
+
+@contextmanager
+def noted(note: Path, what: str) -> Iterator[None]:
+    """While this lasts, `what` is written there: code that ends the process says nothing itself."""
+    note.write_text(what, encoding="utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def refuse(ready_fd: int) -> Callable[[str], NoReturn]:

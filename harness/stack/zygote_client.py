@@ -20,7 +20,7 @@ from taskchaos.harness.errors import StackError, SubjectError
 from taskchaos.harness.stack import environment
 from taskchaos.harness.stack.child_process import OwnedProcess, log_tail
 from taskchaos.harness.stack.procfs import alive, children_of, kill_group, send
-from taskchaos.harness.stack.runtime import REFUSAL, RoleConfig
+from taskchaos.harness.stack.runtime import REFUSAL, RoleConfig, note_path
 from taskchaos.harness.stack.sockets import Socket
 from taskchaos.harness.stack.zygote import MESSAGE_BYTES, Spawn
 
@@ -95,7 +95,7 @@ class Zygote:
         finally:
             os.close(ready_write)
             os.close(told_read)
-        return Spawned(config.role, self.pid_base + pid, ready_read, told_write, log, self)
+        return Spawned(config.role, self.pid_base + pid, ready_read, told_write, log, self, note_path(path))
 
     def answers(self) -> bool:
         """Whether it is still there."""
@@ -182,8 +182,12 @@ class LocalZygote(Zygote):
 class Spawned:
     """One process forked by the zygote."""
 
-    def __init__(self, role: str, pid: int, ready_fd: int, told_fd: int, log: Path, zygote: Zygote) -> None:
+    def __init__(
+        self, role: str, pid: int, ready_fd: int, told_fd: int, log: Path, zygote: Zygote, note: Path = Path()
+    ) -> None:
+        """note: where it writes down what it calls of the subject while it starts."""
         self.role = role
+        self._note = note
         self.pid = pid
         self.log = log
         self._ready_fd = ready_fd
@@ -206,6 +210,8 @@ class Spawned:
         if self._refusal:
             raise SubjectError(f"subject in {self.role}: {self._refusal}")
         if self._ended:
+            if self.fault:
+                raise SubjectError(f"subject in {self.role}: {self.fault}")
             raise StackError(f"{self.role} ended while starting: {log_tail(self.log, 1)}")
         raise StackError(f"{self.role} was not ready within {deadline_s:g} s: {log_tail(self.log)}")
 
@@ -238,6 +244,18 @@ class Spawned:
         """Why the subject cannot be used, if that is what it said instead of being ready."""
         return self._refusal
 
+    @property
+    def fault(self) -> str:
+        """What of the subject has ended it while it started, in words; "" if nothing has."""
+        try:
+            called = self._note.read_text(encoding="utf-8")
+        except OSError:
+            return ""
+        status = self.await_exit()
+        if status is None:
+            return ""
+        return f"{called} has ended the process, which {ended_how(status)}{outside(status)}"
+
     def await_exit(self) -> int | None:
         """Its return code, waiting a moment for it; None if it still runs."""
         wait_for(lambda: self.exit_status() is not None, LAST_WORDS_S)
@@ -245,7 +263,7 @@ class Spawned:
 
     def how_it_ended(self) -> str:
         """How it ended, with the end of its log."""
-        return f"ended with status {self.await_exit()}: {log_tail(self.log, 3)}"
+        return f"{ended_how(self.await_exit())}: {log_tail(self.log, 3)}"
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -266,6 +284,23 @@ class Spawned:
             if fd >= 0:
                 os.close(fd)
         self._ready_fd = self._told_fd = -1
+
+
+def ended_how(status: int | None) -> str:
+    """A return code in words."""
+    if status is None or status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"ended with status {status} ({signal.Signals(-status).name})"
+    except ValueError:
+        return f"ended with status {status}"
+
+
+def outside(status: int | None) -> str:
+    """That it cannot be told who it was, of a signal that anybody may send; else ""."""
+    if status not in (-signal.SIGKILL, -signal.SIGTERM):
+        return ""
+    return " (by itself, by the kernel for want of memory or by somebody else: that cannot be told from here)"
 
 
 def _rest_of(fd: int) -> str:

@@ -31,8 +31,29 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         (["run", "partitoin"], "no suite 'partitoin'; did you mean partition?"),
         (["run", "-s", "stock_bset"], "no subject 'stock_bset': did you mean stock_best?"),
         (["run", "-s", "setnx_forver"], "no subject 'setnx_forver': did you mean setnx_forever?"),
-        (["run", "-s", "twin.py"], "no subject 'twin.py': name its class as well, twin.py:B"),
-        (["run", "-s", "missing.py"], "no subject 'missing.py': name its class as well, missing.py:Subject"),
+        (["run", "-s", "twin.py"], "no subject 'twin.py': name its class as well, one of twin.py:A, twin.py:B"),
+        (["run", "-s", "missing.py"], "no subject 'missing.py': subject file missing.py does not exist"),
+        (["run", "-s", "lone.py"], "no subject 'lone.py': name its class as well, lone.py:Lone"),
+        (["run", "-s", "test_empty.py"], "no subject 'test_empty.py': test_empty.py holds none: a class that derives"),
+        (["run", "-s", "STOCK_BEST"], "no subject 'STOCK_BEST': did you mean stock_best?"),
+        (["run", "-s", "worker_kill"], "no subject 'worker_kill': it is a suite: taskchaos run worker_kill"),
+        (["run", "-s", "worker_kill.tree"], "it is a suite: taskchaos run worker_kill -k tree"),
+        (["run", "-s", ""], "no subject '': use package.module:Name, file.py:Name, or one of locked_retry"),
+        (["run", "WORKER_KILL"], "no suite 'WORKER_KILL'; did you mean worker_kill?"),
+        (["run", "worker_kill.tree"], "no suite 'worker_kill.tree'; did you mean worker_kill -k tree?"),
+        (["run", "worker_kill.tree.stock_best"], "did you mean worker_kill -k tree?"),
+        (["run", "test_worker_kill.py"], "no suite 'test_worker_kill.py'; did you mean worker_kill?"),
+        (["run", "locked_retry"], "no suite 'locked_retry': it is a subject: taskchaos run -s locked_retry"),
+        (["run", "stock_best"], "no suite 'stock_best': it is a subject: taskchaos run -s stock_best"),
+        (["run", ""], "no suite '': leave it out for all suites"),
+        (["run", "x" * 5000], "no suite 'xxx"),
+        (["run", "one\ntwo"], r"no suite 'one\ntwo'; there are "),
+        (["run", "."], ". holds no suite: they are files test_NAME.py in it, or in a folder of it"),
+        (["run", "/"], "/ is no folder of suites, and all that is in it would be looked through"),
+        (["run", "one/typo.py"], "no suite 'one/typo.py': there is no such file"),
+        (["run", "plain.txt"], "plain.txt is no suite: that is a Python file with tests in it"),
+        (["run", "lone.py"], "lone.py holds no test, a function test_NAME(chaos); it has a subject: -s lone.py:Lone"),
+        (["run", "test_empty.py"], "test_empty.py holds no test, a function test_NAME(chaos)"),
         (["run", "-s", "no.such.module:X"], "importing no.such.module raised ModuleNotFoundError"),
         (["run", "-s", "missing.py:X"], "missing.py does not exist"),
         (["run", "--redis-server", "/no/such/file"], "--redis-server /no/such/file: no such file; give the path"),
@@ -55,6 +76,9 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
         ),
         (["run", "--seed", "abc"], "Invalid value for '--seed'"),
         (["run", "--out", "/proc/none"], "--out /proc/none: "),
+        (["run", "--out", ""], "--out '': name a folder, or leave it out"),
+        (["run", "--out", " "], "--out ' ': name a folder, or leave it out"),
+        (["soak", "--minutes", "1", "--out", ""], "--out '': name a folder, or leave it out"),
         (["run", "test_empty.py", "test_small.py", "-n", "1"], "test_empty.py holds no test"),
         (["run", "test_empty.py", "test_small.py", "-n", "2"], "test_empty.py holds no test"),
         (["run", "-k", "no_such_scenario"], "no case matches: widen -k"),
@@ -85,9 +109,15 @@ def test_bad_input_is_one_line_and_exit_code_4(tmp_path: Path, arguments: list[s
         "from taskchaos.harness.subject import CelerySubject\n"
         "class A(CelerySubject):\n    name = 'twin'\nclass B(CelerySubject):\n    name = 'twin'\n"
     )
+    (tmp_path / "lone.py").write_text(
+        "from taskchaos.suites.subjects import stock_best as theirs\n"
+        "class Other: ...\nclass Lone(theirs.StockBest):\n    name = 'lone'\n"
+        "    def install(self, app, settings): ...\n    def submit(self, task, operation): ...\n"
+    )
     (tmp_path / "one").mkdir()
-    (tmp_path / "test_empty.py").write_text("x = 1\n")
-    (tmp_path / "test_small.py").write_text("def test_small(chaos): ...\n")
+    if "." not in arguments[1:]:
+        (tmp_path / "test_empty.py").write_text("x = 1\n")
+        (tmp_path / "test_small.py").write_text("def test_small(chaos): ...\n")
     done = taskchaos(*arguments, cwd=tmp_path)
     assert message in done.error_line
     assert done.code == 4

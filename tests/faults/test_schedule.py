@@ -38,7 +38,7 @@ def test_spread_faults_fit_and_do_not_overlap(seed: int, count: int) -> None:
 
 
 def test_faults_are_ordered_by_begin() -> None:
-    late, early = PlannedFault("reset", "a", 2.0), PlannedFault("pause", "b", 1.0, 5.0)
+    late, early = PlannedFault("reset", "a", 2.0, 1.0), PlannedFault("pause", "b", 1.0, 5.0)
     assert Schedule.of(late, early) == Schedule((early, late))
     assert Schedule.of(late, early).length_s == 6.0
 

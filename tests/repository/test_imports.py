@@ -77,7 +77,7 @@ WINGS = {
         },
         {"record"},
         {"subject"},
-        {"case"},
+        {"case", "suite_paths"},
         {"checker"},
         {"judge"},
         {"stack"},
@@ -86,7 +86,7 @@ WINGS = {
         {"run"},
         {"serve"},
         {"pytest"},
-        {"cli", "catalogue", "scaffold", "start", "suite_paths", "templates"},
+        {"cli", "catalogue", "scaffold", "start", "templates"},
     ),
     "taskchaos.faults.proxy": (
         {"errors", "gojson", "lag", "options", "timers"},

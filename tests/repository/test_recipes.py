@@ -101,9 +101,10 @@ FAULT = Recipe(
 """A link fault: replies come late, requests do not."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from taskchaos.faults.base import Ping, PingResult
+from taskchaos.faults.bounds import Whole
 from taskchaos.faults.network import LinkFault
 from taskchaos.faults.toxiproxy import ProxyState, Stream
 
@@ -112,7 +113,7 @@ from taskchaos.faults.toxiproxy import ProxyState, Stream
 class SlowReplies(LinkFault):
     kind: ClassVar[str] = "slow_replies"
     summary: ClassVar[str] = "one way: replies come late"
-    delay_ms: int = 50
+    delay_ms: Annotated[int, Whole(5, 10_000)] = 50
 
     def _apply(self) -> None:
         self._toxic("latency", Stream.DOWNSTREAM, latency=self.delay_ms)

@@ -176,8 +176,8 @@ def install(self, app, settings):
     ),
     BadSubject(
         "register_ends_its_process",
-        Comes.STACK,
-        "ended while starting",
+        Comes.SUBJECT,
+        "register() has ended the process, which ended with status 0",
         subject("def register(self, app, body):\n    os._exit(0)"),
     ),
     BadSubject(

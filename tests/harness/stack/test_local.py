@@ -17,7 +17,7 @@ from waiting import until
 from taskchaos.faults.base import PingResult
 from taskchaos.faults.toxiproxy import Stream
 from taskchaos.harness.case.stack_options import Pool, WorkerStart
-from taskchaos.harness.errors import StackError, UsageError
+from taskchaos.harness.errors import StackError, SubjectError, UsageError
 from taskchaos.harness.judge.reader import read_ledger
 from taskchaos.harness.record.history import History
 from taskchaos.harness.record.layout import LEDGER
@@ -274,14 +274,15 @@ def test_a_missing_binary_says_what_to_do() -> None:
 
 
 def test_a_subject_that_breaks_in_the_worker_is_a_clear_error(tmp_path: Path, prefilled: Prefilled) -> None:
-    """It imports here and not there: the worker's log says why, and so does the error."""
+    """It imports here and not there: the error says why, and that it is the subject."""
     path = tmp_path / "breaks.py"
     path.write_text(
         "import os\nfrom taskchaos.harness.subject import CelerySubject\n"
         "if os.environ.get('TASKCHAOS_OWNER'): raise RuntimeError('only in workers')\n"
         "class Breaks(CelerySubject):\n    name = 'breaks'\n"
     )
-    with pytest.raises(StackError, match=r"producer-1 ended while starting: .*only in workers"):
+    why = r"subject in producer-1: subject file .*: importing it raised .*only in workers"
+    with pytest.raises(SubjectError, match=why):
         prefilled(subject=f"{path}:Breaks")
 
 
