@@ -27,10 +27,10 @@ MOST_MS = 10_000
 BOTH = (Stream.UPSTREAM, Stream.DOWNSTREAM)
 #: Toxics that keep a PING from being answered.
 _SILENCING = frozenset({"timeout", "reset_peer"})
-#: How many PINGs tell how fast a link is without a delay, and how long each is waited for.
-FEW, PATIENCE_S = 3, 0.5
-#: How many tell that it has one so small that a busy machine adds as much by itself now and then.
-MANY, BUSY_S = 5, 0.02
+#: How long the PINGs may take together that tell a delay from what a busy machine adds by itself; the most of them.
+LOOK_S, MOST_PINGS = 0.2, 10
+#: How long one is waited for before the injection.
+PATIENCE_S = 0.5
 #: The proxy's timers may ring so much early, one in each direction.
 _GRAIN_MS = 2.0
 
@@ -175,7 +175,7 @@ class DelayFault(LinkFault):
 
     def inject(self) -> None:
         before: list[float] = []
-        while len(before) < FEW and (ping := self._probe(PATIENCE_S)).result is PingResult.PONG:
+        while len(before) < self._pings and (ping := self._probe(PATIENCE_S)).result is PingResult.PONG:
             before.append(ping.took_s)
         self._without_s = min(before, default=0.0)  # by that of another fault, if there is one that lets none through
         super().inject()
@@ -186,17 +186,13 @@ class DelayFault(LinkFault):
 
     @property
     def _pings(self) -> int:
-        """One, unless it adds no more than a busy machine does now and then: then the fastest of some has to do."""
-        return MANY if self._adds_s() < BUSY_S else 1
+        """How many PINGs are sent at a time, of which the fastest counts: the more, the less it adds, until seen."""
+        return 1 if self._shown else max(1, min(MOST_PINGS, int(LOOK_S / self._adds_s())))
 
     def _send_ping(self, state: ProxyState) -> Ping:
         pings = [super(DelayFault, self)._send_ping(state) for _ in range(self._pings)]
         self._ping = min(pings, key=lambda ping: (ping.result is not PingResult.PONG, ping.took_s))
         return self._ping
-
-    @property
-    def look_s(self) -> float:
-        return super().look_s + (self._pings - 1) * (self._ping.took_s if self._ping else 0.0)
 
 
 @dataclass
@@ -206,7 +202,7 @@ class Latency(DelayFault):
     kind: ClassVar[str] = "latency"
     summary: ClassVar[str] = "each round trip takes round_trip_ms longer, half each way"
     drawn: ClassVar[Draw] = Draw((0.3, 3.0), {"round_trip_ms": range(10, 301)}, starves=False)
-    round_trip_ms: Annotated[int, Whole(5, MOST_MS)] = 10
+    round_trip_ms: Annotated[int, Whole(10, MOST_MS)] = 10
 
     def _adds_s(self) -> float:
         return self.round_trip_ms / 1000

@@ -36,7 +36,7 @@ class Jitter(Latency):
     drawn: ClassVar[Draw] = Draw(
         (0.5, 3.0), {"round_trip_ms": range(60, 201), "jitter_ms": range(10, 61)}, starves=False
     )
-    round_trip_ms: Annotated[int, Whole(20, MOST_MS)] = 60
+    round_trip_ms: Annotated[int, Whole(50, MOST_MS)] = 60
     jitter_ms: Annotated[int, Whole(2, MOST_MS)] = 40
 
     @classmethod
@@ -47,8 +47,8 @@ class Jitter(Latency):
 
     @property
     def _pings(self) -> int:
-        """Chance decides how long each takes: a long one shows it."""
-        return 1
+        """Chance decides how long each takes: two that are long show it."""
+        return 2
 
     def _apply(self) -> None:
         for stream in BOTH:

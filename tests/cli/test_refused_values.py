@@ -21,7 +21,7 @@ class Mine(CelerySubject):
 REFUSED = {
     "nothing": (
         "chaos(W, Schedule.of(PlannedFault('latency', 'worker-1', 0.1, 0.5, {'round_trip_ms': 0})))",
-        "ValueError: latency on worker-1: round_trip_ms has to be a whole number from 5 to 10,000, not 0",
+        "ValueError: latency on worker-1: round_trip_ms has to be a whole number from 10 to 10,000, not 0",
     ),
     "misspelt": (
         "chaos(W, Schedule.of(PlannedFault('latency', 'worker-1', 0.1, 0.5, {'round_trip': 20})))",
@@ -66,4 +66,6 @@ def test_a_module_that_plans_such_a_case_cannot_be_collected(tmp_path: Path) -> 
     (tmp_path / "test_mine.py").write_text(HEAD + planned + "def test_one(chaos): ...\n")
     done = taskchaos("run", "test_mine.py", "-s", "locked_retry", cwd=tmp_path)
     assert done.code in (2, 4)
-    assert "latency on worker-1: round_trip_ms has to be a whole number from 5 to 10,000, not -5" in done.out + done.err
+    assert (
+        "latency on worker-1: round_trip_ms has to be a whole number from 10 to 10,000, not -5" in done.out + done.err
+    )

@@ -98,7 +98,7 @@ def test_a_fault_that_there_is_not_is_refused(kind: Any) -> None:
 
 #: Within the bounds of each, and for nothing: together, or held for so long.
 IN_VAIN: list[tuple[str, float, dict[str, int | str], str]] = [
-    ("jitter", 1.0, {"round_trip_ms": 30, "jitter_ms": 31}, "jitter_ms has to be at most round_trip_ms, 30, not 31"),
+    ("jitter", 1.0, {"round_trip_ms": 50, "jitter_ms": 51}, "jitter_ms has to be at most round_trip_ms, 50, not 51"),
     ("slicing", 1.0, {"piece_bytes": 512, "delay_us": 100}, "a PING of 32768 bytes would take 6.3 ms longer"),
     ("flapping", 0.4, {"period_ms": 400}, "hold_s has to be longer than period_ms, 400"),
     ("kill_loop", 0.3, {"every_ms": 300}, "hold_s has to be longer than every_ms, 300"),
@@ -154,7 +154,7 @@ def test_a_stored_plan_is_held_to_the_same(tmp_path: Path) -> None:
         (
             '"round_trip_ms": 20',
             '"round_trip_ms": 0',
-            "latency on worker-1: round_trip_ms has to be a whole number from 5",
+            "latency on worker-1: round_trip_ms has to be a whole number",
         ),
         ('"round_trip_ms": 20', '"round_trip": 20', "latency on worker-1: no parameter 'round_trip': did you mean"),
         ('"hold_s": 1.0', '"hold_s": 0', "latency on worker-1: hold_s has to be above 0"),

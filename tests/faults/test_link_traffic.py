@@ -116,10 +116,10 @@ def test_the_traffic_of_the_role_proves_it(stack: LocalStack, link_of: MakeLink,
 
 #: Faults that add a delay, at the least that they may be asked for, and at their defaults.
 DELAYS: list[tuple[str, dict[str, int | str]]] = [
-    ("latency", {"round_trip_ms": 5}),
-    ("latency", {}),
-    ("jitter", {"round_trip_ms": 20, "jitter_ms": 2}),
-    ("jitter", {"round_trip_ms": 20, "jitter_ms": 20}),
+    ("latency", {"round_trip_ms": 10}),
+    ("latency", {"round_trip_ms": 40}),
+    ("jitter", {"round_trip_ms": 50, "jitter_ms": 2}),
+    ("jitter", {"round_trip_ms": 50, "jitter_ms": 50}),
     ("bandwidth", {"kb_per_s": 1000}),
     ("bandwidth", {}),
     ("slicing", {"piece_bytes": 512, "delay_us": 200}),
@@ -171,7 +171,7 @@ def test_traffic_may_come_late(stack: LocalStack, link_of: MakeLink) -> None:
     """As long as it comes before the heal; and then it is said at once."""
     link = link_of()
     with connected(link) as client:
-        course = started(stack, fault("latency", link, hold_s=600.0, round_trip_ms=5), links=[link])
+        course = started(stack, fault("latency", link, hold_s=600.0, round_trip_ms=10), links=[link])
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 2.3, "later than the state had to be seen")
         assert course.states() == [INJECTED]
@@ -189,7 +189,7 @@ def test_a_fault_is_held_until_its_role_has_met_it(
     monkeypatch.setattr(nemesis, "LONGER_S", 60.0)
     link = link_of()
     with connected(link) as client:
-        course = started(stack, fault("latency", link, hold_s=0.2, round_trip_ms=5), links=[link])
+        course = started(stack, fault("latency", link, hold_s=0.2, round_trip_ms=10), links=[link])
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 0.6, "longer than it was planned")
         assert course.states() == [INJECTED]
@@ -201,7 +201,7 @@ def test_a_fault_is_held_until_its_role_has_met_it(
 def test_traffic_may_come_during_the_last_look(stack: LocalStack, link_of: MakeLink) -> None:
     link = link_of()
     with connected(link) as client:
-        course = started(stack, fault("latency", link, round_trip_ms=5), links=[link], begin=False)
+        course = started(stack, fault("latency", link, round_trip_ms=10), links=[link], begin=False)
         latency = course.nemesis._plan[0][1]
         look = latency.holds
         latency.holds = lambda: client.ping() and look()  # type: ignore[method-assign]
