@@ -6,6 +6,10 @@ tasks, which ones, and why.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import taskchaos.faults
+import taskchaos.harness
 from taskchaos.harness.record.result import CaseResult
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult
 from taskchaos.harness.report.phrases import SAMPLES_NAMED, causes_of, complaints, cut, demand, figure, one_line
@@ -61,3 +65,22 @@ def _found(case: CaseResult) -> list[str]:
             lines += [f"  {text}" for text in (one.findings, one.remark) if text]
             lines += [f"  likely cause, {cause}" for cause in one.causes]
     return lines
+
+
+#: What refuses a value that a suite gives is below these.
+_OURS = tuple(str(Path(package.__path__[0]).resolve()) for package in (taskchaos.faults, taskchaos.harness))
+
+
+def end_at_the_user(error: BaseException) -> None:
+    """Let the traceback of a value that we refuse end at the line of the user's that gave it."""
+    if not isinstance(error, ValueError):
+        return
+    last, frame = None, error.__traceback__
+    innermost = ""
+    while frame is not None:
+        innermost = frame.tb_frame.f_code.co_filename
+        if innermost != "<string>" and not innermost.startswith(_OURS):  # <string>: the __init__ of a dataclass
+            last = frame
+        frame = frame.tb_next
+    if last is not None and innermost.startswith(_OURS):
+        last.tb_next = None

@@ -171,6 +171,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """On the test worker: note the case on its reports, and what a failure means."""
+    if call.excinfo is not None and is_case(item):
+        from taskchaos.harness.pytest.failure import end_at_the_user
+
+        end_at_the_user(call.excinfo.value)
     report = yield
     if _options_key in item.config.stash:
         from taskchaos.harness.pytest.record import mark

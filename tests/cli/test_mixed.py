@@ -102,7 +102,7 @@ def test_what_is_no_environment_is_one_line(tmp_path: Path) -> None:
     assert "is not there; give the interpreter of another environment" in refused(tmp_path, "")
     (tmp_path / "other").write_text("#!/bin/sh\necho 'taskchaos: no answer'\n")
     (tmp_path / "other").chmod(0o755)
-    assert "is no Python that can be used: it says nothing" in refused(tmp_path, tmp_path / "other")
+    assert "is no Python that can be used: taskchaos: no answer" in refused(tmp_path, tmp_path / "other")
 
 
 def test_the_present_release_is_no_previous_one(tmp_path: Path) -> None:

@@ -341,14 +341,14 @@ TESTS = (
     BadTest(
         "no_load",
         Comes.SUITE,
-        "rate_tps has to be at least 1",
+        "rate_tps has to be a whole number from 1",
         "def test_no_load(chaos):\n    chaos(Workload(rate_tps=0))\n",
     ),
     BadTest(
         "nobody",
         Comes.SUITE,
         "no target 'worker-9'",
-        "def test_nobody(chaos):\n    chaos(LOAD, Schedule.of(PlannedFault('reset', 'worker-9')))\n",
+        "def test_nobody(chaos):\n    chaos(LOAD, Schedule.of(PlannedFault('reset', 'worker-9', 0.0, 0.1)))\n",
     ),
     BadTest(
         "swallowed",
