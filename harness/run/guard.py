@@ -99,12 +99,22 @@ def _be_child(work: Callable[[Say], None], fd: int) -> None:
         os._exit(0)
 
 
+def _is_over(child: int) -> bool:
+    """Whether a child has ended, whoever waits for it."""
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 @contextlib.contextmanager
 def _signals_noted(outcome: ChildEnd) -> Iterator[list[int]]:
     """While this lasts, the user's signals go to the child that is put into the list: first politely, then for good."""
     child: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
+        if child and _is_over(child[0]):
+            return  # all is done, only not yet seen: there is nothing to interrupt
         again, outcome.interrupted = outcome.interrupted, True
         for pid in child:
             with contextlib.suppress(ProcessLookupError):

@@ -89,6 +89,18 @@ def test_a_grandchild_that_keeps_the_pipe_does_not_keep_the_guard() -> None:
     assert (outcome.said, outcome.status) == ({"done": True}, 3)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_when_the_child_is_over_interrupts_nothing(number: signal.Signals) -> None:
+    """Although the guard has not seen yet that it is."""
+
+    def heard(message: dict[str, Any]) -> None:
+        os.waitid(os.P_PID, message["pid"], os.WEXITED | os.WNOWAIT)
+        signal.raise_signal(number)
+
+    outcome = guarded(lambda say: say(pid=os.getpid()), heard)
+    assert (outcome.interrupted, outcome.status) == (False, 0)
+
+
 #: A guard as a process of its own, to be signalled. The child says when it is ready, and waits.
 GUARD = """
 import json, os, signal, sys, time
