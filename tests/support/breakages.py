@@ -341,14 +341,14 @@ TESTS = (
     BadTest(
         "no_load",
         Comes.SUITE,
-        "rate_tps has to be at least 1",
+        "rate_tps has to be a whole number from 1",
         "def test_no_load(chaos):\n    chaos(Workload(rate_tps=0))\n",
     ),
     BadTest(
         "nobody",
         Comes.SUITE,
         "no target 'worker-9'",
-        "def test_nobody(chaos):\n    chaos(LOAD, Schedule.of(PlannedFault('reset', 'worker-9')))\n",
+        "def test_nobody(chaos):\n    chaos(LOAD, Schedule.of(PlannedFault('reset', 'worker-9', 0.1, 0.2)))\n",
     ),
     BadTest(
         "swallowed",
@@ -424,8 +424,8 @@ PROJECTS = (
     ),
     BadProject(
         "module_ends_its_process",
-        3,
-        "the code of a subject or of a suite ends its process",
+        4,
+        "subject.py has ended the process of the run, which ended with status 0",
         {"subject.py": subject(below="os._exit(0)\n").replace("@NAME@", "sound")},
         not_by=frozenset({Front.PYTEST}),
     ),
