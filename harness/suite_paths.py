@@ -108,9 +108,11 @@ def _no_file(path: Path) -> str:
 
 
 def _brings_more(tree: ast.Module) -> bool:
-    """Whether a file may have tests that are not seen in it: by an import, or made as it is run."""
+    """Whether a file may have tests that are not seen in it, or something wrong with it that is seen when it is run."""
     plain = (ast.Import, ast.Expr, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
     for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and not _there(node):
+            return True
         if isinstance(node, ast.ImportFrom) and any(alias.name.startswith(("test", "*")) for alias in node.names):
             return True
         if isinstance(node, ast.Assign):
@@ -120,6 +122,12 @@ def _brings_more(tree: ast.Module) -> bool:
         elif not isinstance(node, (*plain, ast.ImportFrom)):
             return True
     return False
+
+
+def _there(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether there are packages of the names that are imported; those of the file's own folder are not looked for."""
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    return all(importlib.util.find_spec(name.partition(".")[0] or "taskchaos") for name in names)
 
 
 def _subject_of(name: str) -> str:
