@@ -8,6 +8,7 @@ import webbrowser
 import click
 
 from taskchaos.harness.cli import complete
+from taskchaos.harness.cli.options import say_line
 from taskchaos.harness.errors import UsageError
 from taskchaos.harness.record.layout import LATEST
 
@@ -24,7 +25,7 @@ def open_report(run: str, only_print: bool) -> None:
     from taskchaos.harness.run.replay import find_run
 
     place = find_run(run)
-    if is_archive(place):
+    if is_archive(place) and place.exists():
         raise UsageError(f"{place}: `taskchaos judge {place}` unpacks it, and writes its report")
     report = place / "report.html"
     if not report.is_file():
@@ -32,7 +33,7 @@ def open_report(run: str, only_print: bool) -> None:
             "has no report yet" if place.is_dir() else "is no run folder, and no run in .taskchaos/runs has this name"
         )
         raise UsageError(f"{place} {what}: `taskchaos runs` lists runs, `taskchaos judge` writes a run's report")
-    click.echo(report.resolve())
+    say_line(str(report.resolve()))
     if not only_print and not webbrowser.open(report.resolve().as_uri()):
         click.echo("there is no browser here: open it in yours", err=True)
 
@@ -49,7 +50,7 @@ def serve(host: str, port: int) -> None:
     from taskchaos.harness.serve.server import RunServer
 
     with RunServer((HOME / RUNS).absolute(), host, port) as server:
-        click.echo(f"{server.address} shows the runs in {server.runs}; Ctrl-C ends it")
+        say_line(f"{server.address} shows the runs in {server.runs}; Ctrl-C ends it")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             server.serve_forever(poll_interval=0.2)

@@ -20,7 +20,7 @@ def compare(before: str, after: str, markdown: bool, as_json: bool, verbose: boo
 
     BEFORE, AFTER: a run folder, a .zip of one, or a name in .taskchaos/runs, such as latest. Exit code 1 on a
     regression: a case that was as expected and is not any more, or a rule that fails, may not, and did not before; 2
-    when no case has a verdict in both, or a run is in doubt.
+    when no case has a verdict in both, one has none any more, or a run is in doubt.
     """
     if markdown and as_json:
         raise UsageError("--markdown and --json: give one of them")

@@ -37,7 +37,7 @@ def _completer(names: Callable[[click.Context, str], Iterable[str]], *, files: b
             found = sorted(name for name in dict.fromkeys(names(context, word)) if name.startswith(word))
         except (OSError, ValueError, TaskchaosError):
             found = []
-        items = [CompletionItem(_quoted(name)) for name in found if name.isprintable()]
+        items = [CompletionItem(_quoted(name)) for name in found if name.isprintable() and "\\" not in name]
         return items or ([CompletionItem(word, type="file")] if files else [])
 
     return complete

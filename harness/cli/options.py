@@ -77,6 +77,11 @@ def say(lines: Iterable[str]) -> None:
         click.echo(paint.safe_columns(line))
 
 
+def say_line(line: str) -> None:
+    """Print one line so."""
+    say([line])
+
+
 def usual_parallel(stack: str | None) -> int:
     """How many cases run side by side unless told otherwise."""
     return (1 if stack == "compose" else 2) * (os.cpu_count() or 1) + 1

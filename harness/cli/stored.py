@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from taskchaos.harness.cli import complete
-from taskchaos.harness.cli.options import AS_JSON, OUT, how_much
+from taskchaos.harness.cli.options import AS_JSON, OUT, how_much, say_line
 from taskchaos.harness.errors import ExitCode, UsageError
 from taskchaos.harness.record.layout import LATEST
 from taskchaos.harness.suite_paths import suites_folder
@@ -87,7 +87,7 @@ def replay(
             from taskchaos.harness.run.repeat import repeat
 
             above = suites_folder().parent
-            return repeat(place, above, times, subject=subject, out=out, parallel=parallel, say=click.echo)
+            return repeat(place, above, times, subject=subject, out=out, parallel=parallel, say=say_line)
         if parallel is not None:
             raise UsageError("-n is for --times: a case is run once without it")
 
@@ -126,7 +126,7 @@ def shrink(case: str, rule: str | None, out: str | None, **given: Any) -> int:
     bounds = Bounds(**given)
     bounds.check()
     with opened_case(case) as place:
-        return make_smaller(place, rule, out, bounds, suites_folder(), click.echo)
+        return make_smaller(place, rule, out, bounds, suites_folder(), say_line)
 
 
 @click.command()

@@ -129,12 +129,17 @@ class Comparison:
 
     @property
     def exit_code(self) -> ExitCode:
-        """1 on a regression; 2 when nothing could be compared, or a run is in doubt; otherwise 0."""
+        """1 on a regression; 2 when nothing could be compared, a verdict is gone, or a run is in doubt; otherwise 0."""
         if self.of(ChangeKind.REGRESSION):
             return ExitCode.FAIL
         compared = any(case.before.decided and case.after.decided for case in self.cases)
-        doubted = self.before.doubts or self.after.doubts
+        doubted = self.before.doubts or self.after.doubts or self.undone
         return ExitCode.PASS if compared and not doubted else ExitCode.UNKNOWN
+
+    @property
+    def undone(self) -> list[CaseChange]:
+        """The cases that had a verdict and have none any more: whether that hides a regression nobody knows."""
+        return [case for case in self.cases if case.before.decided and not case.after.decided]
 
 
 def compare(before: StoredRun, after: StoredRun) -> Comparison:

@@ -6,10 +6,11 @@ No rule: what is wrong with a task, and whether it is, the rules say.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Collection
 
 from taskchaos.harness.checker.columns import ACKED, EFFECT, REPEATED, SUBMITTED
 from taskchaos.harness.checker.evidence import CaseEvidence, gather
-from taskchaos.harness.checker.loss import unaccounted
+from taskchaos.harness.checker.loss import still_running, unaccounted
 from taskchaos.harness.contract import Contract
 from taskchaos.harness.record.history import NEVER, History
 from taskchaos.harness.record.result import TaskEnd, TaskWays
@@ -19,6 +20,8 @@ MOST_TASKS = 10_000
 #: A case beyond this has no such picture: its tasks are not looked at one by one.
 MOST_LOOKED_AT = 300_000
 _MS = 1_000_000
+#: Which of them are kept, of more than there is room for.
+_GRAVEST = (TaskEnd.GONE, TaskEnd.LEFT, TaskEnd.AGAIN, TaskEnd.DEAD, TaskEnd.REVOKED)
 
 
 def ways(history: History, contract: Contract) -> TaskWays:
@@ -26,11 +29,15 @@ def ways(history: History, contract: Contract) -> TaskWays:
     if not history.phases or history.planned > MOST_LOOKED_AT:
         return TaskWays()
     evidence = gather(history, contract)
+    running = still_running(evidence)
     start_ns = min(phase.begun_ns for phase in history.phases)
     first, (submitted, due) = evidence.tally.first_effect, _submits(evidence.history)
-    kept = [(op, _end(evidence, op, flags)) for op, flags in enumerate(evidence.tally.flags) if flags & SUBMITTED]
+    kept = [
+        (op, _end(evidence, op, flags, running)) for op, flags in enumerate(evidence.tally.flags) if flags & SUBMITTED
+    ]
     if len(kept) > MOST_TASKS:
-        kept = [each for each in kept if each[1] not in (TaskEnd.DONE, TaskEnd.UNSENT)][:MOST_TASKS]
+        odd = [each for each in kept if each[1] not in (TaskEnd.DONE, TaskEnd.UNSENT)]
+        kept = sorted(sorted(odd, key=lambda each: _GRAVEST.index(each[1]))[:MOST_TASKS])
     return TaskWays(
         ops=tuple(op for op, _ in kept),
         submit_ms=tuple((submitted[op] - start_ns) // _MS for op, _ in kept),
@@ -50,7 +57,7 @@ def _submits(history: History) -> tuple[array[int], array[int]]:
     return begun, due
 
 
-def _end(evidence: CaseEvidence, op: int, flags: int) -> TaskEnd:
+def _end(evidence: CaseEvidence, op: int, flags: int, running: Collection[int]) -> TaskEnd:
     if flags & EFFECT:
         return TaskEnd.AGAIN if flags & REPEATED and op not in evidence.two_tasks else TaskEnd.DONE
     if op in evidence.letters.all or op in evidence.letters.due:
@@ -61,4 +68,4 @@ def _end(evidence: CaseEvidence, op: int, flags: int) -> TaskEnd:
         return TaskEnd.REVOKED
     if not flags & ACKED:
         return TaskEnd.UNSENT
-    return TaskEnd.GONE if unaccounted(evidence, op) else TaskEnd.LEFT
+    return TaskEnd.GONE if unaccounted(evidence, op) and op not in running else TaskEnd.LEFT

@@ -54,9 +54,10 @@ def run_cases(ask: Callable[[], Asked], *, verbosity: Verbosity) -> int:
     """Run what is asked for and return the run's exit code. `ask` runs in the child: it loads the subjects' code."""
     watches: list[RunWatch] = []
     # The guard has the user's signals while the child runs, and gives them back to this: the reports are still to come.
+    early: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda number, _: early.append(number))
 
     def heard(message: dict[str, Any]) -> None:
         if message.get("settings"):
@@ -68,6 +69,8 @@ def run_cases(ask: Callable[[], Asked], *, verbosity: Verbosity) -> int:
             watches.append(RunWatch(Path(message["folder"]) / EVENTS, verbosity=verbosity))
             watches[-1].start()
 
+    if early:
+        raise KeyboardInterrupt
     outcome = guarded(partial(_work, ask), heard)
     for watch in watches:
         watch.stop()

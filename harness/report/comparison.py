@@ -46,7 +46,7 @@ def conclusion(found: Comparison) -> str:
         return f"REGRESSION: {text}"
     if not any(case.before.decided and case.after.decided for case in found.cases):
         return f"NOTHING COMPARED: {text}"
-    if found.before.doubts or found.after.doubts:
+    if found.before.doubts or found.after.doubts or found.undone:
         return f"IN DOUBT: {text}; no regression is seen"
     return f"NO REGRESSION: {text}"
 

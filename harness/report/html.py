@@ -6,6 +6,7 @@ first and open; expected failures of controls stand apart, so that red means "lo
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -288,7 +289,7 @@ def _logs(case: CaseResult, names: Iterable[str]) -> list[tuple[str, str]]:
     """Names and places of a case's logs, as seen from the run folder, in which the report lies."""
     if not case.folder:
         return []
-    return [(name, quote(f"{CASES}/{case.folder}/{LOGS}/{name}")) for name in names]
+    return [(name, quote(os.fsencode(f"{CASES}/{case.folder}/{LOGS}/{name}"))) for name in names]
 
 
 def _choices(views: Sequence[CaseView]) -> list[tuple[str, list[str]]]:

@@ -36,6 +36,8 @@ ICONS = {
 }
 _RUN_ICONS = {"pass": "✅", "fail": "❌", "interrupted": "⏹️"}
 #: What Markdown may read as markup. Hyphens and dots only matter where a line begins, which no escaped text does.
+#: What GitHub makes a mention or a link of, escaped or not, unless something stands in between.
+_REFERENCE = re.compile(r"\\[@#](?=[\w])")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&@$])")
 
 
@@ -161,7 +163,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool 
 
 def escape(text: str) -> str:
     """The text as Markdown that shows it literally, on one line; also inside a table."""
-    return _SPECIAL.sub(r"\\\1", cut(one_line(text), _MAX_TEXT))
+    shown = _SPECIAL.sub(r"\\\1", cut(one_line(text), _MAX_TEXT))
+    return _REFERENCE.sub("\\g<0>\u200b", shown)
 
 
 def _code(text: str) -> str:

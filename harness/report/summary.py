@@ -60,8 +60,7 @@ def summary_lines(
         lines += _marked(paint.mark(standing(case)), explain(case), paint, width)
     lines += _incomplete(result, paint)
     for one in overall.remarks(result):
-        if not quiet or one.kind is not None:
-            lines += _marked(paint.mark(one.kind) if one.kind else "!", one.sentence, paint, width)
+        lines += _marked(paint.mark(one.kind) if one.kind else "!", one.sentence, paint, width)
     lines.append("")
     if report_path is not None:
         lines.append(f"Report:  {paint.safe(str(report_path))}")

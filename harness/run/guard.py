@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -56,12 +56,17 @@ def guarded(work: Callable[[Say], None], heard: Callable[[dict[str, Any]], None]
     sys.stderr.flush()
     outcome = ChildEnd()
     with _signals_noted(outcome) as pass_on:
+        # Until the child can heed signals, and it is known whom to pass them on to: a fork forgets those that are met.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         child = os.fork()
         if child == 0:
             os.close(read_fd)
-            _be_child(work, write_fd)
+            _be_child(work, write_fd, mask)
         os.close(write_fd)
         pass_on.append(child)
+        if outcome.interrupted:
+            os.kill(child, signal.SIGINT)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for message in _messages(read_fd, child):
             outcome.said.update(message)
             heard(message)
@@ -70,8 +75,8 @@ def guarded(work: Callable[[Say], None], heard: Callable[[dict[str, Any]], None]
     return outcome
 
 
-def _be_child(work: Callable[[Say], None], fd: int) -> None:
-    """Never returns."""
+def _be_child(work: Callable[[Say], None], fd: int, mask: Iterable[int]) -> None:
+    """Never returns. mask: the signals that are to be blocked while it works."""
 
     def say(**message: object) -> None:
         os.write(fd, json.dumps(message).encode() + b"\n")
@@ -83,6 +88,7 @@ def _be_child(work: Callable[[Say], None], fd: int) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a terminal may stop a group in the background that writes
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if os.getppid() != guard:
             os._exit(1)
         work(say)
@@ -93,6 +99,7 @@ def _be_child(work: Callable[[Say], None], fd: int) -> None:
     except BaseException as error:
         say(error=unforeseen(error), code=int(ExitCode.STACK), trace=traceback.format_exc())
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # nothing may come back from here
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -250,7 +250,12 @@ def _matches(name: str, pattern: str) -> bool:
 # --- removal ---------------------------------------------------------------------------------------------------------
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether only a run writes such files: a folder with a plan, or with cases, may be anybody's."""
+    return any((folder / sign).exists() for sign in SIGNS if sign not in (PLAN, CASES))
+
+
 def to_remove(rows: Iterable[RunRow], keep: int) -> Iterator[RunRow]:
     """The runs beyond the newest `keep`, oldest last; those that go on, and folders that are no runs, are not."""
-    runs = [row for row in rows if row.state is not RunState.NO_RUN]
+    runs = [row for row in rows if row.state is not RunState.NO_RUN and _is_ours(row.folder)]
     yield from (row for row in runs[keep:] if row.state is not RunState.GOING_ON)

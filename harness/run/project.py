@@ -7,6 +7,7 @@ relative to its folder.
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def read_project(start: Path) -> RunChoices | None:
 def _folders(start: Path) -> tuple[Path, ...]:
     """From a folder up to the root of its repository; the folder alone if it is in none."""
     above = (start, *start.parents)
-    root = next((number for number, folder in enumerate(above) if (folder / ".git").exists()), 0)
+    root = next((number for number, folder in enumerate(above) if os.path.exists(folder / ".git")), 0)
     return above[: root + 1]
 
 
@@ -107,10 +108,17 @@ def _checked(file: Path, table: Mapping[str, Any]) -> RunChoices:
             raise UsageError(f"{file}: [{TABLE}] has no key {key!r}: {there}")
         try:
             values[key] = KEYS[key](value)
-        except ValueError as error:
-            raise UsageError(f"{file}: [{TABLE}] {key} = {value!r:.100}: {error}") from None
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"{file}: [{TABLE}] {key} = {_shown(value)}: {error}") from None
     values["subject"] = tuple(_from_here(file.parent, spec) for spec in values.get("subject", ()))
     return RunChoices(**values, file=file)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.100}"
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _from_here(folder: Path, spec: str) -> str:
@@ -121,7 +129,7 @@ def _from_here(folder: Path, spec: str) -> str:
 
 def _texts(value: Any) -> tuple[str, ...]:
     found = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str) and one.strip() for one in found):
+    if not all(isinstance(one, str) and one.strip() and "\0" not in one for one in found):
         raise ValueError("has to be a name, or a list of names")
     return tuple(found)
 

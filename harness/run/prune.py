@@ -42,8 +42,8 @@ def remove(folder: Path) -> Removed:
     freed = size_of(folder)
     if folder.is_symlink():
         return Removed(folder.name, 0, "is a link")
-    if ongoing.going_on(folder):
-        return Removed(folder.name, 0, "goes on")
+    if any(ongoing.going_on(inside) for inside in (folder, *(lock.parent for lock in folder.rglob(ongoing.LOCK)))):
+        return Removed(folder.name, 0, "goes on, or a run inside it does")
     going = folder.with_name(f"{_GOING}{folder.name}")
     try:
         folder.rename(going)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from taskchaos.harness.clock import now_ns
+from taskchaos.harness.files import open_file
 from taskchaos.harness.record import events
 from taskchaos.harness.record.events import CaseJudged
 from taskchaos.harness.record.layout import EVENTS
@@ -26,6 +28,7 @@ class LiveRun:
     progress: Progress = field(default_factory=Progress)
     cases: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # id: standing, mark, phrase
     _place: int = 0
+    _inode: int = 0
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def state(self) -> dict[str, Any]:
@@ -41,10 +44,15 @@ class LiveRun:
             }
 
     def _read(self) -> None:
-        with (self.folder / EVENTS).open("rb") as stream:
+        with open_file(self.folder / EVENTS) as stream:
+            found = os.fstat(stream.fileno())
+            if found.st_ino != self._inode or found.st_size < self._place:  # another run, under the same name
+                self.progress, self.cases, self._place, self._inode = Progress(), {}, 0, found.st_ino
             stream.seek(self._place)
             data = stream.read(_MOST_BYTES)
         whole = data[: data.rfind(b"\n") + 1]  # half a line: the rest is still to be written
+        if not whole and len(data) == _MOST_BYTES:
+            whole = data  # no event is so long: the rest of it is none either
         self._place += len(whole)
         for line in whole.splitlines():
             event = events.from_line(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(figure=figure, seconds=seconds, when=_when, quoted=lambda text: quote(text, safe=""))
+    made.filters.update(
+        figure=figure, seconds=seconds, when=_when, quoted=lambda text: quote(os.fsencode(text), safe="")
+    )
     made.filters.update(breakable=html.breakable)
     return made
 

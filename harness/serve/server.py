@@ -15,14 +15,17 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
 from taskchaos.harness.errors import TaskchaosError, UsageError
 from taskchaos.harness.judge.compare import compare
@@ -65,6 +68,7 @@ class RunServer(ThreadingHTTPServer):
         """Raises UsageError for an address that is not loopback's, or is taken."""
         check_host(host)
         self.runs, self.live = runs, LiveRuns()
+        self.address_family = AF_INET6 if ":" in host else AF_INET
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -74,7 +78,11 @@ class RunServer(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """For a browser."""
-        return f"http://{self.server_address[0]!s}:{self.server_port}/"
+        host = str(self.server_address[0])
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has gone, or sends what is no HTTP, is no news."""
 
     def start(self) -> threading.Thread:
         """Serve in a thread until `shutdown`."""
@@ -84,15 +92,20 @@ class RunServer(ThreadingHTTPServer):
 
     def answer(self, target: str) -> Answer:
         """What a GET of this target gets. Raises NotServedError, TaskchaosError."""
-        asked = urlsplit(target)
-        words = [unquote(word) for word in asked.path.split("/")[1:]]
+        try:
+            asked = urlsplit(target)
+        except ValueError:
+            raise NotServedError("there is no such page") from None
+        words = [os.fsdecode(unquote_to_bytes(word)) for word in asked.path.split("/")[1:]]
         match words:
             case [""]:
                 rows = history(self.runs)
                 flaky = [case for case in case_histories(rows, LAST, "") if case.flaky]
                 return _html(pages.runs_page(rows, flaky, str(self.runs)))
             case ["compare"]:
-                return self._compare(parse_qs(asked.query))
+                return self._compare(
+                    parse_qs(asked.query, encoding=sys.getfilesystemencoding(), errors="surrogateescape")
+                )
             case ["runs", name]:
                 self._run(name)
                 return Answer(b"", status=HTTPStatus.MOVED_PERMANENTLY, location=f"{asked.path}/")
@@ -159,8 +172,8 @@ def check_host(host: str) -> None:
 
 def is_local(host: str) -> bool:
     """Whether a Host header names loopback."""
-    name = urlsplit(f"//{host}").hostname or ""
     try:
+        name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET6, socket
+from socket import AF_INET6, SHUT_RDWR, socket
 from typing import Any
 
 from celery import Celery
@@ -38,8 +38,8 @@ ANSWER_S = 2.0
 REPLY_S = 10.0
 #: Requests at a time; more are closed without an answer.
 MOST_REQUESTS = 8
-#: A client that neither sends nor reads for this long is closed.
-CLIENT_S = 5.0
+#: A client that neither sends nor reads for this long is closed, and any after this long: places are few.
+CLIENT_S, REQUEST_S = 3.0, 5.0
 #: Without a turn, answered or failed, for this long the loop of the worker stands still.
 STILL_S = 120.0
 
@@ -88,6 +88,10 @@ class BrokerFigures:
         with self._lock:
             return self._known if in_time else [broker_up(False)]
 
+    def silent(self) -> bool:
+        """Whether Redis does not answer now."""
+        return self.families() == [broker_up(False)]
+
     def _renew(self, answered: threading.Event) -> None:
         began_s = clock.now_s()
         try:
@@ -113,6 +117,10 @@ class LoopWatch:
         self._still_s = still_s
         self._seen = seen or _attempts
         self._last = self._seen()
+        self._changed_s = clock.now_s()
+
+    def excuse(self) -> None:
+        """From now on it counts anew: while Redis is away, Celery waits for it, and takes no turns."""
         self._changed_s = clock.now_s()
 
     def still_for_s(self) -> float:
@@ -163,14 +171,23 @@ class MetricsServer(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one request."""
+        """Answer one request, however slowly it comes, but not for longer than `REQUEST_S`."""
+        end = threading.Timer(REQUEST_S, _hang_up, (request,))
+        end.daemon = True
+        end.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            end.cancel()
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone, or sends what is no HTTP, is its own trouble."""
+
+
+def _hang_up(connection: socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(SHUT_RDWR)
 
 
 class MetricsHandler(BaseHTTPRequestHandler):
@@ -190,6 +207,9 @@ class MetricsHandler(BaseHTTPRequestHandler):
             self._answer(200, render(self.server.worker.families()))
         elif path == "/healthz":
             still_s = self.server.watch.still_for_s()
+            if still_s and self.server.broker.silent():
+                self.server.watch.excuse()
+                still_s = 0.0
             self._answer(503 if still_s else 200, f"no turn for {still_s:.0f} s\n" if still_s else "ok\n")
         else:
             self._answer(404, "there is /metrics, /metrics/worker and /healthz\n")

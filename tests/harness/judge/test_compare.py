@@ -23,6 +23,7 @@ from taskchaos.harness.record.result import (
     Window,
 )
 from taskchaos.harness.record.verdict import Outcome, Rule, Throughput
+from taskchaos.harness.report import comparison
 
 PASSED = replace(
     samples.cases()[0], id="a.b.c", outcome=Outcome.PASS, as_expected=True, failed_rules=(), expected=Expectation(),
@@ -77,10 +78,14 @@ def test_what_became_of_a_case(before: CaseResult, after: CaseResult, kind: Chan
     assert ([case.kind for case in found.cases], found.exit_code) == ([kind], code)
 
 
-def test_an_unknown_case_beside_a_known_one_does_not_fail_the_comparison() -> None:
+@pytest.mark.parametrize("now", [UNKNOWN, TROUBLE])
+def test_a_verdict_that_is_gone_is_no_pass_whatever_is_beside_it(now: CaseResult) -> None:
+    """A subject that breaks so thoroughly that nothing can be judged has not become better; nor is it a regression."""
     other = replace(PASS, id="x.y.z")
-    found = compare(stored([PASS, other]), stored([UNKNOWN, other]))
-    assert found.exit_code is ExitCode.PASS and len(found.of(ChangeKind.UNDECIDED)) == 1
+    found = compare(stored([PASS, other]), stored([now, other]))
+    assert found.exit_code is ExitCode.UNKNOWN and [case.id for case in found.undone] == ["a.b.c"]
+    assert comparison.conclusion(found).startswith("IN DOUBT")
+    assert compare(stored([now, other]), stored([PASS, other])).exit_code is ExitCode.PASS
 
 
 def test_nothing_in_common_is_no_pass() -> None:

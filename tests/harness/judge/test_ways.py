@@ -10,7 +10,7 @@ from checker_histories import ALL, HistoryBuilder
 from taskchaos.harness.contract import PhaseName
 from taskchaos.harness.judge import ways as module
 from taskchaos.harness.judge.ways import ways
-from taskchaos.harness.record.history import History, SubmitOutcome
+from taskchaos.harness.record.history import AttemptOutcome, History, SubmitOutcome
 from taskchaos.harness.record.result import TaskEnd, TaskWays
 
 
@@ -52,6 +52,17 @@ def test_of_a_large_case_only_what_is_not_done_once_is_told(monkeypatch: pytest.
     assert (ways(history, ALL).ops, ways(history, ALL).ends) == ((2, 3), "ag")
     monkeypatch.setattr(module, "MOST_LOOKED_AT", 3)
     assert ways(history, ALL) == TaskWays()
+
+
+def test_of_too_many_the_lost_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_TASKS", 2)
+    builder = built().done(0, 1, 2).effect(0, 190).effect(1, 190).effect(2, 190).ack(3)
+    assert (ways(builder.build(), ALL).ops, ways(builder.build(), ALL).ends) == ((0, 3), "ag")
+
+
+def test_what_may_still_run_is_not_lost() -> None:
+    builder = built().ack(0, at=100).attempt(0, 105, -1, AttemptOutcome.OPEN).final(converged=False)
+    assert ways(builder.build(), ALL).ends == TaskEnd.LEFT.value
 
 
 def test_a_case_that_never_began_has_none() -> None:

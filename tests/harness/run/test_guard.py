@@ -101,6 +101,25 @@ def test_a_signal_when_the_child_is_over_interrupts_nothing(number: signal.Signa
     assert (outcome.interrupted, outcome.status) == (False, 0)
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["in both", "in the guard alone"])
+def test_a_signal_while_the_child_is_made_reaches_it(monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """Before anybody knows whom to pass it on to; before the child is made, or just after."""
+    fork = os.fork
+
+    def signalled() -> int:
+        child = 0 if late else -1
+        if not late:
+            signal.raise_signal(signal.SIGINT)
+        child = fork()
+        if late and child:
+            signal.raise_signal(signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(os, "fork", signalled)
+    outcome = guarded(lambda say: signal.pause())
+    assert outcome.interrupted and outcome.said["error"] == "interrupted"
+
+
 #: A guard as a process of its own, to be signalled. The child says when it is ready, and waits.
 GUARD = """
 import json, os, signal, sys, time

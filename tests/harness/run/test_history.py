@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,30 @@ def test_a_run_that_goes_on_is_listed_as_that(runs: Path) -> None:
         ongoing.release(folder)
 
 
+def test_many_who_ask_are_no_run_that_goes_on(runs: Path) -> None:
+    folder = made(runs / "1", 1, [passing(CASE)])
+    (folder / ongoing.LOCK).touch()
+    answers: list[bool] = []
+
+    def ask() -> None:
+        answers.extend(ongoing.going_on(folder) for _ in range(300))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [False] * 900
+
+
+@pytest.mark.parametrize("name", [".running", "events.jsonl", "verdict.json"])
+def test_a_pipe_in_a_run_holds_nobody_up(runs: Path, name: str) -> None:
+    folder = made(runs / "1", 1, [passing(CASE)])
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert [row["state"] for row in rows()] != ["going on"]
+
+
 def test_how_often_a_case_failed_in_its_last_runs(runs: Path) -> None:
     other = samples.cases()[1]
     for hour, failed in enumerate((True, True, False, True)):
@@ -201,14 +226,21 @@ def test_what_goes_on_what_is_no_run_and_what_a_link_leads_to_stay(runs: Path, t
     (runs / "linked").symlink_to(outside)
     (runs / "mine").mkdir()
     (runs / "mine" / "notes.txt").write_text("x")
+    for name in ("plan.json", "cases"):  # of somebody else's
+        (runs / f"with {name}" / name).mkdir(parents=True)
     old = made(runs / "old", 2, [CASE])
     (old / "cases" / "elsewhere").symlink_to(outside)
+    inside = made(runs / "around" / "again", 1, [CASE])
+    (runs / "around" / "verdict.json").write_text("{}")
     ongoing.hold(kept)
+    ongoing.hold(inside)
     try:
-        assert command("prune", "--keep", "0").exit_code == 0
+        assert command("prune", "--keep", "0").exit_code == 3, "one could not be removed: a run in it goes on"
     finally:
         ongoing.release(kept)
-    assert sorted(p.name for p in runs.iterdir()) == ["held", "linked", "mine"]
+        ongoing.release(inside)
+    left = ["around", "held", "linked", "mine", "with cases", "with plan.json"]
+    assert sorted(p.name for p in runs.iterdir()) == left
     assert (outside / "verdict.json").exists()
 
 

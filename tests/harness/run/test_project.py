@@ -92,6 +92,12 @@ def test_no_table_says_nothing(tmp_path: Path, text: str) -> None:
         ("[tool.taskchaos]\nseed = true", "seed = True: has to be a whole number"),
         ("[tool.taskchaos]\nseed = 1.0", "seed = 1.0: has to be a whole number"),
         ("[tool.taskchaos]\nseed = 99999999999999999999", "has to be a whole number"),
+        (f"[tool.taskchaos]\ntarget = 1{'0' * 400}", "target = 1000"),
+        (
+            f"[tool.taskchaos]\nseed = 0x{'f' * 6000}",
+            "seed = a number of thousands of digits: has to be",
+        ),
+        ('[tool.taskchaos]\nsubject = "a\\u0000b.py:X"', "has to be a name"),
         ("[tool.taskchaos]\ntarget = 0", "target = 0: has to be above 0"),
         ("[tool.taskchaos]\ntarget = nan", "target = nan: has to be a number"),
         ("[tool.taskchaos]\ntarget = inf", "target = inf: has to be a number"),

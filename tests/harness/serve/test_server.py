@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import socket
+import struct
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from serve_support import write_run
@@ -78,6 +82,58 @@ def test_nothing_else_is_given(served: RunServer, target: str) -> None:
     assert status == 404, text
     assert "root:" not in text and "Traceback" not in text
     assert text.count("secret") <= target.count("secret")
+
+
+@pytest.mark.parametrize("raw", [b"b\xff", "gr\u00fcn".encode(), b"a&b=c#d?e", b"% \"'<"])
+def test_whatever_bytes_a_name_has_its_links_lead_to_it(served: RunServer, raw: bytes) -> None:
+    write_run(served.runs, os.fsdecode(raw))
+    status, text, _ = get(served, "/")
+    assert status == 200
+    place = f"/runs/{quote(raw, safe='')}/"
+    assert f'href="{place}"' in text and get(served, place)[0] == 200
+    assert get(served, f"/compare?before={quote(raw, safe='')}&after=run-b")[0] == 200
+
+
+def test_a_run_that_is_made_again_under_its_name_is_followed_anew(served: RunServer) -> None:
+    lines = (served.runs / "run-b" / "events.jsonl").read_text()
+    assert json.loads(get(served, "/runs/run-b/state.json")[1])["cases"]
+    for text, cases in (("", 0), (lines + lines, 1), ("x" * 100, 0)):
+        (served.runs / "run-b" / "events.jsonl").unlink()
+        (served.runs / "run-b" / "events.jsonl").write_text(text)
+        assert len(json.loads(get(served, "/runs/run-b/state.json")[1])["cases"]) == cases
+
+
+def test_a_pipe_in_the_place_of_events_holds_nobody_up(served: RunServer) -> None:
+    (served.runs / "run-b" / "events.jsonl").unlink()
+    os.mkfifo(served.runs / "run-b" / "events.jsonl")
+    assert get(served, "/runs/run-b/state.json")[0] == 409
+    assert get(served, "/")[0] == 200
+
+
+def test_what_is_no_http_is_not_told_on_the_terminal(served: RunServer, capfd: pytest.CaptureFixture[str]) -> None:
+    for said in (
+        b"\x16\x03\x01",
+        b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", served.server_port), 10) as client:
+            client.sendall(said)
+            client.shutdown(socket.SHUT_WR)
+            assert b"defect" not in client.recv(1 << 16)
+    with socket.create_connection(("127.0.0.1", served.server_port), 10) as gone:
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert get(served, "/")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_other_loopback_address_is_served_too(tmp_path: Path) -> None:
+    try:
+        server = RunServer(tmp_path, "::1")
+    except UsageError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    with server:
+        assert server.address.startswith("http://[::1]:")
 
 
 def test_a_run_that_cannot_be_compared_says_why(served: RunServer) -> None:

@@ -26,7 +26,7 @@ from worker_support import Tested, settled, surroundings
 from locked_retry import clock
 from locked_retry.limits import listen_address
 from locked_retry.operator import metrics_page
-from locked_retry.operator.metrics_page import MOST_REQUESTS, BrokerFigures, LoopWatch
+from locked_retry.operator.metrics_page import MOST_REQUESTS, BrokerFigures, LoopWatch, MetricsServer
 from locked_retry.operator.prometheus import Family, Sample, Type
 
 ANY_PORT = "{'metrics': '0'}"
@@ -304,6 +304,60 @@ def test_a_loop_that_tries_nothing_is_told_after_its_time(monkeypatch: pytest.Mo
     assert watch.still_for_s() == 0
     now[0], seen[0] = 900.0, None  # a loop that tasks run in
     assert watch.still_for_s() == 0
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_loop_that_stands_still_because_redis_is_away_is_well(answers: bool) -> None:
+    """While it is away Celery waits for it, for longer and longer, and takes no turns: a restart would help nobody."""
+
+    def ask(_: Celery) -> list[Family]:
+        if not answers:
+            raise ConnectionError("away")
+        return []
+
+    now_s, watch = clock.now_s(), LoopWatch(120.0, lambda: (1, 0, 0))
+    watch._changed_s = now_s - 200.0
+    server = MetricsServer("127.0.0.1", 0, Celery("x", set_as_current=False), watch)
+    server.broker = BrokerFigures(Celery("x", set_as_current=False), ask)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        status, text = _get(f"http://127.0.0.1:{server.server_port}/healthz")
+        assert (status, text.startswith("no turn for 20")) == ((503, True) if answers else (200, False))
+        assert answers or watch.still_for_s() == 0, "and when Redis is back, it has its time again"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_clients_that_say_little_by_little_hold_nobody_up(tested: Tested) -> None:
+    """A byte now and then keeps no place for longer than a request may take."""
+    worker = tested.worker(options=ANY_PORT)
+    url = _url(tested)
+    port, stop = int(url.rsplit(":", 1)[1]), threading.Event()
+    slow = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(MOST_REQUESTS)]
+
+    def drip() -> None:
+        while not stop.wait(0.3):
+            for one in slow:
+                with contextlib.suppress(OSError):
+                    one.send(b"G")
+
+    threading.Thread(target=drip, daemon=True).start()
+
+    def answers() -> bool:
+        try:
+            return _get(f"{url}/healthz")[0] == 200
+        except OSError:
+            return False
+
+    try:
+        until(answers, "their time is over")
+    finally:
+        stop.set()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    for one in slow:
+        one.close()
 
 
 @pytest.mark.parametrize(
