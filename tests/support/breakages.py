@@ -424,8 +424,8 @@ PROJECTS = (
     ),
     BadProject(
         "module_ends_its_process",
-        3,
-        "the code of a subject or of a suite ends its process",
+        4,
+        "subject.py has ended the process of the run, which ended with status 0",
         {"subject.py": subject(below="os._exit(0)\n").replace("@NAME@", "sound")},
         not_by=frozenset({Front.PYTEST}),
     ),
