@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 import report_samples as samples
 
+from taskchaos.harness.record.result import RunProblem
 from taskchaos.harness.record.verdict import Outcome, Rule, RuleResult, Sample
+from taskchaos.harness.report import markdown
 from taskchaos.harness.report import phrases as wording
+from taskchaos.harness.report.ansi import Paint
 from taskchaos.harness.report.phrases import Assessment
+from taskchaos.harness.report.run import collect
+from taskchaos.harness.report.summary import summary_lines
+from taskchaos.harness.verbosity import Verbosity
 
 BY_ID = {c.id: c for c in samples.cases()}
 
@@ -131,3 +138,17 @@ def test_what_stock_celery_does_is_said_beside_the_loss_it_explains() -> None:
 )
 def test_demands_are_not_repeated_and_not_cut_within_a_word(expression: str, text: str) -> None:
     assert wording.demand(replace(samples.passing(Rule.LOST, "why"), expression=expression)) == text
+
+
+def test_what_is_to_be_known_of_a_run_is_said_in_few_words_too() -> None:
+    """Such as that a replay took another file than the run had."""
+    run = replace(collect(samples.stream()), problems=(RunProblem("my_retry.py: taken from the run's own copy"),))
+    for verbosity in Verbosity:
+        told = summary_lines(run, None, Paint(), 100, verbosity=verbosity)
+        assert any("taken from the run's own copy" in line for line in told), verbosity
+
+
+@pytest.mark.parametrize("text", ["@somebody", "fixes #12", "a@b", "##[error]x"])
+def test_markdown_mentions_nobody_and_links_to_nothing(text: str) -> None:
+    """GitHub reads references in what is escaped, too."""
+    assert not re.search(r"[@#]\w", markdown.escape(text))
