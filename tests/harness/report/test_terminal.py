@@ -236,7 +236,7 @@ def test_quiet_tells_surprises_and_what_the_run_comes_to(snapshot: Snapshot) -> 
     snapshot("terminal_quiet.txt", text)
     assert not [line for line in text.splitlines() if line.startswith(("✓", "⊗"))]
     quiet = show(samples.stream(GOOD), Tty(), verbosity=Verbosity.QUIET, colour=False)
-    assert [line.partition(" ")[0] for line in quiet.splitlines() if line] == ["2", "Report:", "PASS"]
+    assert [line.partition(" ")[0] for line in quiet.splitlines() if line] == ["2", "!", "Report:", "PASS"]
 
 
 def test_of_a_run_of_few_cases_what_failed_as_expected_is_told_too() -> None:
