@@ -18,8 +18,8 @@ from taskchaos.harness.record.layout import EVENTS, LOGS
 
 MAX_BYTES = 4_000_000  # of one file: its beginning and its end
 MAX_CHARACTERS = 200
-#: A process may write down what it has seen so long before the case began, or after it ended.
-_BESIDE = timedelta(minutes=10)
+#: A line may be from so long before the case began, and no case is longer than this.
+_BEFORE, _LONGEST = timedelta(minutes=-1), timedelta(hours=12)
 _TIMES = (
     (re.compile(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}): ([A-Z]+/\S+)\] *(.*)"), "%Y-%m-%d %H:%M:%S,%f"),
     (re.compile(r"^\d+:[A-Z] (\d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) ([*#.-]) *(.*)"), "%d %b %Y %H:%M:%S.%f"),
@@ -71,13 +71,16 @@ def _anchor(folder: Path) -> tuple[int, datetime] | None:
 
 def _read(folder: Path, name: str, at_ns: int, began: datetime) -> Iterator[LogLine]:
     zones = began.replace(tzinfo=None), began.astimezone(UTC).replace(tzinfo=None)
+    zone: datetime | None = None  # when the case began, in the file's own time
     for text in _text(folder / LOGS / name).splitlines():
         told = _told(text)
         if told is None:
             continue
         time, what = told
-        since = min((time - zone for zone in zones), key=abs)
-        if abs(since) < _BESIDE:
+        if zone is None:  # a process writes its first line soon after it was started
+            zone = min(zones, key=lambda each: abs(time - each))
+        since = time - zone
+        if _BEFORE < since < _LONGEST:
             yield LogLine(at_ns + since // timedelta(microseconds=1) * 1000, name, what[:MAX_CHARACTERS])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,22 @@ def test_a_line_is_put_at_its_time(tmp_path: Path, form: str) -> None:
     (line,) = read_logs(case(tmp_path, worker_1=f"a banner without a time\n{FORMS[form]}\n  a second line\n"))
     assert (line.name, line.at_ns) == ("worker-1.log", AT_NS + 2_500_000_000)
     assert line.text.removeprefix("WARNING ") == "it happened"
+
+
+@pytest.mark.parametrize("hours", [-11, -5, -2, -1, 0, 1, 2, 5.5, 12])
+@pytest.mark.parametrize("minutes", [0.1, 45, 100])
+def test_in_every_zone_and_in_long_cases_local_time_and_that_of_utc_are_told_apart(
+    tmp_path: Path, hours: float, minutes: float
+) -> None:
+    began = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone(timedelta(hours=hours)))
+    later = began + timedelta(minutes=minutes)
+    form = "[%Y-%m-%d %H:%M:%S,000: INFO/MainProcess] x"
+    texts = [
+        f"{a.strftime(form)}\n{b.strftime(form)}"
+        for a, b in ((began, later), (began.astimezone(UTC), later.astimezone(UTC)))
+    ]
+    found = read_logs(case(tmp_path, began.isoformat(), worker_1=texts[0], worker_2=texts[1]))
+    assert [line.at_ns for line in found] == [AT_NS] * 2 + [AT_NS + round(60 * minutes) * S] * 2
 
 
 BROKEN = {
