@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,6 +55,8 @@ class RoleConfig:
         """Write the file that the role's process reads."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(codec.encode(self)), encoding="utf-8")
+        note_path(path).write_bytes(b"")
+        note_path(path).chmod(0o666)  # the role of a container is another user
 
     @classmethod
     def load(cls, path: Path) -> RoleConfig:
@@ -130,11 +132,13 @@ def note_path(config: Path) -> Path:
 @contextmanager
 def noted(note: Path, what: str) -> Iterator[None]:
     """While this lasts, `what` is written there: code that ends the process says nothing itself."""
-    note.write_text(what, encoding="utf-8")
+    with suppress(OSError):
+        note.write_text(what, encoding="utf-8")
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        with suppress(OSError):
+            note.write_bytes(b"")
 
 
 def refuse(ready_fd: int) -> Callable[[str], NoReturn]:

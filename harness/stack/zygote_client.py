@@ -251,7 +251,7 @@ class Spawned:
             called = self._note.read_text(encoding="utf-8")
         except OSError:
             return ""
-        status = self.await_exit()
+        status = self.await_exit() if called else None
         if status is None:
             return ""
         return f"{called} has ended the process, which {ended_how(status)}{outside(status)}"
