@@ -9,6 +9,7 @@ from taskchaos.harness import codec
 from taskchaos.harness.judge.compare import SCHEMA, CaseChange, CaseSide, ChangeKind, Comparison, RateRatio
 from taskchaos.harness.judge.intervals import Interval
 from taskchaos.harness.record.verdict import Outcome
+from taskchaos.harness.report.json_file import finite
 from taskchaos.harness.report.markdown import escape
 from taskchaos.harness.report.phrases import cut, figure, one_line, plural, seconds
 
@@ -171,4 +172,4 @@ def _text(text: str) -> str:
 def dumps(found: Comparison) -> str:
     """As JSON: what the comparison holds, and what it comes to."""
     whole = {"schema": SCHEMA, "exit_code": int(found.exit_code), "conclusion": conclusion(found)}
-    return json.dumps({**whole, **codec.encode(found)}, indent=1)
+    return json.dumps(finite({**whole, **codec.encode(found)}), indent=1, allow_nan=False)

@@ -14,7 +14,7 @@ from taskchaos.harness.record.result import SCHEMA, Expectation, RunResult
 
 def dumps(result: RunResult) -> str:
     """The text of verdict.json. Keys stand in the order of the dataclasses, `schema` first; versions by name."""
-    data = _finite(codec.encode(result))
+    data = finite(codec.encode(result))
     for case, shown in zip(result.cases, data["cases"], strict=True):
         shown["expected"] = str(case.expected)
     data["versions"] = dict(sorted(data["versions"].items()))
@@ -37,12 +37,12 @@ def read(path: Path) -> RunResult:
         raise UsageError(f"{path} is no verdict.json: {error}") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN and no infinity; both mean "not measurable" here, which is null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value

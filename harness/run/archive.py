@@ -17,8 +17,8 @@ from taskchaos.harness.record.layout import EVENTS, PLAN
 from taskchaos.harness.run.ending import ended_by_signals
 
 SUFFIX = ".zip"
-#: A run has some thousand files.
-MOST_ENTRIES = 200_000
+#: A run has some thousand files, each a few folders deep.
+MOST_ENTRIES, MOST_DEEP = 200_000, 50
 #: An archive may become so much larger than it is: ledgers and logs shrink to a twentieth.
 MOST_RATIO = 200
 FREE_BYTES = 64 << 20
@@ -74,11 +74,13 @@ def the_run_in(folder: Path, name: Path) -> Path:
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
-    if (folder / PLAN).is_file() and (folder / EVENTS).is_file():
-        yield folder
-    elif folder.is_dir() and not folder.is_symlink():
-        for entry in sorted(folder.iterdir()):
-            yield from _runs_below(entry)
+    places = [folder]
+    while places:
+        place = places.pop()
+        if (place / PLAN).is_file() and (place / EVENTS).is_file():
+            yield place
+        elif place.is_dir() and not place.is_symlink():
+            places += sorted(place.iterdir(), reverse=True)
 
 
 def unpack(archive: Path, into: Path) -> None:
@@ -113,6 +115,8 @@ def _unpack_one(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, archive: Path, 
     name, mode = PurePosixPath(entry.filename), stat.S_IFMT(entry.external_attr >> 16)
     if name.is_absolute() or ".." in name.parts or "\\" in entry.filename or not name.parts:
         raise UsageError(f"{archive}: {entry.filename!r} leads out of its folder: not unpacked")
+    if len(name.parts) > MOST_DEEP:
+        raise UsageError(f"{archive}: {entry.filename[:100]!r}... is deeper than anything in a run: not unpacked")
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise UsageError(f"{archive}: {entry.filename!r} is a link or a special file: not unpacked")
     if entry.flag_bits & 1:

@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     server: RunServer
-    protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.0"  # one request each: what else a client sends on it is never taken for another
     server_version, sys_version = "taskchaos", ""
     timeout = 30  # of a client that says nothing
 

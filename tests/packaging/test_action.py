@@ -107,6 +107,7 @@ def test_a_subject_that_fails_is_a_failed_step_with_summary_and_report(
         ({"subject": "shop.retry:Subject", "profile": "thorough"}, "4", "--profile thorough: choose from"),
         ({"subject": "shop.retry:Subject", "out": "shop", "suites": "nosuch"}, "4", "no suite 'nosuch'"),
         ({"subject": "  \n"}, "", "input subject is empty"),
+        ({"subject": "shop.retry:Subject", "args": "--help"}, "2", "nothing was judged"),
     ],
 )
 def test_an_input_that_cannot_be_used_is_a_failed_step_that_says_so(
@@ -116,6 +117,16 @@ def test_an_input_that_cannot_be_used_is_a_failed_step_that_says_so(
     assert done.failed == "Run" and said in done.log, done.log
     assert (done.outputs["outcome"], done.outputs["exit-code"]) == ("unknown", code)
     assert "no summary" in done.summary
+
+
+@pytest.mark.parametrize("out", ["old", "two\nlines=1"])
+def test_a_folder_that_cannot_be_this_runs_is_refused(tmp_path: Path, source: Path, installed: Path, out: str) -> None:
+    """What an earlier run has left there would be taken for what this one has come to."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "verdict.json").write_text('{"outcome": "pass"}')
+    done = _used(tmp_path, source, installed, subject="shop.retry:Subject", suites="nosuch", out=str(tmp_path / out))
+    assert done.failed == "Run" and "input out" in done.log and "outcome" not in done.outputs
+    assert "lines" not in done.outputs
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parent below": (_entry("a/../../out"), "leads out of its folder"),
     "absolute": (_entry("/tmp/out"), "leads out of its folder"),
     "backslash": (_entry("..\\out"), "leads out of its folder"),
+    "deep": (_entry("d/" * 1500 + "x"), "is deeper than anything in a run"),
     "link": (_entry("plan.json", stat.S_IFLNK | 0o777, b"/etc/passwd"), "is a link or a special file"),
     "pipe": (_entry("plan.json", stat.S_IFIFO), "is a link or a special file"),
     "bomb": (_bomb, "becomes more than 200 times as large"),

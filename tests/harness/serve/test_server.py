@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -125,6 +126,18 @@ def test_what_is_no_http_is_not_told_on_the_terminal(served: RunServer, capfd: p
         gone.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert get(served, "/")[0] == 200
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_a_request_carries_is_not_the_next_request(served: RunServer) -> None:
+    hidden = b"GET /runs/run-b/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.server_port), 10) as client:
+        head = f"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(hidden)}\r\n\r\n"
+        client.sendall(head.encode() + hidden)
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := client.recv(1 << 16):
+                got += more
+    assert got.count(b"HTTP/1.0 200") == 1 and b"chaos test report" not in got
 
 
 def test_the_other_loopback_address_is_served_too(tmp_path: Path) -> None:
