@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_a_grandchild_that_keeps_the_pipe_does_not_keep_the_guard() -> None:
     assert (outcome.said, outcome.status) == ({"done": True}, 3)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals are not ignored, as they are in what somebody runs in the background."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_when_the_child_is_over_interrupts_nothing(number: signal.Signals) -> None:
     """Although the guard has not seen yet that it is."""
@@ -101,6 +112,7 @@ def test_a_signal_when_the_child_is_over_interrupts_nothing(number: signal.Signa
     assert (outcome.interrupted, outcome.status) == (False, 0)
 
 
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("late", [False, True], ids=["in both", "in the guard alone"])
 def test_a_signal_while_the_child_is_made_reaches_it(monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
     """Before anybody knows whom to pass it on to; before the child is made, or just after."""
@@ -116,7 +128,7 @@ def test_a_signal_while_the_child_is_made_reaches_it(monkeypatch: pytest.MonkeyP
         return child
 
     monkeypatch.setattr(os, "fork", signalled)
-    outcome = guarded(lambda say: signal.pause())
+    outcome = guarded(lambda say: time.sleep(60.0))
     assert outcome.interrupted and outcome.said["error"] == "interrupted"
 
 
