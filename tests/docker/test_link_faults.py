@@ -67,8 +67,8 @@ def test_faults_are_proven_by_the_traffic_of_their_role(stack: ComposeStack) -> 
         worker, results, producer = _ran(
             stack,
             PlannedFault(kind, "worker-1", 0.0, 2.5, SOON.get(kind, {})),
-            PlannedFault(kind, "worker-1-results", 0.0, 0.4),
-            PlannedFault(kind, "producer-1", 0.0, 0.4),
+            PlannedFault(kind, "worker-1-results", 0.0, 0.9),
+            PlannedFault(kind, "producer-1", 0.0, 0.9),
         )
         held = [FaultState.HELD, FaultState.HEALED]
         assert _states(worker) == [FaultState.INJECTED, FaultState.PROVEN, *held], (kind, worker[1].evidence)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -66,6 +67,8 @@ def on_terminal(
     """
     pid, fd = pty.fork()
     if pid == 0:
+        # As from a terminal: whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ.update(TERM="xterm-256color", PYTHONIOENCODING="utf-8")
         for name in ("COLUMNS", "LINES", "NO_COLOR", "GITHUB_ACTIONS"):
             os.environ.pop(name, None)
