@@ -67,20 +67,22 @@ def unpack_beside(archive: Path) -> Path:
 
 def the_run_in(folder: Path, name: Path) -> Path:
     """The only run folder that a folder is or contains. name: what the user calls it. Raises UsageError."""
-    found = list(_runs_below(folder))
+    found = list(runs_below(folder))
     if len(found) != 1:
         raise UsageError(f"{name} holds {len(found) or 'no'} run{'s: give one with only one' if found else ''}")
     return found[0]
 
 
-def _runs_below(folder: Path) -> Iterator[Path]:
+def runs_below(folder: Path) -> Iterator[Path]:
+    """The run folders that a folder is or contains, in order of their names; links are not followed."""
     places = [folder]
     while places:
         place = places.pop()
         if (place / PLAN).is_file() and (place / EVENTS).is_file():
             yield place
-        elif place.is_dir() and not place.is_symlink():
-            places += sorted(place.iterdir(), reverse=True)
+            continue
+        below = sorted(place.iterdir(), reverse=True)
+        places += [entry for entry in below if entry.is_dir() and not entry.is_symlink()]  # `latest` is such a link
 
 
 def unpack(archive: Path, into: Path) -> None:

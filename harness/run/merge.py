@@ -28,6 +28,7 @@ from taskchaos.harness.report import doubts_about_run
 from taskchaos.harness.report.run import NOT_JUDGED, NOT_STARTED, collect
 from taskchaos.harness.report.terminal import Terminal
 from taskchaos.harness.run import folder as run
+from taskchaos.harness.run.archive import runs_below
 from taskchaos.harness.run.folder import RunOptions
 from taskchaos.harness.run.replay import conclude
 from taskchaos.harness.verbosity import Verbosity
@@ -112,7 +113,7 @@ def find_runs(places: Sequence[Path]) -> tuple[Path, ...]:
     for place in places:
         if not place.is_dir():
             raise UsageError(f"{place}: no such folder")
-        below = dict.fromkeys(_runs_below(place.resolve()))
+        below = dict.fromkeys(runs_below(place.resolve()))
         if not below:
             raise UsageError(f"{place} holds no run: give run folders of shards, or a folder that contains them")
         found |= below
@@ -126,15 +127,6 @@ def check_places(places: Sequence[Path]) -> None:
             raise UsageError(f"{place} is given twice: give each shard once")
         if not place.exists():
             raise UsageError(f"{place}: no such folder")
-
-
-def _runs_below(folder: Path) -> Iterator[Path]:
-    if (folder / PLAN).is_file() and (folder / EVENTS).is_file():
-        yield folder
-        return
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():  # `latest` is a link to one that is found anyway
-            yield from _runs_below(entry)
 
 
 def check(parts: Sequence[Part]) -> None:
